@@ -1,0 +1,76 @@
+"""node_jax: a JAX-native, functional toolkit for neural ordinary differential equations.
+
+Names load when they are first used (PEP 562), so that the command line and config files start without jax.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from node_jax import data, fields
+    from node_jax.adjoints import AbstractAdjoint, CheckpointedAdjoint
+    from node_jax.controllers import AbstractController, ConstantStep, PIController
+    from node_jax.errors import SolveError, UsageError
+    from node_jax.integrate import Integrator, odeint
+    from node_jax.solution import Solution, Stats
+    from node_jax.solvers import RK4, AbstractSolver, ExplicitRungeKutta, Tsit5
+    from node_jax.status import Status, check
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "AbstractAdjoint": "adjoints",
+    "AbstractController": "controllers",
+    "AbstractSolver": "solvers",
+    "CheckpointedAdjoint": "adjoints",
+    "ConstantStep": "controllers",
+    "ExplicitRungeKutta": "solvers",
+    "Integrator": "integrate",
+    "PIController": "controllers",
+    "RK4": "solvers",
+    "Solution": "solution",
+    "SolveError": "errors",
+    "Stats": "solution",
+    "Status": "status",
+    "Tsit5": "solvers",
+    "UsageError": "errors",
+    "check": "status",
+    "odeint": "integrate",
+}
+_SUBPACKAGES = ("data", "fields", "losses", "models")
+
+__all__ = [
+    "RK4",
+    "AbstractAdjoint",
+    "AbstractController",
+    "AbstractSolver",
+    "CheckpointedAdjoint",
+    "ConstantStep",
+    "ExplicitRungeKutta",
+    "Integrator",
+    "PIController",
+    "Solution",
+    "SolveError",
+    "Stats",
+    "Status",
+    "Tsit5",
+    "UsageError",
+    "check",
+    "data",
+    "fields",
+    "losses",
+    "models",
+    "odeint",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(f"node_jax.{_HOMES[name]}"), name)
+    if name in _SUBPACKAGES:
+        return importlib.import_module(f"node_jax.{name}")
+    raise AttributeError(f"module 'node_jax' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

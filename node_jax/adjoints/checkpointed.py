@@ -1,0 +1,211 @@
+r"""The discrete adjoint: exact gradients of the steps that were taken.
+
+The forward loop records (t_n, dt_n, y_n) of every accepted step. The backward pass walks them from the last to the
+first, recomputes the stages of each step and applies the transpose of its derivative:
+
+    ȳ_n = (∂y_{n+1}/∂y_n)ᵀ ȳ_{n+1} + contributions of the outputs read inside step n,
+    θ̄ += (∂y_{n+1}/∂θ)ᵀ ȳ_{n+1}.
+
+Step sizes are constants of the gradient: no controller, no error estimate and no rejected step is differentiated.
+The rule is made of plain loops, so that forward mode over it (`jax.hessian`) works.
+"""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.custom_derivatives import SymbolicZero
+from jaxtyping import Array, Float, Int
+
+from node_jax.adjoints.base import AbstractAdjoint
+from node_jax.solvers import Step
+from node_jax.stepping import LoopResult, Problem, Tape, integrate_single
+from node_jax.stepping.outputs import RowCotangents, only_ends, transpose_interpolate
+from node_jax.tree import tree_add, tree_vdot
+from node_jax.types import State
+
+
+class CheckpointedAdjoint(AbstractAdjoint):
+    """The default: exact reverse-mode gradients from the recorded steps, one state of memory a step.
+
+    Gradients flow to y0, to every floating-point array that the field or `args` holds or closes over, and to `ts`.
+    "Exact" means exact for the recorded step sizes. First order by `jax.grad`, second order by forward over reverse
+    (`jax.hessian`). `jax.jvp` of the solve itself is not available.
+    """
+
+    def solve(self, problem: Problem) -> LoopResult:
+        """See `AbstractAdjoint.solve`."""
+        inputs = (problem.field, problem.y0, problem.ts)
+        active, passive = eqx.partition(inputs, eqx.is_inexact_array)
+        rest = (passive, problem.solver, problem.controller)
+        arrays, static = eqx.partition(rest, eqx.is_array)
+
+        def rebuild(active: Any, arrays: Any) -> Problem:
+            passive, solver, controller = eqx.combine(arrays, static)
+            field, y0, ts = eqx.combine(active, passive)
+            return Problem(field, y0, ts, solver, lax.stop_gradient(controller), problem.max_steps)
+
+        @jax.custom_vjp
+        def solve(active: Any, arrays: Any) -> LoopResult:
+            return integrate_single(rebuild(active, arrays), tape_rows=None)[0]
+
+        def forward(active: Any, arrays: Any) -> tuple[LoopResult, "_Residuals"]:
+            is_perturbed = tuple(primal.perturbed for primal in jax.tree.leaves(active))
+            active, arrays = jax.tree.map(lambda primal: primal.value, (active, arrays))
+            result, tape = integrate_single(rebuild(active, arrays), tape_rows=problem.max_steps)
+            assert tape is not None
+            y_end = jax.tree.map(lambda leaf: leaf[-1], result.ys)
+            counts = (result.stats.num_accepted, result.num_saved)
+            return result, _Residuals(active, arrays, tape, y_end, *counts, is_perturbed)
+
+        def backward(residuals: "_Residuals", cotangent: LoopResult) -> tuple[Any, None]:
+            rows = jax.tree.map(
+                _instantiate, cotangent.ys, residuals.y_end, is_leaf=lambda x: isinstance(x, SymbolicZero)
+            )
+            return _walk_back(residuals, rebuild, rows), None
+
+        solve.defvjp(forward, backward, symbolic_zeros=True)
+        return solve(active, arrays)
+
+
+class _Residuals(eqx.Module):
+    """What the backward pass needs."""
+
+    active: Any
+    arrays: Any
+    tape: Tape
+    y_end: State
+    num_steps: Int[Array, ""]
+    num_saved: Int[Array, ""]
+    is_perturbed: tuple[bool, ...] = eqx.field(static=True)
+
+
+def _instantiate(cotangent: Any, like: Array) -> Array:
+    """A symbolic zero as an array of zeros."""
+    del like
+    return jnp.zeros(cotangent.shape, cotangent.dtype) if isinstance(cotangent, SymbolicZero) else cotangent
+
+
+def _walk_back(residuals: _Residuals, rebuild: Any, rows: State) -> Any:
+    """The cotangents of `residuals.active`, given those of the output rows; `None` where nothing asked for one."""
+    problem = rebuild(residuals.active, residuals.arrays)
+    solver, tape = problem.solver, residuals.tape
+    leaves, treedef = jax.tree.flatten(residuals.active)
+    field_leaves = len(jax.tree.leaves(residuals.active[0]))
+    wanted = [i for i in range(field_leaves) if residuals.is_perturbed[i]]
+    wants_times = residuals.is_perturbed[-1]
+
+    def field_with(parameters: list[Array]) -> Any:
+        new_leaves = list(leaves)
+        for i, value in zip(wanted, parameters, strict=True):
+            new_leaves[i] = value
+        return rebuild(jax.tree.unflatten(treedef, new_leaves), residuals.arrays).field
+
+    parameters = [leaves[i] for i in wanted]
+    is_saved = jnp.arange(problem.ts.shape[0]) < residuals.num_saved
+    rows = jax.tree.map(lambda leaf: jnp.where(_expand(is_saved, leaf), leaf, 0), rows)
+
+    ys_bar = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape[1:], leaf.dtype), rows)
+    ts_bar = jnp.zeros_like(problem.ts)
+    if only_ends(problem):
+        if problem.ts.shape[0] == 2:
+            ys_bar = jax.tree.map(lambda leaf: leaf[-1], rows)
+            if wants_times:
+                f_end = problem.field(problem.ts[-1], residuals.y_end)
+                ts_bar = ts_bar.at[-1].set(tree_vdot(ys_bar, _zero_nan(f_end)).astype(ts_bar.dtype))
+        outputs = None
+        times_bar = ts_bar
+    else:
+        outputs = RowCotangents(problem, rows)
+        times_bar = jnp.concatenate([jnp.zeros((outputs.window,), ts_bar.dtype), ts_bar])
+
+    def step_back(carry: Any) -> Any:
+        n, row, y_bar, parameters_bar, t_bar, times_bar = carry
+        t0, dt, y0 = tape.read(n)
+
+        def take(parameters: list[Array], t0: Array, y0: State) -> tuple[State, tuple[State, ...]]:
+            step = solver.step(field_with(parameters), t0, dt, y0, None)
+            return step.y1, step.stages
+
+        (y1, stages), pull = jax.vjp(take, parameters, t0, y0)
+        start_bar, stages_bar = jax.tree.map(jnp.zeros_like, (y0, stages))
+        if outputs is not None:
+
+            def add(
+                totals: Any,
+                here: Float[Array, " window"],
+                mask: Array,
+                rows: State,
+                first: Int[Array, ""],
+            ) -> Any:
+                y_bar, stages_bar, start_bar, times_bar = totals
+                theta = jnp.where(mask, (here - t0) / dt, 1.0)
+                rows = jax.tree.map(lambda leaf: jnp.where(_expand(mask, leaf), leaf, 0), rows)
+                step = Step(y1, stages, None)
+                more = transpose_interpolate(solver, theta, dt, y0, step, rows)
+                totals = tree_add((y_bar, stages_bar, start_bar), more)
+                if wants_times:
+                    slopes = jax.vmap(lambda x: solver.interpolate_derivative(x, dt, y0, step))(theta)
+                    products = jax.vmap(tree_vdot)(rows, slopes).astype(times_bar.dtype)
+                    start = first + outputs.window
+                    old = lax.dynamic_slice_in_dim(times_bar, start, outputs.window)
+                    times_bar = lax.dynamic_update_slice_in_dim(times_bar, old + products, start, 0)
+                return (*totals, times_bar)
+
+            totals = (y_bar, stages_bar, start_bar, times_bar)
+            row, (y_bar, stages_bar, start_bar, times_bar) = outputs.accumulate(row, t0, totals, add)
+
+        new_parameters_bar, new_t_bar, y_bar = pull((y_bar, stages_bar))
+        return (
+            n - 1,
+            row,
+            tree_add(y_bar, start_bar),
+            tree_add(parameters_bar, new_parameters_bar),
+            t_bar + new_t_bar if wants_times else t_bar,
+            times_bar,
+        )
+
+    zero_t = jnp.zeros((), problem.ts.dtype)
+    start = (
+        residuals.num_steps - 1,
+        residuals.num_saved,
+        ys_bar,
+        jax.tree.map(jnp.zeros_like, parameters),
+        zero_t,
+        times_bar,
+    )
+    end = lax.while_loop(lambda carry: carry[0] >= 0, step_back, start)
+    _, _, y_bar, parameters_bar, t_bar, times_bar = end
+
+    # Rows at the start time are y0 itself.
+    is_start = (problem.ts == problem.ts[0]) & is_saved
+    if problem.ts.shape[0] == 2 and only_ends(problem):
+        is_start = is_start.at[1].set(False)
+    y0_bar = jax.tree.map(lambda bar, leaf: bar + jnp.sum(jnp.where(_expand(is_start, leaf), leaf, 0), 0), y_bar, rows)
+
+    ts_bar = times_bar if outputs is None else times_bar[outputs.window :]
+    if wants_times:
+        f_start = problem.field(problem.ts[0], problem.y0)
+        slopes = jax.vmap(lambda row: tree_vdot(row, _zero_nan(f_start)))(rows).astype(ts_bar.dtype)
+        ts_bar = ts_bar + jnp.where(is_start, slopes, 0).at[0].set(0)
+    # Moving the start moves all steps: stage times by t_bar, and every output to an earlier place in its step.
+    ts_bar = ts_bar.at[0].add(t_bar - jnp.sum(ts_bar))
+
+    bars: list[Any] = [None] * len(leaves)
+    for i, value in zip(wanted, parameters_bar, strict=True):
+        bars[i] = value
+    bars[field_leaves:-1] = jax.tree.leaves(y0_bar)
+    bars[-1] = ts_bar
+    return jax.tree.unflatten(treedef, bars)
+
+
+def _expand(mask: Array, like: Array) -> Array:
+    """`mask` of shape (n,) with axes of size 1 appended, to meet `like` of shape (n, ...)."""
+    return mask.reshape(-1, *[1] * (like.ndim - 1))
+
+
+def _zero_nan(x: State) -> State:
+    """Zeros in place of NaN: the derivative at an end that was never reached."""
+    return jax.tree.map(lambda leaf: jnp.where(jnp.isnan(leaf), 0, leaf), x)

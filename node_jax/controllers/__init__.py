@@ -1,0 +1,7 @@
+"""How large the next step is, and whether the last one is accepted."""
+
+from node_jax.controllers.base import AbstractController, Decision
+from node_jax.controllers.constant import ConstantStep
+from node_jax.controllers.pid import PIController
+
+__all__ = ["AbstractController", "ConstantStep", "Decision", "PIController"]

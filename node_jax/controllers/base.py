@@ -1,0 +1,70 @@
+"""What a time loop needs of a step-size controller."""
+
+import abc
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import numpy as np
+from jaxtyping import Array, Bool, PyTree
+
+from node_jax.types import State, Time
+
+
+class Decision(NamedTuple):
+    """What a controller makes of one attempted step."""
+
+    accept: Bool[Array, ""]
+    """Whether the step counts."""
+    dt: Time
+    """The signed size of the next attempt."""
+    state: PyTree
+    """The controller's own memory."""
+
+
+class AbstractController(eqx.Module):
+    """Chooses step sizes. Its numbers are array leaves by the time a loop sees them, so that another tolerance does
+    not compile anew. No gradient flows through a controller: step sizes are constants of the gradient.
+    """
+
+    @property
+    @abc.abstractmethod
+    def is_adaptive(self) -> bool:
+        """Whether it needs an error estimate."""
+
+    @property
+    @abc.abstractmethod
+    def num_evals_first_step(self) -> int:
+        """Field evaluations of `first_step`, beside the field at the start."""
+
+    @abc.abstractmethod
+    def validate(self) -> None:
+        """Raise `ValueError` for values that cannot work; called before anything is traced."""
+
+    @abc.abstractmethod
+    def first_step(
+        self, field: Callable[[Time, State], State], t0: Time, t1: Time, y0: State, f0: State, order: int
+    ) -> tuple[Time, PyTree]:
+        """The signed size of the first attempt, and the controller's memory."""
+
+    @abc.abstractmethod
+    def decide(
+        self, state: PyTree, t1: Time, dt: Time, y0: State, y1: State, error: State | None, order: int
+    ) -> Decision:
+        """Accept or reject an attempt of size `dt` from `y0` that ends at (t1, y1), and propose the next size."""
+
+    @abc.abstractmethod
+    def is_too_small(self, dt: Time) -> Bool[Array, ""]:
+        """Whether a proposed step is below the smallest that the user allows."""
+
+
+def require_positive(owner: str, name: str, value: Any, cure: str) -> None:
+    """Raise `ValueError` unless a concrete number is finite and positive; tracers pass."""
+    if isinstance(value, (bool, str)) or value is None:
+        raise ValueError(f"{owner}: expected {name} to be a number, got {value!r}; {cure}.")
+    if isinstance(value, jax.core.Tracer):
+        return
+    number = np.asarray(value, float)
+    if not (np.isfinite(number) & (number > 0)).all():
+        raise ValueError(f"{owner}: expected {name} to be finite and greater than 0, got {value!r}; {cure}.")

@@ -1,0 +1,67 @@
+"""Steps of one size."""
+
+from collections.abc import Callable
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from node_jax.controllers.base import AbstractController, Decision, require_positive
+from node_jax.tree import tree_all_finite
+from node_jax.types import State, Time
+
+
+class ConstantStep(AbstractController):
+    """Steps of size `dt`; the last is clipped to the end of the solve, outputs between steps are interpolated.
+
+    Step n ends at t0 + n dt, computed afresh, so that rounding does not add up over many steps.
+
+    Arguments:
+        dt: step size, positive, in units of time; its sign follows the direction of the solve.
+    """
+
+    dt: float | Float[Array, ""]
+
+    @property
+    def is_adaptive(self) -> bool:
+        """False: it never looks at an error."""
+        return False
+
+    @property
+    def num_evals_first_step(self) -> int:
+        """None."""
+        return 0
+
+    def validate(self) -> None:
+        """`dt` must be positive."""
+        require_positive("ConstantStep", "dt", self.dt, "the solver sets the sign from the order of ts")
+
+    def first_step(
+        self, field: Callable[[Time, State], State], t0: Time, t1: Time, y0: State, f0: State, order: int
+    ) -> tuple[Time, tuple[Array, ...]]:
+        """`dt` in the direction of the solve; the memory holds t0, the signed dt and the number of steps done."""
+        del field, y0, f0, order
+        dt = jnp.asarray(self.dt, t0.dtype)
+        dt = jnp.where(t1 < t0, -dt, dt)
+        return dt, (t0, dt, jnp.zeros((), t0.dtype))
+
+    def decide(
+        self,
+        state: tuple[Array, ...],
+        t1: Time,
+        dt: Time,
+        y0: State,
+        y1: State,
+        error: State | None,
+        order: int,
+    ) -> Decision:
+        """Accept whatever is finite."""
+        del dt, y0, error, order
+        start, signed_dt, count = state
+        count = count + 1
+        next_t1 = start + (count + 1) * signed_dt
+        return Decision(tree_all_finite(y1), next_t1 - t1, (start, signed_dt, count))
+
+    def is_too_small(self, dt: Time) -> Array:
+        """Never: the user chose it."""
+        del dt
+        return jnp.asarray(False)

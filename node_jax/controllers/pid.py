@@ -1,0 +1,165 @@
+"""Adaptive step sizes: the PID family and Hairer's first step."""
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+from node_jax.controllers.base import AbstractController, Decision, require_positive
+from node_jax.tree import rms_norm, scaled_norm, tree_all_finite, tree_axpy, tree_weighted_sum
+from node_jax.types import State, Time
+
+
+class PIController(AbstractController):
+    r"""Adapts dt so that the estimated local error stays near the tolerance.
+
+    With the scaled error  e_n = ‖error / (atol + rtol max(|y0|, |y1|))‖  a step is accepted if e_n <= 1, and then
+
+        dt_{n+1} = dt_n clip(safety e_n^{-(p+i+d)/k} e_{n-1}^{(p+2d)/k} e_{n-2}^{-d/k}, factor_min, factor_max),
+
+    where k is the solver's order. After a rejected step the plain rule safety e_n^{-1/k}, at most 1, is used, and an
+    attempt that is not finite shrinks by factor_min. The default coefficients (p = 0.4, i = 0.3) give exponents
+    0.7/k and -0.4/k, the PI controller of Hairer & Wanner (1996), IV.2.
+
+    Arguments:
+        rtol, atol: relative and absolute tolerance of the local error; atol in units of the state.
+        pcoeff, icoeff, dcoeff: proportional, integral and derivative coefficient p, i, d.
+        safety: aim at this fraction of the tolerated step.
+        factor_min, factor_max: bounds of the change of dt in one step.
+        dtmin, dtmax: bounds of |dt| in units of time. Below dtmin the solve ends with status `dt_underflow`.
+        dt0: size of the first attempt; `None` finds one by Hairer, Norsett & Wanner (1993), II.4, at one evaluation.
+        norm: norm of the scaled error over the state; the root mean square by default.
+
+    Reference: Söderlind (2002), Numerical Algorithms 31, 281-310, doi:10.1023/A:1021160023092.
+    """
+
+    rtol: float | Float[Array, ""] = 1e-4
+    atol: float | Float[Array, ""] = 1e-6
+    pcoeff: float | Float[Array, ""] = 0.4
+    icoeff: float | Float[Array, ""] = 0.3
+    dcoeff: float | Float[Array, ""] = 0.0
+    safety: float | Float[Array, ""] = 0.9
+    factor_min: float | Float[Array, ""] = 0.2
+    factor_max: float | Float[Array, ""] = 10.0
+    dtmin: float | Float[Array, ""] | None = None
+    dtmax: float | Float[Array, ""] | None = None
+    dt0: float | Float[Array, ""] | None = None
+    norm: Callable[[Any], Array] = eqx.field(default=rms_norm, static=True)
+
+    @property
+    def is_adaptive(self) -> bool:
+        """True: it needs the solver's error estimate."""
+        return True
+
+    @property
+    def num_evals_first_step(self) -> int:
+        """One, unless `dt0` is given."""
+        return 1 if self.dt0 is None else 0
+
+    def validate(self) -> None:
+        """Positive tolerances and bounds that leave room to change dt."""
+        owner = "PIController"
+        require_positive(owner, "rtol", self.rtol, "usual values lie between 1e-3 and 1e-8")
+        require_positive(owner, "atol", self.atol, "usual values are a hundredth of rtol times the state's size")
+        for name in ("dtmin", "dtmax", "dt0"):
+            value = getattr(self, name)
+            if value is not None:
+                require_positive(owner, name, value, "step sizes are positive; the sign follows the order of ts")
+        require_positive(owner, "factor_min", self.factor_min, "dt shrinks at most by it, 0.2 is usual")
+        require_positive(owner, "safety", self.safety, "0.9 is usual")
+        factors = (self.factor_min, self.factor_max)
+        if all(isinstance(value, (int, float)) for value in factors) and not factors[0] < 1 < factors[1]:
+            raise ValueError(
+                f"{owner}: expected factor_min < 1 < factor_max, got {factors[0]} and {factors[1]}; "
+                "otherwise dt can never shrink or never grow."
+            )
+
+    def first_step(
+        self, field: Callable[[Time, State], State], t0: Time, t1: Time, y0: State, f0: State, order: int
+    ) -> tuple[Time, tuple[Array, Array, Array]]:
+        """`dt0`, or Hairer's choice: a step after which y has moved by about a hundredth of the tolerance^(1/order)."""
+        direction = jnp.where(t1 < t0, -1, 1).astype(t0.dtype)
+        if self.dt0 is None:
+            dt = self._search_first_step(field, t0, t1, direction, y0, f0, order)
+        else:
+            dt = jnp.asarray(self.dt0, t0.dtype)
+        if self.dtmin is not None:
+            dt = jnp.maximum(dt, jnp.asarray(self.dtmin, dt.dtype))
+        one = jnp.ones((), t0.dtype)
+        return direction * self._bounded(dt), (one, one, jnp.asarray(True))
+
+    def _search_first_step(
+        self,
+        field: Callable[[Time, State], State],
+        t0: Time,
+        t1: Time,
+        direction: Time,
+        y0: State,
+        f0: State,
+        order: int,
+    ) -> Time:
+        """Hairer, Norsett & Wanner (1993), II.4, the algorithm behind eq. 4.14."""
+
+        def size(x: State) -> Time:
+            return scaled_norm(x, y0, y0, self.rtol, self.atol, self.norm).astype(t0.dtype)
+
+        d0, d1 = size(y0), size(f0)
+        is_small = (d0 < 1e-5) | (d1 < 1e-5)
+        trial = jnp.where(is_small, 1e-6, 0.01 * d0 / jnp.where(is_small, 1.0, d1))
+        trial = jnp.minimum(trial, abs(t1 - t0))
+        f_trial = field(t0 + direction * trial, tree_axpy(direction * trial, f0, y0))
+        change = tree_weighted_sum((1.0, -1.0), (f_trial, f0))
+        assert change is not None
+        d2 = size(change) / jnp.where(trial > 0, trial, 1.0)
+        largest = jnp.maximum(d1, d2)
+        is_flat = ~(largest > 1e-15)
+        explicit = (0.01 / jnp.where(is_flat, 1.0, largest)) ** (1 / order)
+        proposal = jnp.where(is_flat, jnp.maximum(1e-6, trial * 1e-3), explicit)
+        dt = jnp.minimum(100 * trial, proposal)
+        return jnp.where(jnp.isfinite(dt) & (dt > 0), dt, jnp.where(trial > 0, trial, 1e-6))
+
+    def _bounded(self, dt: Time) -> Time:
+        return dt if self.dtmax is None else jnp.minimum(dt, jnp.asarray(self.dtmax, dt.dtype))
+
+    def decide(
+        self,
+        state: tuple[Array, Array, Array],
+        t1: Time,
+        dt: Time,
+        y0: State,
+        y1: State,
+        error: State | None,
+        order: int,
+    ) -> Decision:
+        """Accept if the scaled error is at most 1; see the formula above."""
+        previous, before_previous, was_accepted = state
+        size = scaled_norm(error, y0, y1, self.rtol, self.atol, self.norm).astype(dt.dtype)
+        is_finite = jnp.isfinite(size) & tree_all_finite(y1)
+        accept = is_finite & (size <= 1)
+        # An error of exactly zero (a field that is constant) must not divide by zero: it grows by factor_max.
+        size = jnp.maximum(jnp.where(is_finite, size, 1.0), jnp.finfo(dt.dtype).tiny ** 0.25)
+        # One logarithm for all powers.
+        log_size = jnp.log(size) / order
+        log_factor = (
+            -(self.pcoeff + self.icoeff + self.dcoeff) * log_size
+            + (self.pcoeff + 2 * self.dcoeff) * jnp.log(previous) / order
+            - self.dcoeff * jnp.log(before_previous) / order
+        )
+        growth = jnp.clip(
+            self.safety * jnp.exp(log_factor), self.factor_min, jnp.where(was_accepted, self.factor_max, 1.0)
+        )
+        shrink = jnp.clip(self.safety * jnp.exp(-log_size), self.factor_min, 1.0)
+        factor = jnp.where(accept, growth, jnp.where(is_finite, shrink, self.factor_min))
+        direction = jnp.where(dt < 0, -1, 1).astype(dt.dtype)
+        next_dt = direction * self._bounded(abs(dt) * factor)
+        memory = (jnp.where(accept, size, previous), jnp.where(accept, previous, before_previous), accept)
+        return Decision(accept, lax.stop_gradient(next_dt), lax.stop_gradient(memory))
+
+    def is_too_small(self, dt: Time) -> Array:
+        """Whether |dt| is below `dtmin`."""
+        if self.dtmin is None:
+            return jnp.asarray(False)
+        return abs(dt) < jnp.asarray(self.dtmin, dt.dtype)

@@ -1,0 +1,12 @@
+"""Errors that tell a user what was expected, what came and the usual cure."""
+
+
+class UsageError(ValueError):
+    """The caller asked for something that cannot be: a misspelt name, a wrong type, a path that is not there.
+
+    The command line ends with exit code 2 on it, and with 1 on every other error.
+    """
+
+
+class SolveError(RuntimeError):
+    """At least one solve ended with a status that is a failure; raised by `nj.check` on the host only."""

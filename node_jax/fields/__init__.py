@@ -1,0 +1,8 @@
+"""Vector fields dy/dt = f(t, y, args) as Equinox modules, one family a file."""
+
+from node_jax.fields.base import AbstractField
+from node_jax.fields.hybrid import HybridField
+from node_jax.fields.mlp import MLP
+from node_jax.fields.population import LogLotkaVolterra
+
+__all__ = ["MLP", "AbstractField", "HybridField", "LogLotkaVolterra"]

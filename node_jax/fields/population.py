@@ -1,0 +1,51 @@
+"""Predator and prey."""
+
+from typing import Any
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from node_jax.fields.base import AbstractField
+
+
+class LogLotkaVolterra(AbstractField):
+    r"""The Lotka-Volterra equations for the logarithms x = log(prey / scale), z = log(predator / scale):
+
+        dx/dt = α - β exp(z),        dz/dt = δ exp(x) - γ.
+
+    Logarithms keep both populations positive. All four rates are positive by construction: the trainable leaf is
+    their logarithm.
+
+    Arguments:
+        growth: α, growth rate of the prey without predators, in 1/time.
+        predation: β, loss rate of the prey at predator = scale, in 1/time.
+        reproduction: δ, growth rate of the predator at prey = scale, in 1/time.
+        death: γ, death rate of the predator without prey, in 1/time.
+
+    Reference: Lotka (1925), Elements of Physical Biology; Volterra (1926), Nature 118, 558-560,
+    doi:10.1038/118558a0.
+    """
+
+    log_rates: Float[Array, "4"]
+
+    def __init__(self, growth: float, predation: float, reproduction: float, death: float) -> None:
+        rates = {"growth": growth, "predation": predation, "reproduction": reproduction, "death": death}
+        for name, value in rates.items():
+            if not value > 0:
+                raise ValueError(f"LogLotkaVolterra: expected the rate {name} to be positive, got {value!r}.")
+        self.log_rates = jnp.log(jnp.asarray([*rates.values()], float))
+
+    @property
+    def rates(self) -> Float[Array, "4"]:
+        """α, β, δ, γ in 1/time."""
+        return jnp.exp(self.log_rates)
+
+    def __call__(self, t: Any, y: Float[Array, "*batch 2"], args: Any = None) -> Float[Array, "*batch 2"]:
+        """The derivative of (x, z)."""
+        del t, args
+        y = jnp.asarray(y)
+        if y.ndim < 1 or y.shape[-1] != 2:
+            raise ValueError(f"LogLotkaVolterra: expected a state of shape (..., 2), got {y.shape}.")
+        growth, predation, reproduction, death = self.rates
+        prey, predator = y[..., 0], y[..., 1]
+        return jnp.stack([growth - predation * jnp.exp(predator), reproduction * jnp.exp(prey) - death], axis=-1)

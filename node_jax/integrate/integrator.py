@@ -1,0 +1,44 @@
+"""The solver settings as one value that a model can hold."""
+
+from typing import Any
+
+import equinox as eqx
+
+from node_jax.adjoints import AbstractAdjoint, CheckpointedAdjoint
+from node_jax.controllers import AbstractController, PIController
+from node_jax.integrate.ode import odeint
+from node_jax.solution import Solution
+from node_jax.solvers import Tsit5
+from node_jax.types import Args, State, VectorField
+
+
+class Integrator(eqx.Module):
+    """`nj.odeint` with its solver, controller, adjoint and `max_steps` chosen.
+
+    Arguments:
+        solver, controller, adjoint, max_steps: as in `nj.odeint`.
+
+    Example:
+        >>> import jax.numpy as jnp, node_jax as nj
+        >>> integrator = nj.Integrator(solver=nj.RK4(), controller=nj.ConstantStep(0.1))
+        >>> integrator(lambda t, y, args: -y, jnp.array([1.0]), jnp.array([0.0, 1.0])).ys.shape
+        (2, 1)
+    """
+
+    solver: Any = eqx.field(default_factory=Tsit5)
+    controller: AbstractController = eqx.field(default_factory=PIController)
+    adjoint: AbstractAdjoint = eqx.field(default_factory=CheckpointedAdjoint)
+    max_steps: int = eqx.field(static=True, default=4096)
+
+    def __call__(self, field: VectorField, y0: State, ts: Any, args: Args = None) -> Solution:
+        """`nj.odeint(field, y0, ts, args, ...)` with these settings."""
+        return odeint(
+            field,
+            y0,
+            ts,
+            args,
+            solver=self.solver,
+            controller=self.controller,
+            adjoint=self.adjoint,
+            max_steps=self.max_steps,
+        )

@@ -1,0 +1,132 @@
+"""Turns what a user passes into arrays, or into an error that says what was expected, what came and the cure."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from node_jax.adjoints import AbstractAdjoint
+from node_jax.controllers import AbstractController
+from node_jax.solvers import AbstractSolver
+from node_jax.types import State
+
+
+def as_times(ts: Any) -> jax.Array:
+    """`ts` as a floating-point array of one axis, checked where its values are known."""
+    if not isinstance(ts, jax.core.Tracer):
+        concrete = np.asarray(ts)
+        if concrete.dtype.kind not in "fiu" and concrete.dtype.name != "bfloat16":
+            raise TypeError(f"odeint: expected ts to hold real numbers, got dtype {concrete.dtype}.")
+        _check_sorted(concrete)
+    times = jnp.asarray(ts)
+    if times.ndim != 1 or times.shape[0] == 0:
+        raise ValueError(
+            f"odeint: expected ts of shape (time,) with at least the initial time in it, got shape {times.shape}. "
+            "Write nj.odeint(field, y0, jnp.array([t0, t1])) for a start and an end."
+        )
+    return times if jnp.issubdtype(times.dtype, jnp.floating) else times.astype(jnp.result_type(float))
+
+
+def _check_sorted(ts: np.ndarray) -> None:
+    bad = np.flatnonzero(~np.isfinite(ts.reshape(-1).astype(float)))
+    if bad.size:
+        raise ValueError(
+            f"odeint: expected finite times, got ts[{bad[0]}] = {ts.reshape(-1)[bad[0]]}. "
+            "Drop rows with missing times, or pad by repeating the last time."
+        )
+    if ts.ndim == 1 and ts.size > 1:
+        steps = np.diff(ts.astype(float))
+        wrong = np.flatnonzero(steps < 0) if ts[-1] >= ts[0] else np.flatnonzero(steps > 0)
+        if wrong.size:
+            i = int(wrong[0])
+            raise ValueError(
+                "odeint: expected ts to be sorted, non-decreasing (or non-increasing for a solve backward in time), "
+                f"got ts[{i}] = {ts[i]} before ts[{i + 1}] = {ts[i + 1]}. Sort the times, and the data with them."
+            )
+
+
+def as_state(y0: Any) -> State:
+    """`y0` with every leaf a floating-point array."""
+    leaves = jax.tree_util.tree_leaves_with_path(y0)
+    for path, leaf in leaves:
+        where = f"y0{jax.tree_util.keystr(path)}"
+        try:
+            dtype = jnp.result_type(leaf)
+        except TypeError as error:
+            raise TypeError(
+                f"odeint: expected every leaf of the state to be an array, got {type(leaf).__name__} at {where}. "
+                "Put what the field needs but does not integrate into args."
+            ) from error
+        if jnp.issubdtype(dtype, jnp.complexfloating):
+            raise TypeError(
+                f"odeint: expected a real state, got dtype {dtype} at {where}. Split it into real and imaginary parts, "
+                "for example as a pair (y.real, y.imag)."
+            )
+        if not jnp.issubdtype(dtype, jnp.floating) and not isinstance(leaf, (int, float)):
+            raise TypeError(
+                f"odeint: expected a floating-point state, got dtype {dtype} at {where}. "
+                "Write y0.astype(float), or jnp.array([1.0, 2.0]) instead of jnp.array([1, 2])."
+            )
+    if not leaves:
+        raise ValueError("odeint: expected a state with at least one array, got an empty pytree.")
+
+    def convert(leaf: Any) -> jax.Array:
+        array = jnp.asarray(leaf)
+        dtype = array.dtype if jnp.issubdtype(array.dtype, jnp.floating) else jnp.result_type(float)
+        # `astype` also drops the weak type, which would make the loop's carry change its type.
+        return jax.lax.convert_element_type(array, dtype)
+
+    return jax.tree.map(convert, y0)
+
+
+def as_derivative(dy: Any, y: State) -> State:
+    """The field's answer in the dtypes of the state, or an error that shows both trees."""
+    expected, came = jax.tree.structure(y), jax.tree.structure(dy)
+    if expected != came:
+        raise ValueError(
+            "odeint: expected the field to return dy/dt with the structure of the state.\n"
+            f"  state:      {expected}\n  derivative: {came}\n"
+            "The field is called as field(t, y, args), time first."
+        )
+    shapes = [(jax.tree_util.keystr(path), jnp.shape(leaf)) for path, leaf in jax.tree_util.tree_leaves_with_path(y)]
+    for (where, shape), leaf in zip(shapes, jax.tree.leaves(dy), strict=True):
+        if jnp.shape(leaf) != shape:
+            raise ValueError(
+                f"odeint: expected the field to return dy/dt of shape {shape}, as the state{where} has it, got "
+                f"{jnp.shape(leaf)}. The field is called as field(t, y, args), time first."
+            )
+        if jnp.issubdtype(jnp.result_type(leaf), jnp.complexfloating):
+            raise TypeError(f"odeint: expected a real derivative, got dtype {jnp.result_type(leaf)} at dy{where}.")
+    return jax.tree.map(lambda leaf, like: jnp.asarray(leaf).astype(like.dtype), dy, y)
+
+
+def check_parts(solver: Any, controller: Any, adjoint: Any, max_steps: Any) -> None:
+    """Each part is of its kind, and solver and controller suit each other."""
+    if not isinstance(controller, AbstractController):
+        raise TypeError(
+            f"odeint: expected controller to be nj.PIController(...) or nj.ConstantStep(dt), got {controller!r}."
+        )
+    if not isinstance(adjoint, AbstractAdjoint):
+        raise TypeError(f"odeint: expected adjoint to be nj.CheckpointedAdjoint() or another, got {adjoint!r}.")
+    if isinstance(max_steps, bool) or not isinstance(max_steps, int) or max_steps < 1:
+        raise ValueError(f"odeint: expected max_steps to be an integer of at least 1, got {max_steps!r}.")
+    controller.validate()
+    if isinstance(solver, AbstractSolver) and controller.is_adaptive and not solver.has_error_estimate:
+        raise ValueError(
+            f"odeint: {type(controller).__name__} needs an error estimate, which this solver does not have. "
+            "Use a solver with an embedded method such as nj.Tsit5(), or controller=nj.ConstantStep(dt)."
+        )
+    if not isinstance(solver, AbstractSolver):
+        hint = " Solvers are values: write nj.Tsit5() with parentheses." if callable(solver) else ""
+        if not _is_diffrax_solver(solver):
+            raise TypeError(
+                f"odeint: expected solver to be a node_jax solver such as nj.Tsit5() or a diffrax solver, got {solver!r}."
+                + hint
+            )
+
+
+def _is_diffrax_solver(solver: Any) -> bool:
+    """Whether `solver` is an instance of diffrax's solver class, asked without importing diffrax."""
+    names = {f"{cls.__module__}.{cls.__qualname__}" for cls in type(solver).__mro__}
+    return any(name.startswith("diffrax.") and name.endswith(".AbstractSolver") for name in names)

@@ -1,0 +1,1 @@
+"""Paths between known values: the dense output of a Runge-Kutta step."""

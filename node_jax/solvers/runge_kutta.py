@@ -1,0 +1,69 @@
+"""Any explicit Runge-Kutta method, from its tableau."""
+
+from collections.abc import Callable
+
+import equinox as eqx
+
+from node_jax.interpolate.dense import Polynomial
+from node_jax.solvers import tableaus
+from node_jax.solvers.base import AbstractSolver, Step
+from node_jax.solvers.tableaus import ButcherTableau
+from node_jax.tree import tree_axpy, tree_weighted_sum
+from node_jax.types import State, Time
+
+
+class ExplicitRungeKutta(AbstractSolver):
+    """The explicit Runge-Kutta method of a `ButcherTableau`, stages unrolled, zero coefficients skipped."""
+
+    tableau: ButcherTableau = eqx.field(static=True)
+
+    @property
+    def order(self) -> int:
+        """The tableau's order."""
+        return self.tableau.order
+
+    @property
+    def has_error_estimate(self) -> bool:
+        """Whether the tableau has an embedded method."""
+        return self.tableau.error is not None
+
+    @property
+    def num_evals_per_step(self) -> int:
+        """All stages but the first, which the step before has evaluated."""
+        return len(self.tableau.c) - 1
+
+    @property
+    def bridge(self) -> tuple[Polynomial, ...]:
+        """The tableau's dense output."""
+        return self.tableau.bridge
+
+    def step(
+        self, field: Callable[[Time, State], State], t0: Time, dt: Time, y0: State, f0: State | None
+    ) -> Step:
+        """One step of the tableau; see `AbstractSolver.step`."""
+        stages = [field(t0, y0) if f0 is None else f0]
+        y1 = y0
+        for c, row in zip(self.tableau.c[1:], self.tableau.a, strict=True):
+            y1 = tree_axpy(dt, tree_weighted_sum(row, stages), y0)
+            stages.append(field(t0 + c * dt, y1))
+        error = None
+        if self.tableau.error is not None:
+            combined = tree_weighted_sum(self.tableau.error, stages)
+            error = tree_weighted_sum((dt,), (combined,))
+        return Step(y1, tuple(stages), error)
+
+
+def RK4() -> ExplicitRungeKutta:
+    """The classical Runge-Kutta method of order 4, 4 evaluations a step, without an error estimate.
+
+    Use it with `nj.ConstantStep`. Dense output: cubic Hermite, order 3. Reference: Kutta (1901).
+    """
+    return ExplicitRungeKutta(tableaus.RK4)
+
+
+def Tsit5() -> ExplicitRungeKutta:
+    """Tsitouras' method of order 5(4), 6 evaluations a step: the first choice for a field that is not stiff.
+
+    Dense output of order 4. Reference: Tsitouras (2011), doi:10.1016/j.camwa.2011.06.002.
+    """
+    return ExplicitRungeKutta(tableaus.TSIT5)

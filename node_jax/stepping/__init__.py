@@ -1,0 +1,7 @@
+"""The time loops. They know solvers and controllers, and no gradient rule."""
+
+from node_jax.stepping.problem import LoopResult, Problem
+from node_jax.stepping.single import integrate_single
+from node_jax.stepping.tape import Tape
+
+__all__ = ["LoopResult", "Problem", "Tape", "integrate_single"]

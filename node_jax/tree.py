@@ -1,0 +1,87 @@
+"""Arithmetic on pytrees of arrays, as the solver needs it.
+
+Coefficients that are plain zeros are skipped at trace time, so that a sparse tableau costs no operation.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import reduce
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, PyTree
+
+from node_jax.types import State
+
+
+def tree_add(x: State, y: State) -> State:
+    """`x + y`, leaf by leaf."""
+    return jax.tree.map(jnp.add, x, y)
+
+
+def tree_weighted_sum(weights: Sequence[Any], trees: Sequence[State]) -> State | None:
+    """`sum_i weights[i] * trees[i]` over the weights that are not a plain Python zero.
+
+    Weights are cast to the dtype of the leaf they meet, so that a low-precision state stays so. `None` if all are zero.
+    """
+    terms = [(w, x) for w, x in zip(weights, trees, strict=True) if not (isinstance(w, float) and w == 0.0)]
+    if not terms:
+        return None
+
+    def add_leaves(*leaves: Array) -> Array:
+        scaled = [jnp.asarray(w, leaf.dtype) * leaf for (w, _), leaf in zip(terms, leaves, strict=True)]
+        return reduce(jnp.add, scaled)
+
+    return jax.tree.map(add_leaves, *(x for _, x in terms))
+
+
+def tree_axpy(a: Any, x: State | None, y: State) -> State:
+    """`y + a * x`, in the dtype of `y`; `y` itself where `x` is `None`."""
+    if x is None:
+        return y
+    return jax.tree.map(lambda x_leaf, y_leaf: y_leaf + jnp.asarray(a, y_leaf.dtype) * x_leaf, x, y)
+
+
+def tree_where(condition: Bool[Array, ""], x: PyTree, y: PyTree) -> PyTree:
+    """`x` where the scalar condition holds, else `y`."""
+    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), x, y)
+
+
+def tree_vdot(x: State, y: State) -> Float[Array, ""]:
+    """The sum over all leaves of `x * y`; 0 for a tree without elements."""
+    products = jax.tree.map(lambda a, b: jnp.sum(a * b), x, y)
+    return jnp.asarray(jax.tree.reduce(jnp.add, products, 0.0))
+
+
+def tree_size(x: PyTree) -> int:
+    """The number of elements in all leaves."""
+    return sum(leaf.size for leaf in jax.tree.leaves(x))
+
+
+def tree_all_finite(x: State) -> Bool[Array, ""]:
+    """Whether every element of every leaf is finite."""
+    return jax.tree.reduce(jnp.logical_and, jax.tree.map(lambda a: jnp.all(jnp.isfinite(a)), x), jnp.asarray(True))
+
+
+def rms_norm(x: State) -> Float[Array, ""]:
+    """Root mean square over all elements of all leaves; 0 for a state without elements.
+
+    The square root is safe at zero: its derivative there is taken as 0.
+    """
+    size = tree_size(x)
+    if size == 0:
+        return jnp.zeros(())
+    mean_square = tree_vdot(x, x) / size
+    is_zero = mean_square == 0
+    return jnp.where(is_zero, 0.0, jnp.sqrt(jnp.where(is_zero, 1.0, mean_square)))
+
+
+def scaled_norm(
+    x: State, y0: State, y1: State, rtol: Any, atol: Any, norm: Callable[[State], Array] = rms_norm
+) -> Float[Array, ""]:
+    """`norm(x / (atol + rtol max(|y0|, |y1|)))`, the size of `x` in units of the tolerance."""
+
+    def scale(x_leaf: Array, a: Array, b: Array) -> Array:
+        return x_leaf / (jnp.asarray(atol, a.dtype) + jnp.asarray(rtol, a.dtype) * jnp.maximum(abs(a), abs(b)))
+
+    return norm(jax.tree.map(scale, x, y0, y1))
