@@ -108,7 +108,9 @@ def _attempt(problem: Problem, carry: _Carry) -> _Carry:
     num_rejected = carry.num_rejected + ~accept
     t, y, f = tree_where(accept, (t1, step.y1, step.stages[-1]), (carry.t, carry.y, carry.f))
     is_done = accept & is_last
-    has_stalled = (t + decision.dt == t) | problem.controller.is_too_small(decision.dt)
+    # In floating point a smaller step may still end at the same t1: no progress is possible then.
+    next_t1 = t + decision.dt
+    has_stalled = (next_t1 == t) | (~accept & (next_t1 == t1)) | problem.controller.is_too_small(decision.dt)
     is_finite = tree_all_finite(step.y1)
     status = jnp.where(
         is_done,

@@ -1,0 +1,120 @@
+"""The one file that turns a config into objects."""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import diffrax
+import jax
+import jax.numpy as jnp
+import optax
+
+from node_jax.adjoints import CheckpointedAdjoint
+from node_jax.config import schema
+from node_jax.controllers import AbstractController, ConstantStep, PIController
+from node_jax.data import TimeSeries, load_hare_lynx, read_csv_series
+from node_jax.fields import MLP, AbstractField, HybridField, LogLotkaVolterra
+from node_jax.integrate import Integrator
+from node_jax.models import fit_scaling
+from node_jax.solvers import RK4, Tsit5
+from node_jax.tasks import AbstractTask, ForecastTask
+from node_jax.train import FitSettings
+from node_jax.types import Key
+
+_ACTIVATIONS = {"tanh": jnp.tanh, "softplus": jax.nn.softplus, "silu": jax.nn.silu}
+_DIFFRAX_SOLVERS = {
+    "dopri5": diffrax.Dopri5,
+    "dopri8": diffrax.Dopri8,
+    "kvaerno3": diffrax.Kvaerno3,
+    "kvaerno5": diffrax.Kvaerno5,
+}
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A run as objects."""
+
+    task: AbstractTask
+    """What is trained."""
+    reference: AbstractTask | None
+    """The same with the field to compare with."""
+    optimizer: optax.GradientTransformation
+    settings: FitSettings
+
+
+def build(run: schema.Run) -> Experiment:
+    """The objects of a run. Fan-in happens here and nowhere else: the library below never sees a config."""
+    task = _build_task(run, run.field)
+    reference = None if run.reference is None else _build_task(run, run.reference)
+    train = run.train
+    settings = FitSettings(train.num_steps, train.log_every, train.checkpoint_every, run.seed)
+    return Experiment(task, reference, _build_optimizer(run), settings)
+
+
+def _build_data(data: schema.Data) -> TimeSeries:
+    if isinstance(data, schema.HareLynxData):
+        return load_hare_lynx()
+    return read_csv_series(
+        data.path, data.time, data.columns, time_unit=data.time_unit, value_unit=data.value_unit
+    )
+
+
+def _build_task(run: schema.Run, field: schema.Field) -> ForecastTask:
+    train, test = _build_data(run.data).split(run.task.train_until)
+    return ForecastTask(
+        train,
+        test,
+        fit_scaling(train, run.task.time_scale, run.task.transform),
+        partial(_build_field, field, len(train.names)),
+        Integrator(_build_solver(run.solver), _build_controller(run.controller), CheckpointedAdjoint(), run.max_steps),
+        run.task.segment_steps,
+        run.task.batch_size,
+    )
+
+
+def _build_field(field: schema.Field, dim: int, key: Key) -> AbstractField:
+    if isinstance(field, schema.HybridLotkaVolterra):
+        mechanism = LogLotkaVolterra(field.growth, field.predation, field.reproduction, field.death)
+        return HybridField(mechanism, _build_field(field.residual, dim, key))
+    return MLP(
+        dim,
+        field.width,
+        field.depth,
+        activation=_ACTIVATIONS[field.activation],
+        is_time_dependent=field.is_time_dependent,
+        final_scale=field.final_scale,
+        key=key,
+    )
+
+
+def _build_solver(solver: schema.Solver) -> Any:
+    if isinstance(solver, schema.DiffraxSolver):
+        return _DIFFRAX_SOLVERS[solver.method]()
+    return RK4() if isinstance(solver, schema.RK4Config) else Tsit5()
+
+
+def _build_controller(controller: schema.Controller) -> AbstractController:
+    if isinstance(controller, schema.ConstantStepConfig):
+        return ConstantStep(controller.dt)
+    return PIController(rtol=controller.rtol, atol=controller.atol, dt0=controller.dt0)
+
+
+def _build_optimizer(run: schema.Run) -> optax.GradientTransformation:
+    rate: Any = run.optimizer.lr
+    if isinstance(run.schedule, schema.CosineSchedule):
+        rate = optax.cosine_decay_schedule(run.optimizer.lr, run.train.num_steps, run.schedule.final_fraction)
+    match run.optimizer:
+        case schema.AdamW() as adamw:
+            update = optax.adamw(rate, adamw.b1, adamw.b2, weight_decay=adamw.weight_decay, mask=_is_weight_matrix)
+        case schema.Adam() as adam:
+            update = optax.adam(rate, adam.b1, adam.b2)
+        case schema.SGD() as sgd:
+            update = optax.sgd(rate, sgd.momentum)
+    if run.train.clip_norm is None:
+        return update
+    return optax.chain(optax.clip_by_global_norm(run.train.clip_norm), update)
+
+
+def _is_weight_matrix(parameters: Any) -> Any:
+    """Where weight decay applies: arrays of two axes or more, not biases or physical rates."""
+    return jax.tree.map(lambda leaf: leaf.ndim >= 2, parameters)

@@ -1,0 +1,294 @@
+"""What a run may say: frozen dataclasses of numbers, strings, tuples, and unions of such dataclasses.
+
+Every field carries a line of help with its unit or range; the command line shows it. Checks that need one field or
+several are in `__post_init__` and only ever raise.
+"""
+
+from dataclasses import dataclass
+from dataclasses import field as dataclass_field
+from typing import Literal, TypeAlias
+
+from node_jax.errors import UsageError
+
+
+def _require(condition: bool, where: str, expected: str, came: object, cure: str) -> None:
+    if not condition:
+        raise UsageError(f"{where}: expected {expected}, got {came!r}. {cure}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class HareLynxData:
+    """Pelts of hare and lynx a year, 1845-1935, shipped with the package."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CsvData:
+    """A series from a comma-separated file with a header line."""
+
+    path: str
+    """Path of the file."""
+    time: str = "time"
+    """Name of the column of times, strictly increasing."""
+    columns: tuple[str, ...] = ("value",)
+    """Names of the columns of values."""
+    time_unit: str = "time"
+    """Unit of the times, for plots."""
+    value_unit: str = "value"
+    """Unit of the values, for plots."""
+
+    def __post_init__(self) -> None:
+        _require(len(self.columns) > 0, "data.columns", "at least one column", self.columns, "Name the value columns.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MLPField:
+    """A network alone: the pure neural ODE."""
+
+    width: int = 16
+    """Size of each hidden layer, at least 1."""
+    depth: int = 2
+    """Number of hidden layers, at least 0."""
+    activation: Literal["tanh", "softplus", "silu"] = "tanh"
+    """Nonlinearity; all are smooth, as an adaptive solver wants."""
+    is_time_dependent: bool = False
+    """Whether time is an input beside the state."""
+    final_scale: float = 0.1
+    """Factor of the last layer's initial weights, > 0; small starts near a field of zero."""
+
+    def __post_init__(self) -> None:
+        _require(self.width >= 1, "field.width", "at least 1", self.width, "16 to 64 is usual for few variables.")
+        _require(self.depth >= 0, "field.depth", "at least 0", self.depth, "2 is usual.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class HybridLotkaVolterra:
+    """Lotka-Volterra in logarithms, its four rates trained, plus a network for what it misses. Needs two series."""
+
+    growth: float = 3.0
+    """Initial growth rate of the prey, in 1 / task.time_scale, > 0."""
+    predation: float = 3.0
+    """Initial predation rate at the predator's mean, in 1 / task.time_scale, > 0."""
+    reproduction: float = 3.0
+    """Initial growth rate of the predator at the prey's mean, in 1 / task.time_scale, > 0."""
+    death: float = 3.0
+    """Initial death rate of the predator, in 1 / task.time_scale, > 0."""
+    residual: MLPField = dataclass_field(default_factory=MLPField)
+    """The network that is added."""
+
+    def __post_init__(self) -> None:
+        for name in ("growth", "predation", "reproduction", "death"):
+            value = getattr(self, name)
+            _require(value > 0, f"field.{name}", "a rate > 0", value, "Rates are positive; their logarithm is trained.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Forecast:
+    """Fit to the first part of a series by many short solves, forecast the rest."""
+
+    train_until: float
+    """Last time of the training rows, in the data's time unit."""
+    segment_steps: int = 10
+    """Intervals between rows in one short solve, at least 1."""
+    batch_size: int | None = None
+    """Segments drawn for each training step; None takes all."""
+    time_scale: float = 5.0
+    """Unit of the model's time, in the data's time unit, > 0."""
+    transform: Literal["log", "standard"] = "log"
+    """log: centred logarithms, for positive quantities; standard: centred, divided by the standard deviation."""
+
+    def __post_init__(self) -> None:
+        _require(self.segment_steps >= 1, "task.segment_steps", "at least 1", self.segment_steps, "10 is a start.")
+        _require(self.time_scale > 0, "task.time_scale", "a number > 0", self.time_scale, "About half a period is good.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tsit5Config:
+    """Tsitouras 5(4), adaptive or not."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RK4Config:
+    """The classical method of order 4, for steps of one size."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiffraxSolver:
+    """A solver of diffrax through the same call."""
+
+    method: Literal["dopri5", "dopri8", "kvaerno3", "kvaerno5"] = "kvaerno5"
+    """Explicit (dopri) or implicit (kvaerno, for stiff fields)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PIControllerConfig:
+    """Adaptive steps."""
+
+    rtol: float = 1e-3
+    """Relative tolerance of the local error, > 0."""
+    atol: float = 1e-3
+    """Absolute tolerance of the local error, in the model's units of state, > 0."""
+    dt0: float | None = None
+    """First step, in units of task.time_scale; None searches one at one evaluation more."""
+
+    def __post_init__(self) -> None:
+        for name in ("rtol", "atol"):
+            value = getattr(self, name)
+            _require(value > 0, f"controller.{name}", "a tolerance > 0", value, "1e-3 to 1e-6 is usual.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConstantStepConfig:
+    """Steps of one size."""
+
+    dt: float = 0.1
+    """Step size, in units of task.time_scale, > 0."""
+
+    def __post_init__(self) -> None:
+        _require(self.dt > 0, "controller.dt", "a step size > 0", self.dt, "A tenth of task.time_scale is a start.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConstantSchedule:
+    """The learning rate stays as it is."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CosineSchedule:
+    """Half a cosine from the learning rate down to a fraction of it at the last step."""
+
+    final_fraction: float = 0.0
+    """Learning rate at the end, as a fraction of the one at the start, in [0, 1]."""
+
+    def __post_init__(self) -> None:
+        inside = 0 <= self.final_fraction <= 1
+        _require(inside, "schedule.final_fraction", "a fraction in [0, 1]", self.final_fraction, "0 is usual.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Adam:
+    """Adam (Kingma & Ba 2015)."""
+
+    lr: float = 1e-2
+    """Learning rate, > 0."""
+    b1: float = 0.9
+    """Decay of the mean, in [0, 1)."""
+    b2: float = 0.999
+    """Decay of the mean square, in [0, 1)."""
+
+    def __post_init__(self) -> None:
+        _require(self.lr > 0, "optimizer.lr", "a learning rate > 0", self.lr, "1e-2 to 1e-4 is usual.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdamW:
+    """Adam with decoupled weight decay (Loshchilov & Hutter 2019)."""
+
+    lr: float = 1e-2
+    """Learning rate, > 0."""
+    b1: float = 0.9
+    """Decay of the mean, in [0, 1)."""
+    b2: float = 0.999
+    """Decay of the mean square, in [0, 1)."""
+    weight_decay: float = 1e-3
+    """Strength of the decay of weight matrices (biases and rates are left alone), >= 0."""
+
+    def __post_init__(self) -> None:
+        _require(self.lr > 0, "optimizer.lr", "a learning rate > 0", self.lr, "1e-2 to 1e-4 is usual.")
+        _require(self.weight_decay >= 0, "optimizer.weight_decay", "at least 0", self.weight_decay, "1e-3 is usual.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SGD:
+    """Stochastic gradient descent with momentum."""
+
+    lr: float = 1e-2
+    """Learning rate, > 0."""
+    momentum: float = 0.9
+    """Decay of the velocity, in [0, 1); 0 is plain gradient descent."""
+
+    def __post_init__(self) -> None:
+        _require(self.lr > 0, "optimizer.lr", "a learning rate > 0", self.lr, "1e-2 to 1e-3 is usual.")
+        _require(0 <= self.momentum < 1, "optimizer.momentum", "a number in [0, 1)", self.momentum, "0.9 is usual.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Train:
+    """How long to train and how often to look."""
+
+    num_steps: int = 2000
+    """Optimizer steps in all, at least 1."""
+    log_every: int = 50
+    """Steps compiled into one dispatch, after which metrics are written."""
+    checkpoint_every: int = 500
+    """Steps between checkpoints, a multiple of log_every."""
+    clip_norm: float | None = 1.0
+    """Largest norm of the gradient, > 0; None does not clip."""
+
+    def __post_init__(self) -> None:
+        _require(self.num_steps >= 1, "train.num_steps", "at least 1", self.num_steps, "2000 is a start.")
+        _require(self.log_every >= 1, "train.log_every", "at least 1", self.log_every, "50 is a start.")
+        fits = self.checkpoint_every >= 1 and self.checkpoint_every % self.log_every == 0
+        expected = f"a positive multiple of train.log_every = {self.log_every}"
+        _require(fits, "train.checkpoint_every", expected, self.checkpoint_every, "A resumed run must meet whole dispatches.")
+        clip_is_fine = self.clip_norm is None or self.clip_norm > 0
+        _require(clip_is_fine, "train.clip_norm", "a norm > 0 or None", self.clip_norm, "1.0 is usual.")
+
+
+Data: TypeAlias = HareLynxData | CsvData
+Field: TypeAlias = MLPField | HybridLotkaVolterra
+Solver: TypeAlias = Tsit5Config | RK4Config | DiffraxSolver
+Controller: TypeAlias = PIControllerConfig | ConstantStepConfig
+Optimizer: TypeAlias = Adam | AdamW | SGD
+Schedule: TypeAlias = ConstantSchedule | CosineSchedule
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One training run, from data to report."""
+
+    name: str
+    """Name of the run; its folder is output/name-time."""
+    task: Forecast
+    """What is fitted and measured."""
+    data: Data = dataclass_field(default_factory=HareLynxData)
+    """Where the numbers come from."""
+    field: Field
+    """The vector field dy/dt = f(t, y)."""
+    reference: MLPField | None = None
+    """A second field, trained in the same way, to compare with; None trains none."""
+    solver: Solver = dataclass_field(default_factory=Tsit5Config)
+    """The method of one step."""
+    controller: Controller = dataclass_field(default_factory=PIControllerConfig)
+    """How large steps are."""
+    max_steps: int = 256
+    """Bound on attempted steps of one solve, at least 1; the backward pass keeps this many states."""
+    optimizer: Optimizer = dataclass_field(default_factory=AdamW)
+    """How parameters move."""
+    schedule: Schedule = dataclass_field(default_factory=CosineSchedule)
+    """How the learning rate changes over training."""
+    train: Train = dataclass_field(default_factory=Train)
+    """How long to train and how often to look."""
+    seed: int = 0
+    """Seed of initial parameters and batches, at least 0."""
+    output: str = "runs"
+    """Folder in which the run's own folder is made."""
+
+    def __post_init__(self) -> None:
+        is_name = bool(self.name) and not set(self.name) & set("/\\ ")
+        _require(is_name, "name", "a word without slashes and spaces", self.name, "It names a folder.")
+        _require(self.max_steps >= 1, "max_steps", "at least 1", self.max_steps, "256 is a start.")
+        _require(self.seed >= 0, "seed", "at least 0", self.seed, "Any whole number will do.")
+        if isinstance(self.solver, RK4Config) and isinstance(self.controller, PIControllerConfig):
+            raise UsageError(
+                "solver, controller: RK4 has no error estimate, which an adaptive controller needs. Choose "
+                "solver:tsit5-config, or controller:constant-step-config."
+            )
+        hybrid = isinstance(self.field, HybridLotkaVolterra)
+        if hybrid and self.task.transform != "log":
+            raise UsageError(
+                "field, task.transform: HybridLotkaVolterra is written for logarithms. Choose --task.transform log."
+            )
+        if hybrid and isinstance(self.data, CsvData) and len(self.data.columns) != 2:
+            raise UsageError(
+                f"field, data.columns: HybridLotkaVolterra needs two series, prey then predator, got {self.data.columns}."
+            )

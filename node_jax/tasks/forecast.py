@@ -1,0 +1,169 @@
+"""Fit a vector field to one time series by many short solves, then forecast the years it has not seen."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from node_jax.analysis import draw_forecast, draw_phase
+from node_jax.data import TimeSeries
+from node_jax.errors import UsageError
+from node_jax.fields import AbstractField
+from node_jax.integrate import Integrator
+from node_jax.losses import masked_mean_squared_error
+from node_jax.models import Forecaster, Scaling, fit_vector_autoregression, last_value_forecast
+from node_jax.status import is_success
+from node_jax.tasks.base import AbstractTask, Evaluation
+from node_jax.types import Key
+
+
+class ForecastTask(AbstractTask):
+    r"""Multi-segment trajectory fitting.
+
+    The training rows are cut into all overlapping segments of `segment_steps` intervals. Each is solved from its own
+    first observation, and the loss is the mean squared error over the rows after it, in the model's units. One long
+    solve from the first row instead tends to collapse to the mean of an oscillating series.
+
+    Arguments:
+        train, test: the rows to fit and the rows to forecast, in the user's units.
+        scaling: between units.
+        make_field: `make_field(key)` gives a fresh field on states of shape (dim,).
+        integrator: how it is solved.
+        segment_steps: intervals between rows in one segment.
+        batch_size: segments drawn for each training step; `None` takes all.
+    """
+
+    segment_times: Float[Array, "segment row"]
+    segment_states: Float[Array, "segment row dim"]
+    scaling: Scaling
+    integrator: Integrator
+    train: TimeSeries = eqx.field(static=True)
+    test: TimeSeries = eqx.field(static=True)
+    make_field: Callable[[Key], AbstractField] = eqx.field(static=True)
+    batch_size: int | None = eqx.field(static=True)
+
+    def __init__(
+        self,
+        train: TimeSeries,
+        test: TimeSeries,
+        scaling: Scaling,
+        make_field: Callable[[Key], AbstractField],
+        integrator: Integrator,
+        segment_steps: int,
+        batch_size: int | None,
+    ) -> None:
+        num_segments = len(train.times) - segment_steps
+        if segment_steps < 1 or num_segments < 1:
+            raise UsageError(
+                f"ForecastTask: expected segment_steps between 1 and {len(train.times) - 1}, the intervals between "
+                f"training rows, got {segment_steps}."
+            )
+        if batch_size is not None and not 1 <= batch_size <= num_segments:
+            raise UsageError(
+                f"ForecastTask: expected batch_size between 1 and {num_segments}, the number of segments, got {batch_size}."
+            )
+        rows = np.arange(num_segments)[:, None] + np.arange(segment_steps + 1)
+        self.segment_times = scaling.time_to_model(train.times[rows])
+        self.segment_states = scaling.state_to_model(train.values[rows])
+        self.scaling = scaling
+        self.integrator = integrator
+        self.train = train
+        self.test = test
+        self.make_field = make_field
+        self.batch_size = batch_size
+
+    def init(self, key: Key) -> Forecaster:
+        """A forecaster with a fresh field."""
+        return Forecaster(self.make_field(key), self.scaling, self.integrator)
+
+    def loss(self, model: Forecaster, key: Key) -> tuple[Float[Array, ""], dict[str, Array]]:
+        """Mean squared error over the segments; rows of failed solves are masked and counted in `failed_share`."""
+        times, states = self.segment_times, self.segment_states
+        if self.batch_size is not None:
+            chosen = jax.random.choice(key, times.shape[0], (self.batch_size,), replace=False)
+            times, states = times[chosen], states[chosen]
+        solution = jax.vmap(model.solve_scaled)(states[:, 0], times)
+        predicted, target = solution.ys[:, 1:], states[:, 1:]
+        has_succeeded = is_success(solution.status)
+        mask = jnp.broadcast_to(has_succeeded[:, None, None], target.shape)
+        metrics = {
+            "num_evals": jnp.mean(solution.stats.num_evals.astype(float)),
+            "num_accepted": jnp.mean(solution.stats.num_accepted.astype(float)),
+            "num_rejected": jnp.mean(solution.stats.num_rejected.astype(float)),
+            "failed_share": 1 - jnp.mean(has_succeeded.astype(float)),
+        }
+        return masked_mean_squared_error(predicted, target, mask), metrics
+
+    def forecast(self, model: Forecaster) -> tuple[np.ndarray, np.ndarray, str]:
+        """`(times, states, status)` of one solve from the last training row over all test rows, in the user's units."""
+        times = np.concatenate([self.train.times[-1:], self.test.times])
+        solution = model(self.train.values[-1], times)
+        ended = "" if bool(is_success(solution.status)) else f" (solve failed, status {int(solution.status)})"
+        return times, np.asarray(solution.ys, float), ended
+
+    def evaluate(
+        self, model: Any, others: dict[str, Any], directory: Path, log: Callable[[str], None]
+    ) -> Evaluation:
+        """RMSE over the test rows, in the model's units, beside `others`, the last value and an autoregression."""
+        log("forecasting")
+        unit = f"log {self.test.value_unit}" if self.scaling.is_log else "standard deviations"
+        history = np.asarray(self.scaling.state_to_model(self.train.values), float)
+        truth = np.asarray(self.scaling.state_to_model(self.test.values), float)
+        horizon = len(truth)
+
+        forecasts: dict[str, np.ndarray] = {}
+        endings: dict[str, str] = {}
+        for name, candidate in {"model": model, **others}.items():
+            _, states, endings[name] = self.forecast(candidate)
+            forecasts[name] = np.asarray(self.scaling.state_to_model(states[1:]), float)
+        forecasts["last value"] = last_value_forecast(history, horizon)
+        if np.allclose(np.diff(self.train.times), self.train.times[1] - self.train.times[0]):
+            regression = fit_vector_autoregression(history, max_order=min(5, (len(history) - 2) // 4))
+            forecasts[f"autoregression of order {regression.order}"] = regression.forecast(history, horizon)
+
+        table = [
+            f"| forecast | {' | '.join(self.test.names)} | all | first 10 rows |",
+            f"|---|{'---|' * (len(self.test.names) + 2)}",
+        ]
+        metrics: dict[str, float] = {}
+        for name, forecast in forecasts.items():
+            squares = (forecast - truth) ** 2
+            each = np.sqrt(squares.mean(axis=0))
+            total, early = float(np.sqrt(squares.mean())), float(np.sqrt(squares[:10].mean()))
+            cells = [f"{value:.3f}" for value in (*each, total, early)]
+            table.append(f"| {name}{endings.get(name, '')} | {' | '.join(cells)} |")
+            if name == "model":
+                metrics = {f"rmse_{column}": float(v) for column, v in zip(self.test.names, each, strict=True)}
+                metrics |= {"rmse": total, "rmse_first_10": early}
+
+        shown = {
+            name: np.asarray(self.scaling.state_from_model(jnp.asarray(forecast)), float)
+            for name, forecast in forecasts.items()
+        }
+        fits = self._one_segment_fits(model)
+        draw_forecast(self.train, self.test, shown, fits, self.scaling.is_log, directory / "forecast.png")
+        times, states, _ = self.forecast(model)
+        dense = np.linspace(times[0], times[-1], 20 * len(times))
+        path = np.asarray(model(self.train.values[-1], dense).ys, float)
+        draw_phase(self.train, self.test, path, states[0], self.scaling.is_log, directory / "phase.png")
+        summary = (
+            f"Fitted to {self.train.source}, {self.train.time_unit} {self.train.times[0]:g} to "
+            f"{self.train.times[-1]:g} ({len(self.train.times)} rows); one forecast from the last of them over "
+            f"{self.test.time_unit} {self.test.times[0]:g} to {self.test.times[-1]:g} ({horizon} rows), which nothing "
+            f"was fitted to or chosen by. Root mean square error in {unit}; lower is better."
+        )
+        return Evaluation(metrics, "\n".join(table), ("forecast.png", "phase.png"), summary)
+
+    def _one_segment_fits(self, model: Forecaster) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Solves over consecutive segments of the training rows, each from its own first observation, for a plot."""
+        length = self.segment_times.shape[1] - 1
+        fits = []
+        for start in range(0, len(self.train.times) - length, length):
+            times = np.linspace(self.train.times[start], self.train.times[start + length], 10 * length + 1)
+            fits.append((times, np.asarray(model(self.train.values[start], times).ys, float)))
+        return fits

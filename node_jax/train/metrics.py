@@ -1,0 +1,52 @@
+"""`metrics.jsonl`: one JSON object a line, one line a logged step."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from node_jax.errors import UsageError
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The rows of a metrics file. A last line that a killed process left unfinished is dropped.
+
+    Raises:
+        UsageError: if there is no file, or a line other than the last is broken.
+    """
+    try:
+        lines = path.read_text().split("\n")
+    except OSError as error:
+        raise UsageError(f"Expected a metrics file at {path}, got: {error.strerror}.") from error
+    rows = []
+    # A complete file ends with a newline, so the last element is empty; a torn one ends with half a line.
+    for number, line in enumerate(lines[:-1], start=1):
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError as error:
+            raise UsageError(f"{path}: expected one JSON object a line, line {number} is {line[:60]!r}.") from error
+    return rows
+
+
+class MetricsFile:
+    """Appends rows, each one flushed to the disk before `append` returns.
+
+    Arguments:
+        path: the file.
+        last_step: rows of later steps are cut off first: they belong to work that a killed run lost.
+    """
+
+    def __init__(self, path: Path, last_step: int) -> None:
+        self._path = path
+        kept = [row for row in read_metrics(path) if row["step"] <= last_step] if path.exists() else []
+        whole = "".join(json.dumps(row) + "\n" for row in kept)
+        partial = path.with_suffix(".partial")
+        partial.write_text(whole)
+        partial.replace(path)
+
+    def append(self, row: dict[str, Any]) -> None:
+        """Write one row."""
+        with self._path.open("a") as file:
+            file.write(json.dumps(row) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
