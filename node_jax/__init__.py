@@ -7,7 +7,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from node_jax import data, fields
+    from node_jax import data, fields, losses, models
     from node_jax.adjoints import AbstractAdjoint, CheckpointedAdjoint
     from node_jax.controllers import AbstractController, ConstantStep, PIController
     from node_jax.errors import SolveError, UsageError

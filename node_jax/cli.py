@@ -58,12 +58,16 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     train = commands.add_parser("train", add_help=False, help="train a config, or go on with a run")
-    train.add_argument("config", nargs="?", metavar="CONFIG", help="a Python file with CONFIG = Run(...), or config.json")
+    train.add_argument(
+        "config", nargs="?", metavar="CONFIG", help="a Python file with CONFIG = Run(...), or config.json"
+    )
     train.add_argument("--resume", metavar="RUN", help="go on with the run in this folder, from its last checkpoint")
     evaluate = commands.add_parser("evaluate", help="evaluate a trained run and write its report anew")
     evaluate.add_argument("run", metavar="RUN", help="the run's folder")
     config = commands.add_parser("config", add_help=False, help="print a config as it stands after overrides")
-    config.add_argument("config", nargs="?", metavar="CONFIG", help="a Python file with CONFIG = Run(...), or config.json")
+    config.add_argument(
+        "config", nargs="?", metavar="CONFIG", help="a Python file with CONFIG = Run(...), or config.json"
+    )
     return parser
 
 

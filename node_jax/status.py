@@ -7,8 +7,8 @@ that is sharded over devices. `check` turns it into an exception on the host, wh
 from enum import IntEnum
 from typing import Any
 
-import jax
 import numpy as np
+from jax.core import Tracer
 
 from node_jax.errors import SolveError
 
@@ -67,7 +67,7 @@ def check(solution: Any) -> Any:
     Raises:
         SolveError: with the sentence of the first failure, the count of failures and the first failed index.
     """
-    if isinstance(solution.status, jax.core.Tracer):
+    if isinstance(solution.status, Tracer):
         raise TypeError(
             "nj.check was called inside a jax transformation (jit, grad or vmap), where no exception can be raised. "
             "Call it on the result outside, or look at `sol.status` inside."

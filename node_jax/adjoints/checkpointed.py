@@ -61,9 +61,7 @@ class CheckpointedAdjoint(AbstractAdjoint):
             return result, _Residuals(active, arrays, tape, y_end, *counts, is_perturbed)
 
         def backward(residuals: "_Residuals", cotangent: LoopResult) -> tuple[Any, None]:
-            rows = jax.tree.map(
-                _instantiate, cotangent.ys, residuals.y_end, is_leaf=lambda x: isinstance(x, SymbolicZero)
-            )
+            rows = jax.tree.map(_instantiate, cotangent.ys, is_leaf=lambda x: isinstance(x, SymbolicZero))
             return _walk_back(residuals, rebuild, rows), None
 
         solve.defvjp(forward, backward, symbolic_zeros=True)
@@ -82,10 +80,12 @@ class _Residuals(eqx.Module):
     is_perturbed: tuple[bool, ...] = eqx.field(static=True)
 
 
-def _instantiate(cotangent: Any, like: Array) -> Array:
+def _instantiate(cotangent: Any) -> Array:
     """A symbolic zero as an array of zeros."""
-    del like
-    return jnp.zeros(cotangent.shape, cotangent.dtype) if isinstance(cotangent, SymbolicZero) else cotangent
+    if not isinstance(cotangent, SymbolicZero):
+        return cotangent
+    aval: Any = cotangent.aval
+    return jnp.zeros(aval.shape, aval.dtype)
 
 
 def _walk_back(residuals: _Residuals, rebuild: Any, rows: State) -> Any:
@@ -116,10 +116,11 @@ def _walk_back(residuals: _Residuals, rebuild: Any, rows: State) -> Any:
                 f_end = problem.field(problem.ts[-1], residuals.y_end)
                 ts_bar = ts_bar.at[-1].set(tree_vdot(ys_bar, _zero_nan(f_end)).astype(ts_bar.dtype))
         outputs = None
-        times_bar = ts_bar
+        window = 0
     else:
         outputs = RowCotangents(problem, rows)
-        times_bar = jnp.concatenate([jnp.zeros((outputs.window,), ts_bar.dtype), ts_bar])
+        window = outputs.window
+    times_bar = jnp.concatenate([jnp.zeros((window,), ts_bar.dtype), ts_bar])
 
     def step_back(carry: Any) -> Any:
         n, row, y_bar, parameters_bar, t_bar, times_bar = carry
@@ -149,8 +150,8 @@ def _walk_back(residuals: _Residuals, rebuild: Any, rows: State) -> Any:
                 if wants_times:
                     slopes = jax.vmap(lambda x: solver.interpolate_derivative(x, dt, y0, step))(theta)
                     products = jax.vmap(tree_vdot)(rows, slopes).astype(times_bar.dtype)
-                    start = first + outputs.window
-                    old = lax.dynamic_slice_in_dim(times_bar, start, outputs.window)
+                    start = first + window
+                    old = lax.dynamic_slice_in_dim(times_bar, start, window)
                     times_bar = lax.dynamic_update_slice_in_dim(times_bar, old + products, start, 0)
                 return (*totals, times_bar)
 
@@ -185,7 +186,7 @@ def _walk_back(residuals: _Residuals, rebuild: Any, rows: State) -> Any:
         is_start = is_start.at[1].set(False)
     y0_bar = jax.tree.map(lambda bar, leaf: bar + jnp.sum(jnp.where(_expand(is_start, leaf), leaf, 0), 0), y_bar, rows)
 
-    ts_bar = times_bar if outputs is None else times_bar[outputs.window :]
+    ts_bar = times_bar[window:]
     if wants_times:
         f_start = problem.field(problem.ts[0], problem.y0)
         slopes = jax.vmap(lambda row: tree_vdot(row, _zero_nan(f_start)))(rows).astype(ts_bar.dtype)

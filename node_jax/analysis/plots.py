@@ -1,6 +1,7 @@
 """Figures as PNG files, drawn with matplotlib's object interface, so that no display and no global state is needed."""
 
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -8,11 +9,38 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from node_jax.data import TimeSeries
-
 # Okabe & Ito's palette, which colour-blind readers can tell apart.
 _DATA, _MODEL, _OTHERS = "black", "#0072B2", ("#D55E00", "#999999", "#009E73", "#CC79A7")
 _HELD_OUT = "#FFF3D6"
+
+
+class Series(Protocol):
+    """What a plot needs of a time series; `node_jax.data.TimeSeries` is one."""
+
+    @property
+    def times(self) -> np.ndarray:
+        """Shape (time,)."""
+        ...
+
+    @property
+    def values(self) -> np.ndarray:
+        """Shape (time, dim)."""
+        ...
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """One name a column."""
+        ...
+
+    @property
+    def time_unit(self) -> str:
+        """Unit of the times."""
+        ...
+
+    @property
+    def value_unit(self) -> str:
+        """Unit of the values."""
+        ...
 
 
 def _new_figure(rows: int, columns: int, size: tuple[float, float]) -> tuple[Figure, np.ndarray]:
@@ -31,9 +59,9 @@ def _dress(axes: Axes) -> None:
 
 
 def draw_forecast(
-    train: TimeSeries,
-    test: TimeSeries,
-    forecasts: dict[str, np.ndarray],
+    train: Series,
+    test: Series,
+    forecasts: dict[str, tuple[np.ndarray, np.ndarray]],
     fits: list[tuple[np.ndarray, np.ndarray]],
     is_log: bool,
     path: Path,
@@ -42,7 +70,7 @@ def draw_forecast(
 
     Arguments:
         train, test: the data.
-        forecasts: values of shape (time, dim) at the test times by name; `"model"` is drawn on top.
+        forecasts: `(times, values)` by name, of shapes (time,) and (time, dim); `"model"` is drawn on top.
         fits: `(times, values)` of the model's short solves on the training rows.
         is_log: logarithmic axis of values.
         path: where the PNG goes.
@@ -58,14 +86,12 @@ def draw_forecast(
             label = "model, short solves from data" if j == 0 else None
             axes.plot(times, values[:, i], color=_MODEL, alpha=0.5, linewidth=1.2, label=label)
         colours = iter(_OTHERS * 9)
-        for name, values in forecasts.items():
+        for name, (times, values) in forecasts.items():
             is_model = name == "model"
             colour = _MODEL if is_model else next(colours)
             width = 2.0 if is_model else 1.2
-            joined = np.concatenate([train.values[-1:, i], values[:, i]])
-            times = np.concatenate([train.times[-1:], test.times])
             label = "model, one forecast" if is_model else name
-            axes.plot(times, joined, color=colour, linewidth=width, zorder=4 if is_model else 3, label=label)
+            axes.plot(times, values[:, i], color=colour, linewidth=width, zorder=4 if is_model else 3, label=label)
         low, high = both[1].min(), both[1].max()
         if is_log:
             axes.set_yscale("log")
@@ -81,9 +107,7 @@ def draw_forecast(
     _save(figure, path)
 
 
-def draw_phase(
-    train: TimeSeries, test: TimeSeries, forecast: np.ndarray, start: np.ndarray, is_log: bool, path: Path
-) -> None:
+def draw_phase(train: Series, test: Series, forecast: np.ndarray, start: np.ndarray, is_log: bool, path: Path) -> None:
     """The first two quantities against each other: training data, held-out data and the model's forecast.
 
     Arguments:
@@ -96,8 +120,8 @@ def draw_phase(
     dim = len(train.names)
     figure, grid = _new_figure(1, 2, (10, 4.6))
     titles = (
-        f"training, {train.time_unit} {train.times[0]:g}-{train.times[-1]:g}",
-        f"held out, {test.time_unit} {test.times[0]:g}-{test.times[-1]:g}",
+        f"training data, {train.time_unit} {train.times[0]:g} to {train.times[-1]:g}",
+        f"held-out data, {test.time_unit} {test.times[0]:g} to {test.times[-1]:g}",
     )
     values = np.concatenate([train.values, test.values])
     for axes, series, title in zip(grid[0], (train, test), titles, strict=True):
@@ -143,7 +167,9 @@ def draw_loss(curves: dict[str, list[dict[str, float]]], path: Path) -> None:
         axes.set_xlabel("training step")
         axes.set_ylabel(label)
         _dress(axes)
-    grid[0, 0].set_yscale("log")
+    losses = [row["loss"] for rows in curves.values() for row in rows]
+    if losses and min(losses) > 0 and max(losses) > 10 * min(losses):
+        grid[0, 0].set_yscale("log")
     handles, labels = grid[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=4, frameon=False, fontsize=9)
     _save(figure, path)

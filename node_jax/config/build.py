@@ -54,9 +54,7 @@ def build(run: schema.Run) -> Experiment:
 def _build_data(data: schema.Data) -> TimeSeries:
     if isinstance(data, schema.HareLynxData):
         return load_hare_lynx()
-    return read_csv_series(
-        data.path, data.time, data.columns, time_unit=data.time_unit, value_unit=data.value_unit
-    )
+    return read_csv_series(data.path, data.time, data.columns, time_unit=data.time_unit, value_unit=data.value_unit)
 
 
 def _build_task(run: schema.Run, field: schema.Field) -> ForecastTask:
@@ -64,7 +62,7 @@ def _build_task(run: schema.Run, field: schema.Field) -> ForecastTask:
     return ForecastTask(
         train,
         test,
-        fit_scaling(train, run.task.time_scale, run.task.transform),
+        fit_scaling(train.times, train.values, run.task.time_scale, run.task.transform),
         partial(_build_field, field, len(train.names)),
         Integrator(_build_solver(run.solver), _build_controller(run.controller), CheckpointedAdjoint(), run.max_steps),
         run.task.segment_steps,

@@ -71,7 +71,7 @@ def _decode(value: Any, expected: Any, path: str) -> Any:
         if not isinstance(value, list):
             raise UsageError(f"{path}: expected a list, got {value!r}.")
         return tuple(_decode(item, typing.get_args(expected)[0], f"{path}[{i}]") for i, item in enumerate(value))
-    if dataclasses.is_dataclass(expected) and isinstance(expected, type):
+    if dataclasses.is_dataclass(expected):
         return _decode_dataclass(value, expected, path)
     if expected is type(None):
         if value is not None:
@@ -87,7 +87,9 @@ def _decode(value: Any, expected: Any, path: str) -> Any:
 def _decode_union(value: Any, options: tuple[Any, ...], path: str) -> Any:
     if value is None and type(None) in options:
         return None
-    kinds = {option.__name__: option for option in options if dataclasses.is_dataclass(option)}
+    kinds = {
+        option.__name__: option for option in options if isinstance(option, type) and dataclasses.is_dataclass(option)
+    }
     if isinstance(value, dict) and kinds:
         kind = value.get("kind")
         if kind not in kinds:
@@ -100,7 +102,7 @@ def _decode_union(value: Any, options: tuple[Any, ...], path: str) -> Any:
     raise UsageError(f"{path}: expected one of {names}, got {value!r}.")
 
 
-def _decode_dataclass(value: Any, expected: type, path: str) -> Any:
+def _decode_dataclass(value: Any, expected: Any, path: str) -> Any:
     if not isinstance(value, dict):
         raise UsageError(f"{path}: expected {expected.__name__}, got {value!r}.")
     kind = value.get("kind")

@@ -37,7 +37,13 @@ class CsvData:
     """Unit of the values, for plots."""
 
     def __post_init__(self) -> None:
-        _require(len(self.columns) > 0, "data.columns", "at least one column", self.columns, "Name the value columns.")
+        _require(
+            len(self.columns) > 0,
+            "data.columns",
+            "at least one column",
+            self.columns,
+            "Name the value columns.",
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +84,13 @@ class HybridLotkaVolterra:
     def __post_init__(self) -> None:
         for name in ("growth", "predation", "reproduction", "death"):
             value = getattr(self, name)
-            _require(value > 0, f"field.{name}", "a rate > 0", value, "Rates are positive; their logarithm is trained.")
+            _require(
+                value > 0,
+                f"field.{name}",
+                "a rate > 0",
+                value,
+                "Rates are positive; their logarithm is trained.",
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +110,13 @@ class Forecast:
 
     def __post_init__(self) -> None:
         _require(self.segment_steps >= 1, "task.segment_steps", "at least 1", self.segment_steps, "10 is a start.")
-        _require(self.time_scale > 0, "task.time_scale", "a number > 0", self.time_scale, "About half a period is good.")
+        _require(
+            self.time_scale > 0,
+            "task.time_scale",
+            "a number > 0",
+            self.time_scale,
+            "About half a period is good.",
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,7 +212,13 @@ class AdamW:
 
     def __post_init__(self) -> None:
         _require(self.lr > 0, "optimizer.lr", "a learning rate > 0", self.lr, "1e-2 to 1e-4 is usual.")
-        _require(self.weight_decay >= 0, "optimizer.weight_decay", "at least 0", self.weight_decay, "1e-3 is usual.")
+        _require(
+            self.weight_decay >= 0,
+            "optimizer.weight_decay",
+            "at least 0",
+            self.weight_decay,
+            "1e-3 is usual.",
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -229,7 +253,13 @@ class Train:
         _require(self.log_every >= 1, "train.log_every", "at least 1", self.log_every, "50 is a start.")
         fits = self.checkpoint_every >= 1 and self.checkpoint_every % self.log_every == 0
         expected = f"a positive multiple of train.log_every = {self.log_every}"
-        _require(fits, "train.checkpoint_every", expected, self.checkpoint_every, "A resumed run must meet whole dispatches.")
+        _require(
+            fits,
+            "train.checkpoint_every",
+            expected,
+            self.checkpoint_every,
+            "A resumed run must meet whole dispatches.",
+        )
         clip_is_fine = self.clip_norm is None or self.clip_norm > 0
         _require(clip_is_fine, "train.clip_norm", "a norm > 0 or None", self.clip_norm, "1.0 is usual.")
 
@@ -290,5 +320,6 @@ class Run:
             )
         if hybrid and isinstance(self.data, CsvData) and len(self.data.columns) != 2:
             raise UsageError(
-                f"field, data.columns: HybridLotkaVolterra needs two series, prey then predator, got {self.data.columns}."
+                f"field, data.columns: HybridLotkaVolterra needs two series, prey then predator, "
+                f"got {self.data.columns}."
             )

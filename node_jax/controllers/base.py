@@ -5,8 +5,8 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import equinox as eqx
-import jax
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Bool, PyTree
 
 from node_jax.types import State, Time
@@ -63,7 +63,7 @@ def require_positive(owner: str, name: str, value: Any, cure: str) -> None:
     """Raise `ValueError` unless a concrete number is finite and positive; tracers pass."""
     if isinstance(value, (bool, str)) or value is None:
         raise ValueError(f"{owner}: expected {name} to be a number, got {value!r}; {cure}.")
-    if isinstance(value, jax.core.Tracer):
+    if isinstance(value, Tracer):
         return
     number = np.asarray(value, float)
     if not (np.isfinite(number) & (number > 0)).all():

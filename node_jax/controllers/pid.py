@@ -135,6 +135,7 @@ class PIController(AbstractController):
         order: int,
     ) -> Decision:
         """Accept if the scaled error is at most 1; see the formula above."""
+        del t1
         previous, before_previous, was_accepted = state
         size = scaled_norm(error, y0, y1, self.rtol, self.atol, self.norm).astype(dt.dtype)
         is_finite = jnp.isfinite(size) & tree_all_finite(y1)

@@ -73,7 +73,13 @@ class TimeSeries:
 
 
 def read_csv_series(
-    path: str | Path, time: str, columns: Sequence[str], *, time_unit: str, value_unit: str, source: str | None = None
+    path: str | Path,
+    time: str,
+    columns: Sequence[str],
+    *,
+    time_unit: str,
+    value_unit: str,
+    source: str | None = None,
 ) -> TimeSeries:
     """Read a comma-separated file with a header line.
 
@@ -105,7 +111,9 @@ def read_csv_series(
         try:
             return float(cell) if cell else float("nan")
         except ValueError:
-            raise UsageError(f"{path.name}: expected a number in column {name!r}, row {row + 1}, got {cell!r}.") from None
+            raise UsageError(
+                f"{path.name}: expected a number in column {name!r}, row {row + 1}, got {cell!r}."
+            ) from None
 
     times = np.array([number(i, time) for i in range(len(rows))])
     values = np.array([[number(i, name) for name in columns] for i in range(len(rows))])

@@ -55,7 +55,7 @@ def solve_with_diffrax(
     is_sorted = jnp.all(jnp.isfinite(ts)) & jnp.all((ts[1:] - ts[:-1]) * jnp.where(t1 < t0, -1, 1) >= 0)
     status = jnp.where(is_sorted, _convert_result(solution.result), Status.invalid_input).astype(jnp.int32)
     # diffrax leaves inf in rows that it did not reach.
-    is_reached = jnp.isfinite(solution.ts)
+    is_reached = jnp.isfinite(jnp.asarray(solution.ts))
 
     def mask(leaf: jax.Array) -> jax.Array:
         return jnp.where(is_reached.reshape(-1, *[1] * (leaf.ndim - 1)), leaf, jnp.nan)

@@ -5,6 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from node_jax.adjoints import AbstractAdjoint
 from node_jax.controllers import AbstractController
@@ -14,7 +15,7 @@ from node_jax.types import State
 
 def as_times(ts: Any) -> jax.Array:
     """`ts` as a floating-point array of one axis, checked where its values are known."""
-    if not isinstance(ts, jax.core.Tracer):
+    if not isinstance(ts, Tracer):
         concrete = np.asarray(ts)
         if concrete.dtype.kind not in "fiu" and concrete.dtype.name != "bfloat16":
             raise TypeError(f"odeint: expected ts to hold real numbers, got dtype {concrete.dtype}.")
@@ -121,8 +122,7 @@ def check_parts(solver: Any, controller: Any, adjoint: Any, max_steps: Any) -> N
         hint = " Solvers are values: write nj.Tsit5() with parentheses." if callable(solver) else ""
         if not _is_diffrax_solver(solver):
             raise TypeError(
-                f"odeint: expected solver to be a node_jax solver such as nj.Tsit5() or a diffrax solver, got {solver!r}."
-                + hint
+                f"odeint: expected solver to be a solver such as nj.Tsit5() or one of diffrax, got {solver!r}." + hint
             )
 
 

@@ -32,8 +32,8 @@ def bridge_polynomials(extension: Sequence[Polynomial], weights: Sequence[float]
     for polynomial, weight in zip(extension, weights, strict=True):
         over_theta = np.asarray(polynomial[1:], np.float64)
         over_theta[0] -= weight
-        quotient, _ = np.polynomial.polynomial.polydiv(over_theta, np.array([1.0, -1.0]))
-        bridges.append(tuple(float(c) for c in quotient))
+        quotient = np.asarray(np.polynomial.polynomial.polydiv(over_theta, np.array([1.0, -1.0]))[0])
+        bridges.append(tuple(float(c) for c in quotient.tolist()))
     return tuple(bridges)
 
 

@@ -46,7 +46,9 @@ def fit_vector_autoregression(history: np.ndarray, max_order: int = 5) -> Vector
     """
     num_rows, dim = history.shape
     if num_rows <= max_order + dim * max_order + 1:
-        raise ValueError(f"Expected more than {max_order + dim * max_order + 1} rows for order {max_order}, got {num_rows}.")
+        raise ValueError(
+            f"Expected more than {max_order + dim * max_order + 1} rows for order {max_order}, got {num_rows}."
+        )
 
     def fit(order: int, first: int) -> tuple[np.ndarray, np.ndarray]:
         past = [history[first - lag : num_rows - lag] for lag in range(1, order + 1)]

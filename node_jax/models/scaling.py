@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from node_jax.data import TimeSeries
 from node_jax.errors import UsageError
 from node_jax.models.trainable import Constant
 
@@ -51,12 +50,13 @@ class Scaling(Constant):
         return jnp.exp(g) if self.is_log else g
 
 
-def fit_scaling(series: TimeSeries, t_scale: float, transform: str) -> Scaling:
+def fit_scaling(times: np.ndarray, values: np.ndarray, t_scale: float, transform: str) -> Scaling:
     """A scaling from training data.
 
     Arguments:
-        series: the data that the model may see.
-        t_scale: unit of the model's time, in the series' time unit.
+        times: shape (time,), the times that the model may see; the first becomes the origin.
+        values: shape (time, dim), the values there.
+        t_scale: unit of the model's time, in the unit of `times`.
         transform: `"log"` takes logarithms and centres them (scale 1, so that growth rates keep their meaning);
             `"standard"` centres and divides by the standard deviation.
 
@@ -66,17 +66,15 @@ def fit_scaling(series: TimeSeries, t_scale: float, transform: str) -> Scaling:
     if not t_scale > 0:
         raise UsageError(f"fit_scaling: expected t_scale > 0, got {t_scale}.")
     is_log = transform == "log"
-    values = series.values
     if is_log:
-        if not (values > 0).all():
-            row, column = np.argwhere(values <= 0)[0]
+        for row, column in np.argwhere(~(values > 0))[:1]:
             raise UsageError(
-                f"fit_scaling: expected positive values for a logarithm, got {values[row, column]:g} for "
-                f"{series.names[column]!r} at {series.time_unit} {series.times[row]:g}. Use transform 'standard'."
+                f"fit_scaling: expected positive values for a logarithm, got {values[row, column]:g} in column "
+                f"{column + 1} at time {times[row]:g}. Use the transform 'standard'."
             )
         values = np.log(values)
     spread = values.std(axis=0)
     if not (spread > 0).all():
-        raise UsageError(f"fit_scaling: expected values that vary, got a constant {series.names[int(spread.argmin())]!r}.")
+        raise UsageError(f"fit_scaling: expected values that vary, got a constant column {spread.argmin() + 1}.")
     scale = np.ones_like(spread) if is_log else spread
-    return Scaling(np.asarray(series.times[0]), np.asarray(float(t_scale)), values.mean(axis=0), scale, is_log)
+    return Scaling(np.asarray(times[0]), np.asarray(float(t_scale)), values.mean(axis=0), scale, is_log)

@@ -47,9 +47,7 @@ class AbstractSolver(eqx.Module):
         """The polynomials q_i(θ) of the dense output, one a stage (see `node_jax.interpolate.dense`)."""
 
     @abc.abstractmethod
-    def step(
-        self, field: Callable[[Time, State], State], t0: Time, dt: Time, y0: State, f0: State | None
-    ) -> Step:
+    def step(self, field: Callable[[Time, State], State], t0: Time, dt: Time, y0: State, f0: State | None) -> Step:
         """One step.
 
         Arguments:
@@ -69,8 +67,7 @@ class AbstractSolver(eqx.Module):
     def interpolate_derivative(self, theta: Float[Array, "..."], dt: Time, y0: State, step: Step) -> State:
         """dy/dt of the interpolant at t0 + θ dt, in units of state over time."""
         weights = [
-            (1 - 2 * theta) * horner(q, theta) + theta * (1 - theta) * horner_derivative(q, theta)
-            for q in self.bridge
+            (1 - 2 * theta) * horner(q, theta) + theta * (1 - theta) * horner_derivative(q, theta) for q in self.bridge
         ]
         slope = tree_weighted_sum((1 / dt, -1 / dt), (step.y1, y0))
         bump = tree_weighted_sum(weights, step.stages)

@@ -37,9 +37,7 @@ class ExplicitRungeKutta(AbstractSolver):
         """The tableau's dense output."""
         return self.tableau.bridge
 
-    def step(
-        self, field: Callable[[Time, State], State], t0: Time, dt: Time, y0: State, f0: State | None
-    ) -> Step:
+    def step(self, field: Callable[[Time, State], State], t0: Time, dt: Time, y0: State, f0: State | None) -> Step:
         """One step of the tableau; see `AbstractSolver.step`."""
         stages = [field(t0, y0) if f0 is None else f0]
         y1 = y0

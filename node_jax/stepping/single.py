@@ -91,9 +91,7 @@ def _attempt(problem: Problem, carry: _Carry) -> _Carry:
     # The size that was really taken, after rounding of t1: the tape must add up to the times.
     dt = lax.stop_gradient(t1 - carry.t)
     step = problem.solver.step(problem.field, carry.t, dt, carry.y, carry.f)
-    decision = problem.controller.decide(
-        carry.controller, t1, dt, carry.y, step.y1, step.error, problem.solver.order
-    )
+    decision = problem.controller.decide(carry.controller, t1, dt, carry.y, step.y1, step.error, problem.solver.order)
     accept = decision.accept
 
     tape = None if carry.tape is None else carry.tape.write(carry.num_accepted, carry.t, dt, carry.y)

@@ -38,7 +38,5 @@ class AbstractTask(eqx.Module):
         """The loss on one step's batch, drawn with `key`, and scalars to log. Compiled and differentiated."""
 
     @abc.abstractmethod
-    def evaluate(
-        self, model: Any, others: dict[str, Any], directory: Path, log: Callable[[str], None]
-    ) -> Evaluation:
+    def evaluate(self, model: Any, others: dict[str, Any], directory: Path, log: Callable[[str], None]) -> Evaluation:
         """Hold `model` against `others` (trained models by name) and plain baselines; write figures."""

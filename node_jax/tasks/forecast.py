@@ -17,7 +17,8 @@ from node_jax.fields import AbstractField
 from node_jax.integrate import Integrator
 from node_jax.losses import masked_mean_squared_error
 from node_jax.models import Forecaster, Scaling, fit_vector_autoregression, last_value_forecast
-from node_jax.status import is_success
+from node_jax.solution import Solution
+from node_jax.status import Status, is_success
 from node_jax.tasks.base import AbstractTask, Evaluation
 from node_jax.types import Key
 
@@ -65,7 +66,8 @@ class ForecastTask(AbstractTask):
             )
         if batch_size is not None and not 1 <= batch_size <= num_segments:
             raise UsageError(
-                f"ForecastTask: expected batch_size between 1 and {num_segments}, the number of segments, got {batch_size}."
+                f"ForecastTask: expected batch_size between 1 and the number of segments, {num_segments}, "
+                f"got {batch_size}."
             )
         rows = np.arange(num_segments)[:, None] + np.arange(segment_steps + 1)
         self.segment_times = scaling.time_to_model(train.times[rows])
@@ -95,20 +97,15 @@ class ForecastTask(AbstractTask):
             "num_evals": jnp.mean(solution.stats.num_evals.astype(float)),
             "num_accepted": jnp.mean(solution.stats.num_accepted.astype(float)),
             "num_rejected": jnp.mean(solution.stats.num_rejected.astype(float)),
-            "failed_share": 1 - jnp.mean(has_succeeded.astype(float)),
+            "failed_share": jnp.mean((~has_succeeded).astype(float)),
         }
         return masked_mean_squared_error(predicted, target, mask), metrics
 
-    def forecast(self, model: Forecaster) -> tuple[np.ndarray, np.ndarray, str]:
-        """`(times, states, status)` of one solve from the last training row over all test rows, in the user's units."""
-        times = np.concatenate([self.train.times[-1:], self.test.times])
-        solution = model(self.train.values[-1], times)
-        ended = "" if bool(is_success(solution.status)) else f" (solve failed, status {int(solution.status)})"
-        return times, np.asarray(solution.ys, float), ended
+    def forecast(self, model: Forecaster) -> Solution:
+        """One solve from the last training row over all test rows, in the user's units."""
+        return model(self.train.values[-1], np.concatenate([self.train.times[-1:], self.test.times]))
 
-    def evaluate(
-        self, model: Any, others: dict[str, Any], directory: Path, log: Callable[[str], None]
-    ) -> Evaluation:
+    def evaluate(self, model: Any, others: dict[str, Any], directory: Path, log: Callable[[str], None]) -> Evaluation:
         """RMSE over the test rows, in the model's units, beside `others`, the last value and an autoregression."""
         log("forecasting")
         unit = f"log {self.test.value_unit}" if self.scaling.is_log else "standard deviations"
@@ -119,8 +116,10 @@ class ForecastTask(AbstractTask):
         forecasts: dict[str, np.ndarray] = {}
         endings: dict[str, str] = {}
         for name, candidate in {"model": model, **others}.items():
-            _, states, endings[name] = self.forecast(candidate)
-            forecasts[name] = np.asarray(self.scaling.state_to_model(states[1:]), float)
+            solution = self.forecast(candidate)
+            forecasts[name] = np.asarray(self.scaling.state_to_model(solution.ys[1:]), float)
+            status = Status(int(solution.status))
+            endings[name] = "" if is_success(status) else f" (solve failed: {status.name})"
         forecasts["last value"] = last_value_forecast(history, horizon)
         if np.allclose(np.diff(self.train.times), self.train.times[1] - self.train.times[0]):
             regression = fit_vector_autoregression(history, max_order=min(5, (len(history) - 2) // 4))
@@ -141,16 +140,16 @@ class ForecastTask(AbstractTask):
                 metrics = {f"rmse_{column}": float(v) for column, v in zip(self.test.names, each, strict=True)}
                 metrics |= {"rmse": total, "rmse_first_10": early}
 
-        shown = {
-            name: np.asarray(self.scaling.state_from_model(jnp.asarray(forecast)), float)
-            for name, forecast in forecasts.items()
-        }
-        fits = self._one_segment_fits(model)
-        draw_forecast(self.train, self.test, shown, fits, self.scaling.is_log, directory / "forecast.png")
-        times, states, _ = self.forecast(model)
-        dense = np.linspace(times[0], times[-1], 20 * len(times))
-        path = np.asarray(model(self.train.values[-1], dense).ys, float)
-        draw_phase(self.train, self.test, path, states[0], self.scaling.is_log, directory / "phase.png")
+        shown = {name: self._dense_forecast(candidate) for name, candidate in {"model": model, **others}.items()}
+        for name, forecast in forecasts.items():
+            if name not in shown:
+                values = np.asarray(self.scaling.state_from_model(jnp.asarray(forecast)), float)
+                times = np.concatenate([self.train.times[-1:], self.test.times])
+                shown[name] = times, np.concatenate([self.train.values[-1:], values])
+        is_log = self.scaling.is_log
+        draw_forecast(self.train, self.test, shown, self._short_solves(model), is_log, directory / "forecast.png")
+        path = shown["model"][1]
+        draw_phase(self.train, self.test, path, path[0], is_log, directory / "phase.png")
         summary = (
             f"Fitted to {self.train.source}, {self.train.time_unit} {self.train.times[0]:g} to "
             f"{self.train.times[-1]:g} ({len(self.train.times)} rows); one forecast from the last of them over "
@@ -159,11 +158,18 @@ class ForecastTask(AbstractTask):
         )
         return Evaluation(metrics, "\n".join(table), ("forecast.png", "phase.png"), summary)
 
-    def _one_segment_fits(self, model: Forecaster) -> list[tuple[np.ndarray, np.ndarray]]:
+    def _dense_forecast(self, model: Forecaster) -> tuple[np.ndarray, np.ndarray]:
+        """The forecast on a grid fine enough to draw."""
+        times = np.linspace(self.train.times[-1], self.test.times[-1], 20 * len(self.test.times) + 1)
+        return times, np.asarray(model(self.train.values[-1], times).ys, float)
+
+    def _short_solves(self, model: Forecaster) -> list[tuple[np.ndarray, np.ndarray]]:
         """Solves over consecutive segments of the training rows, each from its own first observation, for a plot."""
         length = self.segment_times.shape[1] - 1
-        fits = []
-        for start in range(0, len(self.train.times) - length, length):
-            times = np.linspace(self.train.times[start], self.train.times[start + length], 10 * length + 1)
-            fits.append((times, np.asarray(model(self.train.values[start], times).ys, float)))
-        return fits
+        last = len(self.train.times) - 1
+        solves = []
+        for start in range(0, last, length):
+            end = min(start + length, last)
+            times = np.linspace(self.train.times[start], self.train.times[end], 10 * length + 1)
+            solves.append((times, np.asarray(model(self.train.values[start], times).ys, float)))
+        return solves

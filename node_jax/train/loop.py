@@ -72,7 +72,12 @@ def fit(
             row = {name: float(np.mean(values)) for name, values in jax.device_get(metrics).items()}
             step += num_steps
             seconds = time.perf_counter() - started
-            row = {"step": step, **row, "wall_s": round(seconds, 4), "steps_per_s": round(num_steps / seconds, 2)}
+            row = {
+                "step": step,
+                **row,
+                "wall_s": round(seconds, 4),
+                "steps_per_s": round(num_steps / seconds, 2),
+            }
             if not math.isfinite(row["loss"]):
                 raise TrainingError(
                     f"The loss became {row['loss']} between steps {step - num_steps} and {step}. Lower the learning "
@@ -91,9 +96,7 @@ def fit(
     return combine_trainable(best.parameters, rest)
 
 
-def load_best(
-    task: AbstractTask, optimizer: optax.GradientTransformation, seed: int, directory: RunDirectory
-) -> Any:
+def load_best(task: AbstractTask, optimizer: optax.GradientTransformation, seed: int, directory: RunDirectory) -> Any:
     """The best model of a trained run.
 
     Raises:

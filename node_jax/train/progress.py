@@ -26,7 +26,7 @@ class Progress:
         self._last_line = 0.0
         console = Console(file=sys.stderr)
         if console.is_terminal:
-            self._bar = RichProgress(
+            self._bar = bar = RichProgress(
                 TextColumn("{task.description}"),
                 BarColumn(),
                 MofNCompleteColumn(),
@@ -34,7 +34,7 @@ class Progress:
                 TimeRemainingColumn(),
                 console=console,
             )
-            self._task = self._bar.add_task(title, total=num_steps, completed=done, figures="compiling")
+            self._task = bar.add_task(title, total=num_steps, completed=done, figures="compiling")
         else:
             print(f"{title}: step {done} of {num_steps}, compiling", file=sys.stderr, flush=True)  # noqa: T201
 

@@ -45,7 +45,10 @@ def write_report(
 
 def _describe_training(curves: dict[str, list[dict[str, Any]]]) -> str:
     """A table of what training cost and where it ended."""
-    lines = ["| trained | steps | last loss | evaluations a solve | failed solves | seconds |", "|---|---|---|---|---|---|"]
+    lines = [
+        "| trained | steps | last loss | evaluations a solve | failed solves | seconds |",
+        "|---|---|---|---|---|---|",
+    ]
     for name, rows in curves.items():
         last = rows[-1]
         cells = [

@@ -27,15 +27,11 @@ class TrainState(eqx.Module):
     """The data of the key from which each step's key is folded; it never changes."""
 
 
-def init_state(
-    task: AbstractTask, optimizer: optax.GradientTransformation, seed: int
-) -> tuple[TrainState, Any]:
+def init_state(task: AbstractTask, optimizer: optax.GradientTransformation, seed: int) -> tuple[TrainState, Any]:
     """A fresh state, and the part of the model that is not trained."""
     key_model, key_data = jax.random.split(jax.random.key(seed))
     parameters, rest = partition_trainable(task.init(key_model))
-    state = TrainState(
-        jnp.zeros((), jnp.int32), parameters, optimizer.init(parameters), jax.random.key_data(key_data)
-    )
+    state = TrainState(jnp.zeros((), jnp.int32), parameters, optimizer.init(parameters), jax.random.key_data(key_data))
     # Initial values may share a buffer (two zero biases), which a donated argument must not.
     return jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), state), rest
 

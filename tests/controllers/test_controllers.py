@@ -1,0 +1,65 @@
+"""Controllers follow their formulas and never divide by zero."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import node_jax as nj
+
+
+def _decide(controller, size, previous=1.0, was_accepted=True, order=5):
+    """One decision on an error whose scaled norm is `size` at atol = 1."""
+    y = jnp.zeros(1)
+    state = (jnp.asarray(previous), jnp.asarray(1.0), jnp.asarray(was_accepted))
+    return controller.decide(state, jnp.asarray(1.0), jnp.asarray(0.5), y, y, jnp.array([size]), order)
+
+
+def test_the_next_step_is_the_formulas():
+    controller = nj.PIController(rtol=1.0, atol=1.0)
+    decision = _decide(controller, 0.5, previous=0.2)
+    assert bool(decision.accept)
+    expected = 0.5 * 0.9 * 0.5 ** (-0.7 / 5) * 0.2 ** (0.4 / 5)
+    np.testing.assert_allclose(decision.dt, expected, rtol=1e-5)
+    rejected = _decide(controller, 3.0)
+    assert not bool(rejected.accept)
+    np.testing.assert_allclose(rejected.dt, 0.5 * 0.9 * 3.0 ** (-1 / 5), rtol=1e-5)
+
+
+def test_changes_of_the_step_are_bounded():
+    controller = nj.PIController(rtol=1.0, atol=1.0, factor_min=0.3, factor_max=4.0)
+    np.testing.assert_allclose(_decide(controller, 0.0).dt, 0.5 * 4.0, rtol=1e-6)
+    np.testing.assert_allclose(_decide(controller, 1e9).dt, 0.5 * 0.3, rtol=1e-6)
+    np.testing.assert_allclose(_decide(controller, jnp.nan).dt, 0.5 * 0.3, rtol=1e-6)
+    np.testing.assert_allclose(_decide(controller, 0.0, was_accepted=False).dt, 0.5, rtol=1e-6)
+
+
+def test_no_step_is_longer_than_dtmax():
+    controller = nj.PIController(dtmax=0.05)
+    sol = nj.odeint(lambda t, y, args: -y, jnp.ones(1), [0.0, 1.0], controller=controller)
+    assert int(sol.stats.num_accepted) >= 20
+
+
+def test_dt0_is_taken_and_saves_the_search():
+    searched = nj.odeint(lambda t, y, args: -y, jnp.ones(1), [0.0, 1.0])
+    given = nj.odeint(lambda t, y, args: -y, jnp.ones(1), [0.0, 1.0], controller=nj.PIController(dt0=0.05))
+    attempts = [int(s.stats.num_accepted + s.stats.num_rejected) for s in (searched, given)]
+    assert int(searched.stats.num_evals) == 2 + 6 * attempts[0]
+    assert int(given.stats.num_evals) == 1 + 6 * attempts[1]
+
+
+def test_a_custom_norm_is_used():
+    def maximum(x):
+        return jnp.max(jnp.abs(x))
+
+    def field(t, y, args):
+        return jnp.array([-50.0, *[0.0] * 99]) * y
+
+    strict = nj.odeint(field, jnp.ones(100), [0.0, 1.0], controller=nj.PIController(norm=maximum))
+    loose = nj.odeint(field, jnp.ones(100), [0.0, 1.0])
+    assert int(strict.stats.num_accepted) > int(loose.stats.num_accepted)
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0, float("nan"), float("inf"), "1e-3"])
+def test_tolerances_that_cannot_work_are_refused(value):
+    with pytest.raises(ValueError, match="rtol"):
+        nj.odeint(lambda t, y, args: -y, jnp.ones(1), [0.0, 1.0], controller=nj.PIController(rtol=value))

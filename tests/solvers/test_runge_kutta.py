@@ -1,0 +1,115 @@
+"""Tableaus have the order they claim, step by step and in their dense output."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import node_jax as nj
+from node_jax.interpolate.dense import horner
+from node_jax.solvers import tableaus
+from node_jax.solvers.tableaus import ButcherTableau
+from tests.problems import PROBLEMS
+
+SOLVERS = {"RK4": nj.RK4, "Tsit5": nj.Tsit5}
+TABLEAUS = [tableaus.RK4, tableaus.TSIT5]
+
+
+def _coefficients(tableau):
+    stages = len(tableau.c)
+    a = np.zeros((stages, stages))
+    for i, row in enumerate(tableau.a, start=1):
+        a[i, :i] = row
+    return a, np.asarray(tableau.c), np.asarray(tableau.weights)
+
+
+@pytest.mark.parametrize("tableau", TABLEAUS, ids=lambda t: t.name)
+def test_rows_sum_to_the_nodes(tableau):
+    a, c, _ = _coefficients(tableau)
+    np.testing.assert_allclose(a.sum(axis=1), c, atol=1e-14)
+
+
+@pytest.mark.parametrize("tableau", TABLEAUS, ids=lambda t: t.name)
+def test_order_conditions_hold(tableau):
+    """Hairer, Norsett & Wanner (1993), II.2, table 2.2: all rooted trees up to order 4, and two of order 5."""
+    a, c, b = _coefficients(tableau)
+    conditions = {
+        1: [(b.sum(), 1)],
+        2: [(b @ c, 1 / 2)],
+        3: [(b @ c**2, 1 / 3), (b @ a @ c, 1 / 6)],
+        4: [(b @ c**3, 1 / 4), ((b * c) @ a @ c, 1 / 8), (b @ a @ c**2, 1 / 12), (b @ a @ a @ c, 1 / 24)],
+        5: [(b @ c**4, 1 / 5), (b @ a @ a @ a @ c, 1 / 120)],
+    }
+    for order, pairs in conditions.items():
+        if order <= tableau.order:
+            for value, expected in pairs:
+                assert value == pytest.approx(expected, abs=1e-13)
+
+
+def test_error_weights_are_those_of_an_order_four_method():
+    _, c, b = _coefficients(tableaus.TSIT5)
+    embedded = b - np.asarray(tableaus.TSIT5.error)
+    for power in range(4):
+        assert embedded @ c**power == pytest.approx(1 / (power + 1), abs=1e-13)
+
+
+def test_a_malformed_tableau_is_refused():
+    with pytest.raises(ValueError, match="diagonal"):
+        ButcherTableau("bad", 1, (0.0, 1.0), ((0.5, 0.5),), None, ((0.0,), (0.0,)))
+    with pytest.raises(ValueError, match="one entry a stage"):
+        ButcherTableau("bad", 1, (0.0, 1.0), ((1.0,),), None, ((0.0,),))
+
+
+@pytest.mark.parametrize("problem", PROBLEMS, ids=lambda p: p.name)
+@pytest.mark.parametrize("name", SOLVERS)
+def test_estimated_order_is_the_stated_order(x64, name, problem):
+    solver = SOLVERS[name]()
+    errors = []
+    steps = [32, 64, 128]
+    for n in steps:
+        controller = nj.ConstantStep(problem.t1 / n)
+        sol = nj.odeint(problem.field, jnp.array(problem.y0), [0.0, problem.t1], solver=solver, controller=controller)
+        errors.append(np.abs(np.asarray(sol.ys[-1]) - problem.exact(np.array(problem.t1))).max())
+    slope = -np.polyfit(np.log(steps), np.log(errors), 1)[0]
+    # Some problems are solved at a higher order than the method's (quadrature, linear fields); none at a lower one.
+    assert slope > solver.order - 0.2
+    if problem.name == "logistic":
+        assert abs(slope - solver.order) < 0.2
+
+
+@pytest.mark.parametrize(("name", "dense_order"), [("RK4", 3), ("Tsit5", 4)])
+def test_dense_output_has_its_stated_order(x64, name, dense_order):
+    problem = next(p for p in PROBLEMS if p.name == "oscillator")
+    ts = np.linspace(0, problem.t1, 1001)
+    errors = []
+    steps = [8, 16, 32]
+    for n in steps:
+        controller = nj.ConstantStep(problem.t1 / n)
+        sol = nj.odeint(problem.field, jnp.array(problem.y0), ts, solver=SOLVERS[name](), controller=controller)
+        errors.append(np.abs(np.asarray(sol.ys) - problem.exact(ts)).max())
+    slope = -np.polyfit(np.log(steps), np.log(errors), 1)[0]
+    assert slope > dense_order - 0.2
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+def test_the_interpolant_meets_both_ends_and_its_derivative_the_field(x64, name):
+    solver = SOLVERS[name]()
+
+    def field(t, y):
+        return jnp.cos(3 * t) * y
+
+    t0, dt, y0 = jnp.asarray(0.3), jnp.asarray(0.2), jnp.array([1.0, -2.0])
+    step = solver.step(field, t0, dt, y0, None)
+    np.testing.assert_allclose(solver.interpolate(jnp.asarray(0.0), dt, y0, step), y0, atol=1e-15)
+    np.testing.assert_allclose(solver.interpolate(jnp.asarray(1.0), dt, y0, step), step.y1, atol=1e-15)
+    for theta, slope in ((0.0, field(t0, y0)), (1.0, field(t0 + dt, step.y1))):
+        found = solver.interpolate_derivative(jnp.asarray(theta), dt, y0, step)
+        np.testing.assert_allclose(found, slope, atol=1e-12)
+    h = 1e-6
+    middle = [solver.interpolate(jnp.asarray(0.4 + s * h), dt, y0, step) for s in (1, -1)]
+    found = solver.interpolate_derivative(jnp.asarray(0.4), dt, y0, step)
+    np.testing.assert_allclose(found, (middle[0] - middle[1]) / (2 * h * dt), rtol=1e-8)
+
+
+def test_a_zero_polynomial_costs_nothing():
+    assert horner((0.0, 0.0), jnp.asarray(0.3)) == 0.0
+    assert float(horner((1.0, 2.0, 3.0), jnp.asarray(2.0))) == 17.0
