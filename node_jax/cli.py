@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _EXAMPLES = """examples:
   node-jax train configs/hare_lynx.py
-  node-jax train configs/hare_lynx.py --optimizer.lr 3e-3 controller:constant-step-config --controller.dt 0.1
+  node-jax train configs/hare_lynx.py --optimizer.lr 3e-3 controller:constant-step --controller.dt 0.1
   node-jax train configs/hare_lynx.py --help        every field of the config, with its unit
   node-jax train --resume runs/hare_lynx-20260101-120000
   node-jax evaluate runs/hare_lynx-20260101-120000

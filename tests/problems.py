@@ -32,11 +32,9 @@ PROBLEMS = (
         2.0,
         _exact_oscillator,
     ),
-    ClosedForm("time only", lambda t, y, args: jnp.cos(t) * jnp.ones_like(y), (0.0,), 2.0, lambda t: np.sin(t)[..., None]),
+    ClosedForm("time only", lambda t, y, args: jnp.cos(t) + 0 * y, (0.0,), 2.0, lambda t: np.sin(t)[..., None]),
     ClosedForm(
         "logistic", lambda t, y, args: y * (1 - y), (0.1,), 3.0, lambda t: (1 / (1 + 9 * np.exp(-t)))[..., None]
     ),
-    ClosedForm(
-        "time and state", lambda t, y, args: -2.0 * t * y, (1.0,), 1.5, lambda t: np.exp(-(t**2))[..., None]
-    ),
+    ClosedForm("time and state", lambda t, y, args: -2.0 * t * y, (1.0,), 1.5, lambda t: np.exp(-(t**2))[..., None]),
 )

@@ -4,11 +4,12 @@
 """
 
 from node_jax.config.schema import (
+    RK4,
     SGD,
     Adam,
     AdamW,
     ConstantSchedule,
-    ConstantStepConfig,
+    ConstantStep,
     CosineSchedule,
     CsvData,
     DiffraxSolver,
@@ -16,19 +17,19 @@ from node_jax.config.schema import (
     HareLynxData,
     HybridLotkaVolterra,
     MLPField,
-    PIControllerConfig,
-    RK4Config,
+    PIController,
     Run,
     Train,
-    Tsit5Config,
+    Tsit5,
 )
 
 __all__ = [
+    "RK4",
     "SGD",
     "Adam",
     "AdamW",
     "ConstantSchedule",
-    "ConstantStepConfig",
+    "ConstantStep",
     "CosineSchedule",
     "CsvData",
     "DiffraxSolver",
@@ -36,9 +37,8 @@ __all__ = [
     "HareLynxData",
     "HybridLotkaVolterra",
     "MLPField",
-    "PIControllerConfig",
-    "RK4Config",
+    "PIController",
     "Run",
     "Train",
-    "Tsit5Config",
+    "Tsit5",
 ]

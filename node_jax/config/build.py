@@ -88,11 +88,11 @@ def _build_field(field: schema.Field, dim: int, key: Key) -> AbstractField:
 def _build_solver(solver: schema.Solver) -> Any:
     if isinstance(solver, schema.DiffraxSolver):
         return _DIFFRAX_SOLVERS[solver.method]()
-    return RK4() if isinstance(solver, schema.RK4Config) else Tsit5()
+    return RK4() if isinstance(solver, schema.RK4) else Tsit5()
 
 
 def _build_controller(controller: schema.Controller) -> AbstractController:
-    if isinstance(controller, schema.ConstantStepConfig):
+    if isinstance(controller, schema.ConstantStep):
         return ConstantStep(controller.dt)
     return PIController(rtol=controller.rtol, atol=controller.atol, dt0=controller.dt0)
 

@@ -120,12 +120,12 @@ class Forecast:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tsit5Config:
+class Tsit5:
     """Tsitouras 5(4), adaptive or not."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class RK4Config:
+class RK4:
     """The classical method of order 4, for steps of one size."""
 
 
@@ -138,7 +138,7 @@ class DiffraxSolver:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PIControllerConfig:
+class PIController:
     """Adaptive steps."""
 
     rtol: float = 1e-3
@@ -155,7 +155,7 @@ class PIControllerConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ConstantStepConfig:
+class ConstantStep:
     """Steps of one size."""
 
     dt: float = 0.1
@@ -266,8 +266,8 @@ class Train:
 
 Data: TypeAlias = HareLynxData | CsvData
 Field: TypeAlias = MLPField | HybridLotkaVolterra
-Solver: TypeAlias = Tsit5Config | RK4Config | DiffraxSolver
-Controller: TypeAlias = PIControllerConfig | ConstantStepConfig
+Solver: TypeAlias = Tsit5 | RK4 | DiffraxSolver
+Controller: TypeAlias = PIController | ConstantStep
 Optimizer: TypeAlias = Adam | AdamW | SGD
 Schedule: TypeAlias = ConstantSchedule | CosineSchedule
 
@@ -286,9 +286,9 @@ class Run:
     """The vector field dy/dt = f(t, y)."""
     reference: MLPField | None = None
     """A second field, trained in the same way, to compare with; None trains none."""
-    solver: Solver = dataclass_field(default_factory=Tsit5Config)
+    solver: Solver = dataclass_field(default_factory=Tsit5)
     """The method of one step."""
-    controller: Controller = dataclass_field(default_factory=PIControllerConfig)
+    controller: Controller = dataclass_field(default_factory=PIController)
     """How large steps are."""
     max_steps: int = 256
     """Bound on attempted steps of one solve, at least 1; the backward pass keeps this many states."""
@@ -308,10 +308,10 @@ class Run:
         _require(is_name, "name", "a word without slashes and spaces", self.name, "It names a folder.")
         _require(self.max_steps >= 1, "max_steps", "at least 1", self.max_steps, "256 is a start.")
         _require(self.seed >= 0, "seed", "at least 0", self.seed, "Any whole number will do.")
-        if isinstance(self.solver, RK4Config) and isinstance(self.controller, PIControllerConfig):
+        if isinstance(self.solver, RK4) and isinstance(self.controller, PIController):
             raise UsageError(
                 "solver, controller: RK4 has no error estimate, which an adaptive controller needs. Choose "
-                "solver:tsit5-config, or controller:constant-step-config."
+                "solver:tsit5, or controller:constant-step."
             )
         hybrid = isinstance(self.field, HybridLotkaVolterra)
         if hybrid and self.task.transform != "log":

@@ -1,0 +1,169 @@
+"""Configs round-trip, and everything that does not fit is named with its path and the nearest name."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import node_jax as nj
+from node_jax.config import Adam, ConstantStep, CsvData, Forecast, HybridLotkaVolterra, MLPField, Run, Train
+from node_jax.config.codec import from_json, to_json
+from node_jax.config.load import load_config, override
+
+ROOT = Path(__file__).parents[2]
+CONFIGS = sorted((ROOT / "configs").glob("*.py"))
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
+def test_every_config_loads_round_trips_and_says_what_it_asks(path):
+    config = load_config(path)
+    assert from_json(to_json(config), Run, "config") == config
+    assert hash(config) == hash(from_json(to_json(config), Run, "config"))
+    text = path.read_text()
+    for heading in ("Question:", "Expected:", "Cost:", f"Command: node-jax train configs/{path.name}"):
+        assert heading in text
+
+
+def test_leaves_and_variants_are_overridden_in_any_order():
+    config = load_config(ROOT / "configs" / "debug.py")
+    changed = override(config, ["--optimizer.lr", "3e-4", "controller:constant-step", "--controller.dt", "0.5"], "test")
+    assert changed.optimizer == dataclasses.replace(config.optimizer, lr=3e-4)
+    assert changed.controller == ConstantStep(dt=0.5)
+    assert override(config, ["optimizer:adam", "--seed", "3"], "test").optimizer == Adam()
+
+
+@pytest.mark.parametrize("arguments", [["--optimiser.lr", "1"], ["--seed", "many"], ["optimizer:adamm"]])
+def test_overrides_that_do_not_fit_end_with_code_2(arguments, capsys):
+    with pytest.raises(SystemExit) as ended:
+        override(load_config(ROOT / "configs" / "debug.py"), arguments, "test")
+    assert ended.value.code == 2
+    assert arguments[0].split(".")[0].lstrip("-")[:5] in capsys.readouterr().err
+
+
+def _saved():
+    return json.loads(to_json(load_config(ROOT / "configs" / "debug.py")))
+
+
+def _change(path, value, delete=False):
+    saved = _saved()
+    node = saved
+    *parents, last = path
+    for key in parents:
+        node = node[key]
+    if delete:
+        del node[last]
+    else:
+        node[last] = value
+    return json.dumps(saved)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (_change(["optimizer", "lrr"], 1.0), "config.json.optimizer: unknown key 'lrr'; did you mean 'lr'?"),
+        (_change(["optimizer", "kind"], "Adamm"), "config.json.optimizer: unknown kind 'Adamm'; did you mean 'Adam'?"),
+        (_change(["task", "transform"], "logg"), "unknown value 'logg'; did you mean 'log'?"),
+        (_change(["seed"], "0"), "config.json.seed: expected int, got '0' \\(str\\)"),
+        (_change(["seed"], True), "config.json.seed: expected int, got True"),
+        (_change(["task"], 3), "expected Forecast, got 3"),
+        (_change(["task", "kind"], "Forecasts"), "expected kind 'Forecast'"),
+        (_change(["train", "num_steps"], None, delete=True), "expected the key 'num_steps', which is missing"),
+        (_change(["train", "num_steps"], 0), "train.num_steps: expected at least 1, got 0"),
+        ("{", "expected JSON"),
+    ],
+)
+def test_a_saved_config_that_does_not_fit_is_refused(text, message):
+    with pytest.raises(nj.UsageError, match=message):
+        from_json(text, Run, "config.json")
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Train(log_every=3, checkpoint_every=10), "multiple of train.log_every = 3, got 10"),
+        (lambda: Adam(lr=0.0), "optimizer.lr"),
+        (lambda: MLPField(width=0), "field.width"),
+        (lambda: HybridLotkaVolterra(death=-1.0), "field.death"),
+        (lambda: Forecast(train_until=1, segment_steps=0), "task.segment_steps"),
+        (lambda: Run(name="a b", task=Forecast(train_until=1), field=MLPField()), "without slashes and spaces"),
+        (
+            lambda: Run(name="a", task=Forecast(train_until=1, transform="standard"), field=HybridLotkaVolterra()),
+            "written for logarithms",
+        ),
+        (
+            lambda: Run(
+                name="a", task=Forecast(train_until=1), field=HybridLotkaVolterra(), data=CsvData(path="a.csv")
+            ),
+            "two series",
+        ),
+    ],
+)
+def test_values_that_cannot_work_are_refused(make, message):
+    with pytest.raises(nj.UsageError, match=message):
+        make()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("CONFIG = 3", "expected a line CONFIG = Run"),
+        ("import nonsense_that_is_not_there", "ModuleNotFoundError"),
+        ("def broken(:", "SyntaxError"),
+        (
+            "from node_jax.config import *\n"
+            "CONFIG = Run(name='a', seed='x', task=Forecast(train_until=1), field=MLPField())",
+            "a config that can be read, got TypeError",
+        ),
+        (
+            "from node_jax.config import *\n"
+            "CONFIG = Run(name='a', max_steps=2.5, task=Forecast(train_until=1), field=MLPField())",
+            "max_steps: expected int, got 2.5",
+        ),
+    ],
+)
+def test_a_config_file_that_is_none_is_refused(tmp_path, text, message):
+    path = tmp_path / "broken.py"
+    path.write_text(text)
+    with pytest.raises(nj.UsageError, match=message):
+        load_config(path)
+
+
+def test_a_missing_config_shows_those_that_exist():
+    with pytest.raises(nj.UsageError, match=r"does not exist.*debug\.py"):
+        load_config(ROOT / "configs" / "debugg.py")
+
+
+def test_help_and_config_need_no_jax():
+    """Importing jax takes seconds on many machines; help must not."""
+    code = (
+        "import sys\nfrom node_jax.cli import main\n"
+        "try:\n    main({arguments!r})\nexcept SystemExit:\n    pass\n"
+        "heavy = [m for m in ('jax', 'numpy', 'equinox', 'optax', 'orbax') if m in sys.modules]\n"
+        "assert not heavy, heavy\n"
+    )
+    for arguments in (["--help"], ["train", "configs/debug.py", "--help"], ["config", "configs/debug.py"]):
+        done = subprocess.run(
+            [sys.executable, "-c", code.format(arguments=arguments)],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stdout
+
+
+def test_every_field_has_a_line_of_help():
+    done = subprocess.run(
+        [sys.executable, "-m", "node_jax.cli", "train", "configs/debug.py", "--help"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    for words in ("in units of task.time_scale", "Learning rate, > 0", "in the data's time unit"):
+        assert words.split()[0] in done.stdout
+    assert "--optimizer.lr" in done.stdout

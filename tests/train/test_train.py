@@ -1,0 +1,210 @@
+"""Training resumes exactly, keeps what is whole, and refuses what is not a run."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from node_jax.cli import main
+from node_jax.train import MetricsFile, read_metrics
+
+ROOT = Path(__file__).parents[2]
+DEBUG = str(ROOT / "configs" / "debug.py")
+WALL_TIME = ("wall_s", "steps_per_s")
+
+
+def _only_run(folder):
+    (run,) = folder.iterdir()
+    return run
+
+
+def _train(folder, *overrides):
+    return main(["train", DEBUG, "--output", str(folder), "--debug", *overrides])
+
+
+def _without_wall_time(path):
+    return [{k: v for k, v in row.items() if k not in WALL_TIME} for row in read_metrics(path)]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A finished run of configs/debug.py."""
+    folder = tmp_path_factory.mktemp("runs")
+    assert _train(folder) == 0
+    return _only_run(folder)
+
+
+def test_a_run_leaves_all_its_files(trained):
+    for name in ("config.json", "versions.json", "metrics.jsonl", "evaluation.json", "report.md", "reference"):
+        assert (trained / name).exists()
+    for name in ("forecast.png", "phase.png", "loss.png"):
+        assert (trained / name).read_bytes().startswith(b"\x89PNG")
+        assert f"({name})" in (trained / "report.md").read_text()
+    report = (trained / "report.md").read_text()
+    for row in ("| model |", "| pure neural ODE |", "| last value |", "| autoregression of order"):
+        assert row in report
+    assert {"jax", "python", "node_jax"} <= set(json.loads((trained / "versions.json").read_text()))
+    assert [row["step"] for row in read_metrics(trained / "metrics.jsonl")] == [1, 2]
+
+
+def test_evaluate_gives_the_same_report_again(trained, tmp_path):
+    copy = shutil.copytree(trained, tmp_path / "copy")
+    before = (copy / "report.md").read_text()
+    (copy / "report.md").unlink()
+    assert main(["evaluate", str(copy), "--debug"]) == 0
+    assert (copy / "report.md").read_text() == before
+
+
+def test_resuming_a_finished_run_changes_nothing(trained, tmp_path):
+    copy = shutil.copytree(trained, tmp_path / "copy")
+    assert main(["train", "--resume", str(copy), "--debug"]) == 0
+    assert (copy / "metrics.jsonl").read_text() == (trained / "metrics.jsonl").read_text()
+
+
+def test_a_saved_config_trains_again_to_the_same_numbers(trained, tmp_path):
+    assert main(["train", str(trained / "config.json"), "--output", str(tmp_path), "--debug"]) == 0
+    again = _only_run(tmp_path)
+    assert _without_wall_time(again / "metrics.jsonl") == _without_wall_time(trained / "metrics.jsonl")
+
+
+def test_a_killed_run_resumes_to_the_same_metrics(tmp_path):
+    """SIGKILL at a moment that depends on the machine; the metrics must not."""
+    overrides = ["--train.num-steps", "300", "--train.log-every", "5", "--train.checkpoint-every", "10"]
+    assert _train(tmp_path / "whole", *overrides, "reference:none") == 0
+    whole = _only_run(tmp_path / "whole") / "metrics.jsonl"
+
+    command = [sys.executable, "-m", "node_jax.cli", "train", DEBUG, "--output", str(tmp_path / "killed"), *overrides]
+    process = subprocess.Popen([*command, "reference:none"], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    killed = tmp_path / "killed"
+    while time.monotonic() < deadline and process.poll() is None:
+        files = list(killed.glob("*/metrics.jsonl"))
+        if files and files[0].read_text().count("\n") >= 7:
+            break
+        time.sleep(0.005)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    run = _only_run(killed)
+    assert 7 <= len(read_metrics(run / "metrics.jsonl")) < 60
+    assert not (run / "report.md").exists()
+
+    assert main(["train", "--resume", str(run), "--debug"]) == 0
+    assert _without_wall_time(run / "metrics.jsonl") == _without_wall_time(whole)
+    evaluations = [json.loads((folder / "evaluation.json").read_text()) for folder in (run, whole.parent)]
+    assert evaluations[0] == evaluations[1]
+
+
+def test_rows_after_the_checkpoint_and_a_torn_line_are_cut_off(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": 1}\n{"step": 2}\n{"step": 3}\n{"ste')
+    MetricsFile(path, last_step=2).append({"step": 3, "loss": 1.0})
+    assert path.read_text() == '{"step": 1}\n{"step": 2}\n{"step": 3, "loss": 1.0}\n'
+
+
+def test_a_damaged_checkpoint_is_named(trained, tmp_path, capsys):
+    copy = shutil.copytree(trained, tmp_path / "copy")
+    for file in (copy / "checkpoints" / "best").rglob("*"):
+        if file.is_file() and file.parent.name == "d":
+            file.write_bytes(b"not a checkpoint")
+    assert main(["evaluate", str(copy)]) == 1
+    message = capsys.readouterr().err
+    assert "Expected a readable checkpoint" in message
+    assert "Traceback" not in message
+
+
+def test_a_checkpoint_of_other_scaling_is_refused(trained, tmp_path, capsys):
+    copy = shutil.copytree(trained, tmp_path / "copy")
+    config = json.loads((copy / "config.json").read_text())
+    config["task"]["train_until"] = 1900.0
+    (copy / "config.json").write_text(json.dumps(config))
+    assert main(["evaluate", str(copy)]) == 1
+    assert "scaling constants" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["train", "configs/none.py"], 2, "does not exist"),
+        (["train", DEBUG, "--optimizer.lrr", "1"], 2, "optimizer.lr"),
+        (["train", DEBUG, "--seed", "x"], 2, "seed"),
+        (["train"], 2, "needs a CONFIG or --resume"),
+        (["train", "--resume", "/nowhere"], 2, "no such folder"),
+        (["train", "--resume", str(ROOT / "configs")], 2, "a folder without config.json"),
+        (["train", DEBUG, "--resume", "/nowhere"], 2, "no overrides"),
+        (["evaluate", "/nowhere"], 2, "Expected a run directory"),
+        (["fly"], 2, "invalid choice"),
+        (["train", DEBUG, "--task.train-until", "1845"], 2, "at least 2 rows on each side"),
+        (["train", DEBUG, "--task.segment-steps", "60"], 2, "segment_steps between 1 and 59"),
+        (
+            ["train", DEBUG, "data:csv-data", "--data.path", "/none.csv", "--data.columns", "a", "b"],
+            2,
+            "readable CSV",
+        ),
+    ],
+)
+def test_wrong_usage_is_one_message_and_code_2(arguments, code, message, capsys, tmp_path):
+    overrides = ["--output", str(tmp_path)] if len(arguments) > 2 and arguments[1] == DEBUG else []
+    try:
+        ended = main([*arguments, *(overrides if "--resume" not in arguments else [])])
+    except SystemExit as error:
+        ended = error.code
+    assert ended == code
+    err = capsys.readouterr().err
+    assert message in err
+    assert "Traceback" not in err
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_output_that_is_a_file_is_refused(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert main(["train", DEBUG, "--output", str(tmp_path / "file")]) == 2
+    assert "Expected to create a run directory" in capsys.readouterr().err
+
+
+def test_a_missing_value_in_the_data_is_named(tmp_path, capsys):
+    path = tmp_path / "data.csv"
+    rows = [f"{i},{10 + i % 3},{'' if i == 7 else 5 + i % 2}" for i in range(40)]
+    path.write_text("time,prey,predator\n" + "\n".join(rows))
+    columns = ["--data.columns", "prey", "predator", "--task.train-until", "30", "--output", str(tmp_path / "runs")]
+    assert main(["train", DEBUG, "data:csv-data", "--data.path", str(path), *columns]) == 2
+    assert "got nan for 'predator' at time 7 (row 8)" in capsys.readouterr().err
+
+
+def test_a_users_own_series_trains(tmp_path):
+    path = tmp_path / "data.csv"
+    rows = [f"{0.5 * i + 0.1 * (i % 2)},{10 + i % 3},{5 + i % 2}" for i in range(40)]
+    path.write_text("time,prey,predator\n" + "\n".join(rows))
+    columns = ["--data.columns", "prey", "predator", "--task.train-until", "15", "--output", str(tmp_path / "runs")]
+    assert main(["train", DEBUG, "data:csv-data", "--data.path", str(path), *columns, "--debug"]) == 0
+    report = (_only_run(tmp_path / "runs") / "report.md").read_text()
+    # The rows are not evenly spaced, so there is no autoregression to compare with.
+    assert "autoregression" not in report
+
+
+def test_one_dispatch_of_many_steps_equals_many_of_one():
+    from node_jax.config.build import build
+    from node_jax.config.load import load_config
+    from node_jax.train.state import init_state
+    from node_jax.train.step import make_advance
+
+    experiment = build(load_config(Path(DEBUG)))
+    results = []
+    for sizes in ((6,), (2, 2, 2)):
+        state, rest = init_state(experiment.task, experiment.optimizer, 0)
+        advance = make_advance(experiment.task, experiment.optimizer, rest)
+        losses = []
+        for size in sizes:
+            state, metrics = advance(state, size)
+            losses.append(metrics["loss"])
+        results.append((jnp.concatenate(losses), state.parameters))
+    assert jnp.allclose(results[0][0], results[1][0], rtol=1e-5)
+    for a, b in zip(*(jax.tree.leaves(r[1]) for r in results), strict=True):
+        assert jnp.allclose(a, b, rtol=1e-4, atol=1e-6)
