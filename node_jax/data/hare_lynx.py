@@ -17,7 +17,7 @@ def load_hare_lynx() -> TimeSeries:
     Example:
         >>> import node_jax as nj
         >>> series = nj.data.load_hare_lynx()
-        >>> series.values.shape, series.times[0]
+        >>> series.values.shape, float(series.times[0])
         ((91, 2), 1845.0)
     """
     return read_csv_series(

@@ -69,7 +69,7 @@ class Checkpoints:
         like["checksum"] = np.float64(0)
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
         try:
-            tree = manager.restore(step, args=ocp.args.StandardRestore(abstract))
+            tree = dict(manager.restore(step, args=ocp.args.StandardRestore(abstract)))
             if int(tree.pop("checksum")) != int(_checksum(tree)):
                 raise ValueError("the values differ from those that were saved")
         except Exception as error:
