@@ -10,21 +10,22 @@ Step sizes are constants of the gradient: no controller, no error estimate and n
 The rule is made of plain loops, so that forward mode over it (`jax.hessian`) works.
 """
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.custom_derivatives import SymbolicZero
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from node_jax.adjoints.base import AbstractAdjoint
 from node_jax.solvers import Step
 from node_jax.stepping import LoopResult, Problem, Tape, integrate_single
 from node_jax.stepping.outputs import RowCotangents, only_ends, transpose_interpolate
 from node_jax.tree import tree_add, tree_vdot
-from node_jax.types import State
+from node_jax.types import State, Time
 
 
 class CheckpointedAdjoint(AbstractAdjoint):
@@ -88,118 +89,138 @@ def _instantiate(cotangent: Any) -> Array:
     return jnp.zeros(aval.shape, aval.dtype)
 
 
-def _walk_back(residuals: _Residuals, rebuild: Any, rows: State) -> Any:
+class _Cotangents(NamedTuple):
+    """What flows back through one step: of its end, its stages and its start, and of the requested times."""
+
+    y1: State
+    stages: tuple[State, ...]
+    y0: State
+    times: Float[Array, " padded_time"]
+
+
+def _walk_back(residuals: _Residuals, rebuild: Callable[[Any, Any], Problem], rows: State) -> Any:
     """The cotangents of `residuals.active`, given those of the output rows; `None` where nothing asked for one."""
     problem = rebuild(residuals.active, residuals.arrays)
-    solver, tape = problem.solver, residuals.tape
     leaves, treedef = jax.tree.flatten(residuals.active)
-    field_leaves = len(jax.tree.leaves(residuals.active[0]))
-    wanted = [i for i in range(field_leaves) if residuals.is_perturbed[i]]
+    num_field_leaves = len(jax.tree.leaves(residuals.active[0]))
+    wanted = [i for i in range(num_field_leaves) if residuals.is_perturbed[i]]
     wants_times = residuals.is_perturbed[-1]
 
-    def field_with(parameters: list[Array]) -> Any:
-        new_leaves = list(leaves)
-        for i, value in zip(wanted, parameters, strict=True):
-            new_leaves[i] = value
-        return rebuild(jax.tree.unflatten(treedef, new_leaves), residuals.arrays).field
+    def field_with(parameters: list[Array]) -> Callable[[Time, State], State]:
+        replaced = dict(zip(wanted, parameters, strict=True))
+        active = jax.tree.unflatten(treedef, [replaced.get(i, leaf) for i, leaf in enumerate(leaves)])
+        return rebuild(active, residuals.arrays).field
 
-    parameters = [leaves[i] for i in wanted]
     is_saved = jnp.arange(problem.ts.shape[0]) < residuals.num_saved
     rows = jax.tree.map(lambda leaf: jnp.where(_expand(is_saved, leaf), leaf, 0), rows)
+    parameters = [leaves[i] for i in wanted]
+    y0_bar, parameters_bar, t_bar, ts_bar = _reverse_steps(
+        problem, residuals, rows, field_with, parameters, wants_times
+    )
 
-    ys_bar = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape[1:], leaf.dtype), rows)
-    ts_bar = jnp.zeros_like(problem.ts)
+    # Rows at the start time are y0 itself; with two rows, the second is the end of the solve and is walked back.
+    is_start = (problem.ts == problem.ts[0]) & is_saved
     if only_ends(problem):
-        if problem.ts.shape[0] == 2:
-            ys_bar = jax.tree.map(lambda leaf: leaf[-1], rows)
-            if wants_times:
-                f_end = problem.field(problem.ts[-1], residuals.y_end)
-                ts_bar = ts_bar.at[-1].set(tree_vdot(ys_bar, _zero_nan(f_end)).astype(ts_bar.dtype))
-        outputs = None
-        window = 0
-    else:
-        outputs = RowCotangents(problem, rows)
-        window = outputs.window
-    times_bar = jnp.concatenate([jnp.zeros((window,), ts_bar.dtype), ts_bar])
+        is_start = is_start & (jnp.arange(problem.ts.shape[0]) == 0)
+    y0_bar = jax.tree.map(
+        lambda bar, leaf: bar + jnp.sum(jnp.where(_expand(is_start, leaf), leaf, 0), axis=0), y0_bar, rows
+    )
+    if wants_times:
+        f_start = _without_nan(problem.field(problem.ts[0], problem.y0))
+        slopes = jax.vmap(lambda row: tree_vdot(row, f_start))(rows).astype(ts_bar.dtype)
+        ts_bar = ts_bar + jnp.where(is_start, slopes, 0).at[0].set(0)
+        # Moving the start moves all steps: stage times by t_bar, every output to an earlier place in its step.
+        ts_bar = ts_bar.at[0].add(t_bar - jnp.sum(ts_bar))
+
+    bars: list[Any] = [None] * len(leaves)
+    for i, bar in zip(wanted, parameters_bar, strict=True):
+        bars[i] = bar
+    bars[num_field_leaves:] = [*jax.tree.leaves(y0_bar), ts_bar]
+    return jax.tree.unflatten(treedef, bars)
+
+
+def _reverse_steps(
+    problem: Problem,
+    residuals: _Residuals,
+    rows: State,
+    field_with: Callable[[list[Array]], Callable[[Time, State], State]],
+    parameters: list[Array],
+    wants_times: bool,
+) -> tuple[State, list[Array], Time, Float[Array, " time"]]:
+    """The loop over the tape.
+
+    Returns:
+        The cotangents of the first state, of the parameters, of a shift of all stage times, and of `ts`.
+    """
+    outputs = None if only_ends(problem) else RowCotangents(problem, rows)
+    window = 0 if outputs is None else outputs.window
+    y_bar, times_bar = _end_cotangents(problem, residuals, rows, wants_times)
+    times_bar = jnp.concatenate([jnp.zeros((window,), times_bar.dtype), times_bar])
 
     def step_back(carry: Any) -> Any:
         n, row, y_bar, parameters_bar, t_bar, times_bar = carry
-        t0, dt, y0 = tape.read(n)
+        t0, dt, y0 = residuals.tape.read(n)
 
-        def take(parameters: list[Array], t0: Array, y0: State) -> tuple[State, tuple[State, ...]]:
-            step = solver.step(field_with(parameters), t0, dt, y0, None)
+        def take(parameters: list[Array], t0: Time, y0: State) -> tuple[State, tuple[State, ...]]:
+            step = problem.solver.step(field_with(parameters), t0, dt, y0, None)
             return step.y1, step.stages
 
         (y1, stages), pull = jax.vjp(take, parameters, t0, y0)
-        start_bar, stages_bar = jax.tree.map(jnp.zeros_like, (y0, stages))
+        stages_bar, y0_bar = jax.tree.map(jnp.zeros_like, (stages, y0))
+        bars = _Cotangents(y_bar, stages_bar, y0_bar, times_bar)
         if outputs is not None:
+            step = Step(y1, stages, None)
+            row, bars = outputs.accumulate(row, t0, bars, _fold_outputs(problem, t0, dt, y0, step, wants_times))
+        more_parameters_bar, more_t_bar, y_bar = pull((bars.y1, bars.stages))
+        t_bar = t_bar + more_t_bar if wants_times else t_bar
+        return n - 1, row, tree_add(y_bar, bars.y0), tree_add(parameters_bar, more_parameters_bar), t_bar, bars.times
 
-            def add(
-                totals: Any,
-                here: Float[Array, " window"],
-                mask: Array,
-                rows: State,
-                first: Int[Array, ""],
-            ) -> Any:
-                y_bar, stages_bar, start_bar, times_bar = totals
-                theta = jnp.where(mask, (here - t0) / dt, 1.0)
-                rows = jax.tree.map(lambda leaf: jnp.where(_expand(mask, leaf), leaf, 0), rows)
-                step = Step(y1, stages, None)
-                more = transpose_interpolate(solver, theta, dt, y0, step, rows)
-                totals = tree_add((y_bar, stages_bar, start_bar), more)
-                if wants_times:
-                    slopes = jax.vmap(lambda x: solver.interpolate_derivative(x, dt, y0, step))(theta)
-                    products = jax.vmap(tree_vdot)(rows, slopes).astype(times_bar.dtype)
-                    start = first + window
-                    old = lax.dynamic_slice_in_dim(times_bar, start, window)
-                    times_bar = lax.dynamic_update_slice_in_dim(times_bar, old + products, start, 0)
-                return (*totals, times_bar)
-
-            totals = (y_bar, stages_bar, start_bar, times_bar)
-            row, (y_bar, stages_bar, start_bar, times_bar) = outputs.accumulate(row, t0, totals, add)
-
-        new_parameters_bar, new_t_bar, y_bar = pull((y_bar, stages_bar))
-        return (
-            n - 1,
-            row,
-            tree_add(y_bar, start_bar),
-            tree_add(parameters_bar, new_parameters_bar),
-            t_bar + new_t_bar if wants_times else t_bar,
-            times_bar,
-        )
-
-    zero_t = jnp.zeros((), problem.ts.dtype)
-    start = (
-        residuals.num_steps - 1,
-        residuals.num_saved,
-        ys_bar,
-        jax.tree.map(jnp.zeros_like, parameters),
-        zero_t,
-        times_bar,
-    )
+    zeros = jax.tree.map(jnp.zeros_like, parameters)
+    start = (residuals.num_steps - 1, residuals.num_saved, y_bar, zeros, jnp.zeros((), times_bar.dtype), times_bar)
     end = lax.while_loop(lambda carry: carry[0] >= 0, step_back, start)
-    _, _, y_bar, parameters_bar, t_bar, times_bar = end
+    return end[2], end[3], end[4], end[5][window:]
 
-    # Rows at the start time are y0 itself.
-    is_start = (problem.ts == problem.ts[0]) & is_saved
-    if problem.ts.shape[0] == 2 and only_ends(problem):
-        is_start = is_start.at[1].set(False)
-    y0_bar = jax.tree.map(lambda bar, leaf: bar + jnp.sum(jnp.where(_expand(is_start, leaf), leaf, 0), 0), y_bar, rows)
 
-    ts_bar = times_bar[window:]
+def _end_cotangents(
+    problem: Problem, residuals: _Residuals, rows: State, wants_times: bool
+) -> tuple[State, Float[Array, " time"]]:
+    """The cotangents of the last state and of the times before any step is walked back."""
+    ts_bar = jnp.zeros_like(problem.ts)
+    if not (only_ends(problem) and problem.ts.shape[0] == 2):
+        return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape[1:], leaf.dtype), rows), ts_bar
+    y_bar = jax.tree.map(lambda leaf: leaf[-1], rows)
     if wants_times:
-        f_start = problem.field(problem.ts[0], problem.y0)
-        slopes = jax.vmap(lambda row: tree_vdot(row, _zero_nan(f_start)))(rows).astype(ts_bar.dtype)
-        ts_bar = ts_bar + jnp.where(is_start, slopes, 0).at[0].set(0)
-    # Moving the start moves all steps: stage times by t_bar, and every output to an earlier place in its step.
-    ts_bar = ts_bar.at[0].add(t_bar - jnp.sum(ts_bar))
+        f_end = _without_nan(problem.field(problem.ts[-1], residuals.y_end))
+        ts_bar = ts_bar.at[-1].set(tree_vdot(y_bar, f_end).astype(ts_bar.dtype))
+    return y_bar, ts_bar
 
-    bars: list[Any] = [None] * len(leaves)
-    for i, value in zip(wanted, parameters_bar, strict=True):
-        bars[i] = value
-    bars[field_leaves:-1] = jax.tree.leaves(y0_bar)
-    bars[-1] = ts_bar
-    return jax.tree.unflatten(treedef, bars)
+
+def _fold_outputs(
+    problem: Problem, t0: Time, dt: Time, y0: State, step: Step, wants_times: bool
+) -> Callable[[_Cotangents, Array, Array, State, Array], _Cotangents]:
+    """A function that adds the cotangents of one window of output rows to those of the step they lie in."""
+
+    def add(
+        bars: _Cotangents,
+        here: Float[Array, " window"],
+        mask: Bool[Array, " window"],
+        rows: State,
+        first: Int[Array, ""],
+    ) -> _Cotangents:
+        theta = jnp.where(mask, (here - t0) / dt, 1.0)
+        rows = jax.tree.map(lambda leaf: jnp.where(_expand(mask, leaf), leaf, 0), rows)
+        more = transpose_interpolate(problem.solver, theta, dt, y0, step, rows)
+        y1_bar, stages_bar, y0_bar = tree_add((bars.y1, bars.stages, bars.y0), more)
+        times_bar = bars.times
+        if wants_times:
+            slopes = jax.vmap(lambda x: problem.solver.interpolate_derivative(x, dt, y0, step))(theta)
+            products = jax.vmap(tree_vdot)(rows, slopes).astype(times_bar.dtype)
+            window = theta.shape[0]
+            old = lax.dynamic_slice_in_dim(times_bar, first + window, window)
+            times_bar = lax.dynamic_update_slice_in_dim(times_bar, old + products, first + window, 0)
+        return _Cotangents(y1_bar, stages_bar, y0_bar, times_bar)
+
+    return add
 
 
 def _expand(mask: Array, like: Array) -> Array:
@@ -207,6 +228,6 @@ def _expand(mask: Array, like: Array) -> Array:
     return mask.reshape(-1, *[1] * (like.ndim - 1))
 
 
-def _zero_nan(x: State) -> State:
+def _without_nan(x: State) -> State:
     """Zeros in place of NaN: the derivative at an end that was never reached."""
     return jax.tree.map(lambda leaf: jnp.where(jnp.isnan(leaf), 0, leaf), x)
