@@ -1,6 +1,7 @@
 """Checkpoints by Orbax: the last and the best of a run, each written whole or not at all."""
 
 import logging
+import sys
 import zlib
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,7 @@ class Checkpoints:
             if int(tree.pop("checksum")) != int(_checksum(tree)):
                 raise ValueError("the values differ from those that were saved")
         except Exception as error:
+            _silence_abandoned_reads()
             reason = str(error).strip().splitlines()
             raise CheckpointError(
                 f"Expected a readable checkpoint of this model in {where / str(step)}, got "
@@ -93,6 +95,19 @@ class Checkpoints:
         """Release the files."""
         for manager in self._managers.values():
             manager.close()
+
+
+def _silence_abandoned_reads() -> None:
+    """When one array cannot be read, the reads of the others end after their event loop has closed; Python would print
+    a traceback for each, long after our own message.
+    """
+    show = sys.unraisablehook
+
+    def hook(unraisable: Any) -> None:
+        if str(unraisable.exc_value) != "Event loop is closed":
+            show(unraisable)
+
+    sys.unraisablehook = hook
 
 
 def _checksum(tree: Any) -> np.float64:

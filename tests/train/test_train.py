@@ -11,10 +11,13 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from node_jax.cli import main
-from node_jax.train import MetricsFile, read_metrics
+from node_jax.train import Checkpoints, MetricsFile, read_metrics
+from node_jax.train.checkpoint import CheckpointError
+from node_jax.train.state import TrainState
 
 ROOT = Path(__file__).parents[2]
 DEBUG = str(ROOT / "configs" / "debug.py")
@@ -109,15 +112,31 @@ def test_rows_after_the_checkpoint_and_a_torn_line_are_cut_off(tmp_path):
     assert path.read_text() == '{"step": 1}\n{"step": 2}\n{"step": 3, "loss": 1.0}\n'
 
 
-def test_a_damaged_checkpoint_is_named(trained, tmp_path, capsys):
+def test_a_damaged_checkpoint_is_one_message(trained, tmp_path):
     copy = shutil.copytree(trained, tmp_path / "copy")
     for file in (copy / "checkpoints" / "best").rglob("*"):
         if file.is_file() and file.parent.name == "d":
             file.write_bytes(b"not a checkpoint")
-    assert main(["evaluate", str(copy)]) == 1
-    message = capsys.readouterr().err
-    assert "Expected a readable checkpoint" in message
-    assert "Traceback" not in message
+    command = [sys.executable, "-m", "node_jax.cli", "evaluate", str(copy)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "Expected a readable checkpoint" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_changed_value_in_a_checkpoint_is_noticed(tmp_path):
+    state = TrainState(jnp.array(1), {"w": jnp.arange(3.0)}, (), jnp.zeros(2, jnp.uint32))
+    checkpoints = Checkpoints(tmp_path, state, [np.arange(2.0)])
+    checkpoints.save("last", state, 0.5)
+    restored, best = checkpoints.restore("last")
+    assert best == 0.5
+    assert jnp.array_equal(restored.parameters["w"], state.parameters["w"])
+    checkpoints.close()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("node_jax.train.checkpoint.zlib.crc32", lambda data, crc: 1)
+        again = Checkpoints(tmp_path, state, [np.arange(2.0)])
+        with pytest.raises(CheckpointError, match="differ from those that were saved"):
+            again.restore("last")
 
 
 def test_a_checkpoint_of_other_scaling_is_refused(trained, tmp_path, capsys):
