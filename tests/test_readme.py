@@ -92,8 +92,9 @@ def test_choices_in_configs_are_those_that_can_be_built():
     import typing
 
     from node_jax.config import build, schema
+    from node_jax.integrate.diffrax_backend import DIFFRAX_SOLVERS
 
     choices = typing.get_args(typing.get_type_hints(schema.MLPField)["activation"])
     assert set(choices) == set(build._ACTIVATIONS)
     methods = typing.get_args(typing.get_type_hints(schema.DiffraxSolver)["method"])
-    assert set(methods) == set(build._DIFFRAX_SOLVERS)
+    assert set(methods) == set(DIFFRAX_SOLVERS)

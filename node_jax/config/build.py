@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import diffrax
 import jax
 import jax.numpy as jnp
 import optax
@@ -15,6 +14,7 @@ from node_jax.controllers import AbstractController, ConstantStep, PIController
 from node_jax.data import TimeSeries, load_hare_lynx, read_csv_series
 from node_jax.fields import MLP, AbstractField, HybridField, LogLotkaVolterra
 from node_jax.integrate import Integrator
+from node_jax.integrate.diffrax_backend import DIFFRAX_SOLVERS
 from node_jax.models import fit_scaling
 from node_jax.solvers import RK4, Tsit5
 from node_jax.tasks import AbstractTask, ForecastTask
@@ -22,12 +22,6 @@ from node_jax.train import FitSettings
 from node_jax.types import Key
 
 _ACTIVATIONS = {"tanh": jnp.tanh, "softplus": jax.nn.softplus, "silu": jax.nn.silu}
-_DIFFRAX_SOLVERS = {
-    "dopri5": diffrax.Dopri5,
-    "dopri8": diffrax.Dopri8,
-    "kvaerno3": diffrax.Kvaerno3,
-    "kvaerno5": diffrax.Kvaerno5,
-}
 
 
 @dataclass(frozen=True)
@@ -87,7 +81,7 @@ def _build_field(field: schema.Field, dim: int, key: Key) -> AbstractField:
 
 def _build_solver(solver: schema.Solver) -> Any:
     if isinstance(solver, schema.DiffraxSolver):
-        return _DIFFRAX_SOLVERS[solver.method]()
+        return DIFFRAX_SOLVERS[solver.method]()
     return RK4() if isinstance(solver, schema.RK4) else Tsit5()
 
 

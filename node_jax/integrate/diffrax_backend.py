@@ -16,6 +16,14 @@ from node_jax.solution import Solution, Stats
 from node_jax.status import Status
 from node_jax.types import Args, State, VectorField
 
+DIFFRAX_SOLVERS = {
+    "dopri5": diffrax.Dopri5,
+    "dopri8": diffrax.Dopri8,
+    "kvaerno3": diffrax.Kvaerno3,
+    "kvaerno5": diffrax.Kvaerno5,
+}
+"""Those that a config can name; in a script, pass any diffrax solver."""
+
 
 def solve_with_diffrax(
     field: VectorField,
