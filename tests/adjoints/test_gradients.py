@@ -1,5 +1,6 @@
 """Gradients are exact: against diffrax, against finite differences, for everything that can be differentiated."""
 
+import chex
 import diffrax
 import equinox as eqx
 import jax
@@ -152,9 +153,8 @@ def test_vmap_of_grad_and_grad_of_vmap_agree():
     summed = eqx.filter_grad(lambda f: jnp.sum(jax.vmap(lambda y: loss(f, y))(y0s)))(field)
     each = jax.vmap(lambda y: eqx.filter_grad(loss)(field, y))(y0s)
     one = eqx.filter_grad(loss)(field, y0s[3])
-    for a, b, c in zip(jax.tree.leaves(summed), jax.tree.leaves(each), jax.tree.leaves(one), strict=True):
-        np.testing.assert_allclose(a, b.sum(axis=0), rtol=2e-3, atol=1e-4)
-        np.testing.assert_allclose(b[3], c, rtol=2e-3, atol=1e-4)
+    chex.assert_trees_all_close(summed, jax.tree.map(lambda leaf: leaf.sum(axis=0), each), rtol=2e-3, atol=1e-4)
+    chex.assert_trees_all_close(one, jax.tree.map(lambda leaf: leaf[3], each), rtol=2e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("times", ["end", "many"])
@@ -189,11 +189,9 @@ def test_a_failed_solve_that_the_loss_masks_has_a_finite_gradient():
 
 def test_only_what_is_asked_for_is_differentiated():
     """A large constant that a closure reads takes no cotangent buffer in the backward loop."""
-    table = jnp.ones((777, 3))
-
-    def loss(y0):
+    def loss(y0, table):
         return jnp.sum(nj.odeint(lambda t, y, args: table[0] * jnp.sum(table) * y, y0, [0.0, 1e-4]).ys)
 
-    jaxpr = str(jax.make_jaxpr(jax.grad(loss))(jnp.ones(3)))
-    assert "broadcast_in_dim[\n" in jaxpr or "broadcast_in_dim[" in jaxpr
-    assert "shape=(777, 3)" not in jaxpr
+    y0, table = jnp.ones(3), jnp.ones((777, 3))
+    assert "shape=(777, 3)" not in str(jax.make_jaxpr(jax.grad(loss))(y0, table))
+    assert "shape=(777, 3)" in str(jax.make_jaxpr(jax.grad(loss, argnums=1))(y0, table))
