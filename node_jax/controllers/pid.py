@@ -108,8 +108,10 @@ class PIController(AbstractController):
 
         d0, d1 = size(y0), size(f0)
         is_small = (d0 < 1e-5) | (d1 < 1e-5)
-        trial = jnp.where(is_small, 1e-6, 0.01 * d0 / jnp.where(is_small, 1.0, d1))
-        trial = jnp.minimum(trial, abs(t1 - t0))
+        # The book's 1e-6 supposes times near 1; on a long interval it would take dozens of steps to grow from there.
+        span = abs(t1 - t0)
+        trial = jnp.where(is_small, 1e-6 * jnp.maximum(span, 1.0), 0.01 * d0 / jnp.where(is_small, 1.0, d1))
+        trial = jnp.minimum(trial, span)
         f_trial = field(t0 + direction * trial, tree_axpy(direction * trial, f0, y0))
         change = tree_weighted_sum((1.0, -1.0), (f_trial, f0))
         assert change is not None
@@ -117,7 +119,8 @@ class PIController(AbstractController):
         largest = jnp.maximum(d1, d2)
         is_flat = ~(largest > 1e-15)
         explicit = (0.01 / jnp.where(is_flat, 1.0, largest)) ** (1 / order)
-        proposal = jnp.where(is_flat, jnp.maximum(1e-6, trial * 1e-3), explicit)
+        proposal = jnp.where(is_flat, trial, explicit)
+        proposal = jnp.where(is_small, jnp.maximum(proposal, trial), proposal)
         dt = jnp.minimum(100 * trial, proposal)
         return jnp.where(jnp.isfinite(dt) & (dt > 0), dt, jnp.where(trial > 0, trial, 1e-6))
 

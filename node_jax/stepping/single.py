@@ -51,6 +51,7 @@ def integrate_single(problem: Problem, tape_rows: int | None) -> tuple[LoopResul
     ys, row = first_rows(problem)
     zero = jnp.zeros((), jnp.int32)
     status = jnp.where(tree_all_finite(f0) & tree_all_finite(problem.y0), Status.success, Status.non_finite)
+    status = jnp.where((t_start + dt0 == t_start) & (t_start != t_end), Status.dt_underflow, status)
     status = jnp.where(problem.times_are_valid(), status, Status.invalid_input).astype(jnp.int32)
     tape = None if tape_rows is None else Tape.empty(tape_rows, t_start, problem.y0)
     start = _Carry(

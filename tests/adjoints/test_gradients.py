@@ -189,6 +189,7 @@ def test_a_failed_solve_that_the_loss_masks_has_a_finite_gradient():
 
 def test_only_what_is_asked_for_is_differentiated():
     """A large constant that a closure reads takes no cotangent buffer in the backward loop."""
+
     def loss(y0, table):
         return jnp.sum(nj.odeint(lambda t, y, args: table[0] * jnp.sum(table) * y, y0, [0.0, 1e-4]).ys)
 

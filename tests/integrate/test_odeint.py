@@ -120,6 +120,8 @@ def test_the_first_step_is_near_hairers(x64):
     """A slow field on a long interval must not crawl, a fast one must not be rejected again and again."""
     slow = nj.odeint(lambda t, y, args: -1e-4 * y, jnp.ones(1), [0.0, 1e4])
     assert int(slow.stats.num_accepted) < 15
+    far = nj.odeint(lambda t, y, args: -1e-30 * y, jnp.ones(1), [0.0, 1e30])
+    assert int(far.stats.num_accepted) < 20
     fast = nj.odeint(lambda t, y, args: -1e4 * y, jnp.ones(1), [0.0, 1e-3])
     assert int(fast.stats.num_rejected) <= 1
 
@@ -153,6 +155,12 @@ def test_max_steps_and_dtmin_end_a_solve():
     controller = nj.PIController(dtmin=0.1)
     sol = nj.odeint(lambda t, y, args: jnp.cos(300 * t) * y, jnp.ones(1), [0.0, 1e3], controller=controller)
     assert int(sol.status) == nj.Status.dt_underflow
+
+
+def test_times_too_far_from_zero_for_their_precision_underflow_at_once():
+    sol = nj.odeint(lambda t, y, args: -10.0 * y, jnp.ones(1), jnp.array([1e8, 1e8 + 16]))
+    assert int(sol.status) == nj.Status.dt_underflow
+    assert int(sol.stats.num_accepted) == 0
 
 
 def test_traced_times_that_are_not_sorted_give_a_status():
