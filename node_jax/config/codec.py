@@ -92,7 +92,7 @@ def _decode_union(value: Any, options: tuple[Any, ...], path: str) -> Any:
     }
     if isinstance(value, dict) and kinds:
         kind = value.get("kind")
-        if kind not in kinds:
+        if not isinstance(kind, str) or kind not in kinds:
             raise UsageError(f"{path}: unknown kind {kind!r}; {_nearest(kind, list(kinds))}")
         return _decode(value, kinds[kind], path)
     plain = [option for option in options if option is not type(None)]

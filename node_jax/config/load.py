@@ -23,7 +23,11 @@ def load_config(path: Path) -> Run:
         hint = f" There are: {', '.join(nearby)}." if nearby else " Configs are in configs/."
         raise UsageError(f"Expected a config file, got {path}, which does not exist.{hint}")
     if path.suffix == ".json":
-        return from_json(path.read_text(), Run, path.name)
+        try:
+            text = path.read_text()
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(f"Expected a readable config at {path}, got: {error}.") from error
+        return from_json(text, Run, path.name)
     spec = importlib.util.spec_from_file_location(f"node_jax_config_{path.stem}", path)
     if spec is None or spec.loader is None:
         raise UsageError(f"Expected a config file that ends in .py or .json, got {path}.")

@@ -4,6 +4,7 @@ Every field carries a line of help with its unit or range; the command line show
 several are in `__post_init__` and only ever raise.
 """
 
+import math
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
 from typing import Literal, TypeAlias
@@ -14,6 +15,16 @@ from node_jax.errors import UsageError
 def _require(condition: bool, where: str, expected: str, came: object, cure: str) -> None:
     if not condition:
         raise UsageError(f"{where}: expected {expected}, got {came!r}. {cure}")
+
+
+def _is_positive(value: float) -> bool:
+    return math.isfinite(value) and value > 0
+
+
+def _require_decays(optimizer: "Adam | AdamW") -> None:
+    for name in ("b1", "b2"):
+        value = getattr(optimizer, name)
+        _require(0 <= value < 1, f"optimizer.{name}", "a number in [0, 1)", value, "0.9 and 0.999 are usual.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +75,8 @@ class MLPField:
     def __post_init__(self) -> None:
         _require(self.width >= 1, "field.width", "at least 1", self.width, "16 to 64 is usual for few variables.")
         _require(self.depth >= 0, "field.depth", "at least 0", self.depth, "2 is usual.")
+        scale = self.final_scale
+        _require(_is_positive(scale), "field.final_scale", "a finite number > 0", scale, "0.1 to 1 is usual.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,7 +164,9 @@ class PIController:
     def __post_init__(self) -> None:
         for name in ("rtol", "atol"):
             value = getattr(self, name)
-            _require(value > 0, f"controller.{name}", "a tolerance > 0", value, "1e-3 to 1e-6 is usual.")
+            _require(_is_positive(value), f"controller.{name}", "a tolerance > 0", value, "1e-3 to 1e-6 is usual.")
+        dt0_is_fine = self.dt0 is None or _is_positive(self.dt0)
+        _require(dt0_is_fine, "controller.dt0", "a step > 0 or None", self.dt0, "None searches one.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,7 +177,9 @@ class ConstantStep:
     """Step size, in units of task.time_scale, > 0."""
 
     def __post_init__(self) -> None:
-        _require(self.dt > 0, "controller.dt", "a step size > 0", self.dt, "A tenth of task.time_scale is a start.")
+        _require(
+            _is_positive(self.dt), "controller.dt", "a step size > 0", self.dt, "A tenth of task.time_scale is a start."
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,7 +211,8 @@ class Adam:
     """Decay of the mean square, in [0, 1)."""
 
     def __post_init__(self) -> None:
-        _require(self.lr > 0, "optimizer.lr", "a learning rate > 0", self.lr, "1e-2 to 1e-4 is usual.")
+        _require_decays(self)
+        _require(_is_positive(self.lr), "optimizer.lr", "a learning rate > 0", self.lr, "1e-2 to 1e-4 is usual.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -211,7 +229,8 @@ class AdamW:
     """Strength of the decay of weight matrices (biases and rates are left alone), >= 0."""
 
     def __post_init__(self) -> None:
-        _require(self.lr > 0, "optimizer.lr", "a learning rate > 0", self.lr, "1e-2 to 1e-4 is usual.")
+        _require_decays(self)
+        _require(_is_positive(self.lr), "optimizer.lr", "a learning rate > 0", self.lr, "1e-2 to 1e-4 is usual.")
         _require(
             self.weight_decay >= 0,
             "optimizer.weight_decay",
@@ -231,7 +250,7 @@ class SGD:
     """Decay of the velocity, in [0, 1); 0 is plain gradient descent."""
 
     def __post_init__(self) -> None:
-        _require(self.lr > 0, "optimizer.lr", "a learning rate > 0", self.lr, "1e-2 to 1e-3 is usual.")
+        _require(_is_positive(self.lr), "optimizer.lr", "a learning rate > 0", self.lr, "1e-2 to 1e-3 is usual.")
         _require(0 <= self.momentum < 1, "optimizer.momentum", "a number in [0, 1)", self.momentum, "0.9 is usual.")
 
 
@@ -299,7 +318,7 @@ class Run:
     train: Train = dataclass_field(default_factory=Train)
     """How long to train and how often to look."""
     seed: int = 0
-    """Seed of initial parameters and batches, at least 0."""
+    """Seed of initial parameters and batches, in [0, 2^32)."""
     output: str = "runs"
     """Folder in which the run's own folder is made."""
 
@@ -307,7 +326,7 @@ class Run:
         is_name = bool(self.name) and not set(self.name) & set("/\\ ")
         _require(is_name, "name", "a word without slashes and spaces", self.name, "It names a folder.")
         _require(self.max_steps >= 1, "max_steps", "at least 1", self.max_steps, "256 is a start.")
-        _require(self.seed >= 0, "seed", "at least 0", self.seed, "Any whole number will do.")
+        _require(0 <= self.seed < 2**32, "seed", "at least 0 and below 2^32", self.seed, "Any such number will do.")
         if isinstance(self.solver, RK4) and isinstance(self.controller, PIController):
             raise UsageError(
                 "solver, controller: RK4 has no error estimate, which an adaptive controller needs. Choose "

@@ -12,6 +12,9 @@ from node_jax.controllers.base import AbstractController, Decision, require_posi
 from node_jax.tree import rms_norm, scaled_norm, tree_all_finite, tree_axpy, tree_weighted_sum
 from node_jax.types import State, Time
 
+_SMALLEST_ERROR = 1e-9
+"""Scaled errors below this count as this: any smaller one grows dt by factor_max all the same."""
+
 
 class PIController(AbstractController):
     r"""Adapts dt so that the estimated local error stays near the tolerance.
@@ -70,6 +73,8 @@ class PIController(AbstractController):
                 require_positive(owner, name, value, "step sizes are positive; the sign follows the order of ts")
         require_positive(owner, "factor_min", self.factor_min, "dt shrinks at most by it, 0.2 is usual")
         require_positive(owner, "safety", self.safety, "0.9 is usual")
+        if isinstance(self.dtmin, (int, float)) and isinstance(self.dtmax, (int, float)) and self.dtmin > self.dtmax:
+            raise ValueError(f"{owner}: expected dtmin <= dtmax, got {self.dtmin} and {self.dtmax}.")
         factors = (self.factor_min, self.factor_max)
         if all(isinstance(value, (int, float)) for value in factors) and not factors[0] < 1 < factors[1]:
             raise ValueError(
@@ -88,6 +93,9 @@ class PIController(AbstractController):
             dt = jnp.asarray(self.dt0, t0.dtype)
         if self.dtmin is not None:
             dt = jnp.maximum(dt, jnp.asarray(self.dtmin, dt.dtype))
+        # Far from zero, a step below the spacing of floating-point times would not move.
+        spacing = jnp.finfo(t0.dtype).eps * jnp.maximum(abs(t0), abs(t1))
+        dt = jnp.minimum(jnp.maximum(dt, 4 * spacing), abs(t1 - t0)).astype(t0.dtype)
         one = jnp.ones((), t0.dtype)
         return direction * self._bounded(dt), (one, one, jnp.asarray(True))
 
@@ -144,7 +152,7 @@ class PIController(AbstractController):
         is_finite = jnp.isfinite(size) & tree_all_finite(y1)
         accept = is_finite & (size <= 1)
         # An error of exactly zero (a field that is constant) must not divide by zero: it grows by factor_max.
-        size = jnp.maximum(jnp.where(is_finite, size, 1.0), jnp.finfo(dt.dtype).tiny ** 0.25)
+        size = jnp.maximum(jnp.where(is_finite, size, 1.0), _SMALLEST_ERROR)
         # One logarithm for all powers.
         log_size = jnp.log(size) / order
         log_factor = (

@@ -48,6 +48,11 @@ class TimeSeries:
                 f"{self.time_unit} {self.times[row]:g} (row {row + 1}) in {self.source}. "
                 "Drop that row: times need not be evenly spaced."
             )
+        for row in np.flatnonzero(~np.isfinite(self.times))[:1]:
+            raise UsageError(
+                f"TimeSeries: expected finite times, got {self.times[row]} (row {row + 1}) in {self.source}. "
+                "Drop that row."
+            )
         wrong = np.flatnonzero(~(np.diff(self.times) > 0))
         if wrong.size:
             i = int(wrong[0])
@@ -97,10 +102,11 @@ def read_csv_series(
     """
     path = Path(path)
     try:
-        with path.open(newline="") as file:
+        # utf-8-sig also reads the byte order mark that spreadsheets write.
+        with path.open(newline="", encoding="utf-8-sig") as file:
             rows = list(csv.DictReader(file))
-    except OSError as error:
-        raise UsageError(f"Expected a readable CSV file at {path}, got: {error.strerror}. Check the path.") from error
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UsageError(f"Expected a readable CSV file in UTF-8 at {path}, got: {error}.") from error
     header = list(rows[0]) if rows else []
     for name in (time, *columns):
         if name not in header:

@@ -38,12 +38,13 @@ def odeint(
 
     Arguments:
         field: `field(t, y, args) -> dy/dt`, an Equinox module or a plain function; dy/dt has the structure and shapes
-            of `y`.
+            of `y`. As under any `jax.jit`, a plain function is read once: change what it depends on through `args`, not
+            by assigning to a variable or an attribute that it reads.
         y0: initial state, a pytree of floating-point arrays.
         ts: times of shape (time,), `ts[0]` the initial one; sorted in either direction, repeats allowed (they repeat
             the output and cost nothing). Outputs are interpolated and do not limit the step size.
         args: anything else the field needs. Python floats in it become arrays, so that a new value does not compile
-            anew.
+            anew; integers, strings and functions stay as they are, and a new value of those does.
         solver: `nj.Tsit5()`, `nj.RK4()`, or any diffrax solver, which then runs in diffrax through the same call.
         controller: `nj.PIController(rtol, atol)` for adaptive steps, `nj.ConstantStep(dt)` for steps of one size.
         adjoint: how the gradient is computed; `nj.CheckpointedAdjoint()`.
@@ -66,6 +67,11 @@ def odeint(
     """
     if not callable(field):
         raise TypeError(f"odeint: expected field to be callable as field(t, y, args), got {type(field).__name__}.")
+    if getattr(type(field), "__hash__", None) is None:
+        raise TypeError(
+            f"odeint: expected field to be an Equinox module or hashable, got {type(field).__name__}, which cannot be "
+            "a key of the compilation cache. Derive it from eqx.Module instead of using @dataclass."
+        )
     check_parts(solver, controller, adjoint, max_steps)
     times = as_times(ts)
     state = as_state(y0)
@@ -73,7 +79,7 @@ def odeint(
     controller = jax.tree.map(
         lambda leaf: jnp.asarray(leaf, times.dtype) if isinstance(leaf, (int, float)) else leaf, controller
     )
-    return _solve(field, state, times, numbers, solver, controller, adjoint, max_steps)
+    return _solve(field, state, times, numbers, solver, controller, adjoint, int(max_steps))
 
 
 @eqx.filter_jit

@@ -110,7 +110,7 @@ def check_parts(solver: Any, controller: Any, adjoint: Any, max_steps: Any) -> N
         )
     if not isinstance(adjoint, AbstractAdjoint):
         raise TypeError(f"odeint: expected adjoint to be nj.CheckpointedAdjoint() or another, got {adjoint!r}.")
-    if isinstance(max_steps, bool) or not isinstance(max_steps, int) or max_steps < 1:
+    if isinstance(max_steps, bool) or not isinstance(max_steps, (int, np.integer)) or max_steps < 1:
         raise ValueError(f"odeint: expected max_steps to be an integer of at least 1, got {max_steps!r}.")
     controller.validate()
     if isinstance(solver, AbstractSolver) and controller.is_adaptive and not solver.has_error_estimate:

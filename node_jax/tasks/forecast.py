@@ -69,6 +69,12 @@ class ForecastTask(AbstractTask):
                 f"ForecastTask: expected batch_size between 1 and the number of segments, {num_segments}, "
                 f"got {batch_size}."
             )
+        if scaling.is_log and not (test.values > 0).all():
+            row, column = np.argwhere(~(test.values > 0))[0]
+            raise UsageError(
+                f"ForecastTask: expected positive values for a logarithm, got {test.values[row, column]:g} for "
+                f"{test.names[column]!r} at {test.time_unit} {test.times[row]:g}. Use the transform 'standard'."
+            )
         rows = np.arange(num_segments)[:, None] + np.arange(segment_steps + 1)
         self.segment_times = scaling.time_to_model(train.times[rows])
         self.segment_states = scaling.state_to_model(train.values[rows])

@@ -79,7 +79,7 @@ class Checkpoints:
             raise CheckpointError(
                 f"Expected a readable checkpoint of this model in {where / str(step)}, got "
                 f"{type(error).__name__}: {reason[0][:200] if reason else ''}. It is damaged or of another model: "
-                "delete that folder to start from the beginning, or restore it from a copy."
+                f"restore it from a copy, or delete {where.parent} and resume, which trains from the beginning."
             ) from error
         for saved, expected in zip(tree["constants"], self._constants, strict=True):
             if not np.array_equal(np.asarray(saved), expected):

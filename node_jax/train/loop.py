@@ -19,6 +19,9 @@ from node_jax.train.run_directory import RunDirectory
 from node_jax.train.state import constants_of, init_state
 from node_jax.train.step import make_advance
 
+_MOST_FAILED = 0.5
+"""Training stops when more than this share of the solves of a dispatch failed."""
+
 
 class TrainingError(RuntimeError):
     """Training cannot go on."""
@@ -54,7 +57,7 @@ def fit(
     resumed goes through the same compiled programs on the same numbers as one that was not.
 
     Raises:
-        TrainingError: if the loss is no longer finite.
+        TrainingError: if the loss is no longer finite, or more than half of the solves failed.
     """
     state, rest = init_state(task, optimizer, settings.seed)
     checkpoints = Checkpoints(directory.checkpoints, state, constants_of(rest))
@@ -83,14 +86,23 @@ def fit(
                     f"The loss became {row['loss']} between steps {step - num_steps} and {step}. Lower the learning "
                     "rate, clip the gradient, or tighten the solver's tolerances; the last checkpoint is kept."
                 )
+            if row.get("failed_share", 0.0) > _MOST_FAILED:
+                raise TrainingError(
+                    f"{100 * row['failed_share']:.0f} % of the solves failed between steps {step - num_steps} and "
+                    f"{step}; the loss over the rest says little. Raise max_steps, loosen the tolerances, or lower the "
+                    "learning rate; the last checkpoint is kept."
+                )
             metrics_file.append(row)
             progress.advance(step, row)
             if step % settings.checkpoint_every == 0 or step == settings.num_steps:
                 # Best first: a run killed between the two repeats the work and finds the same best again.
-                if row["loss"] < best_loss:
+                # The loss leaves failed solves out, so a state with any is not a candidate.
+                if row["loss"] < best_loss and row.get("failed_share", 0.0) == 0:
                     best_loss = row["loss"]
                     checkpoints.save("best", state, best_loss)
                 checkpoints.save("last", state, best_loss)
+    if not checkpoints.has("best"):
+        checkpoints.save("best", state, best_loss)
     best, _ = checkpoints.restore("best")
     checkpoints.close()
     return combine_trainable(best.parameters, rest)

@@ -16,15 +16,18 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     """
     try:
         lines = path.read_text().split("\n")
-    except OSError as error:
-        raise UsageError(f"Expected a metrics file at {path}, got: {error.strerror}.") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"Expected a readable metrics file at {path}, got: {error}.") from error
     rows = []
     # A complete file ends with a newline, so the last element is empty; a torn one ends with half a line.
     for number, line in enumerate(lines[:-1], start=1):
         try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError as error:
-            raise UsageError(f"{path}: expected one JSON object a line, line {number} is {line[:60]!r}.") from error
+            row = json.loads(line)
+        except json.JSONDecodeError:
+            row = None
+        if not isinstance(row, dict) or not isinstance(row.get("step"), int):
+            raise UsageError(f"{path}: expected one JSON object with a step a line, line {number} is {line[:60]!r}.")
+        rows.append(row)
     return rows
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from node_jax.analysis import draw_loss
+from node_jax.errors import UsageError
 from node_jax.tasks import AbstractTask, Evaluation
 from node_jax.train.metrics import read_metrics
 from node_jax.train.run_directory import RunDirectory, write_text_whole
@@ -35,6 +36,11 @@ def write_report(
     curves = {"model": read_metrics(directory.metrics)}
     for other in others:
         curves[other] = read_metrics(directory.reference.metrics)
+    for label, rows in curves.items():
+        if not rows:
+            raise UsageError(
+                f"{directory.path}: expected metrics of {label!r}, got an empty file. Train the run first."
+            )
     draw_loss(curves, directory.path / "loss.png")
     figures = "\n\n".join(f"![{file.removesuffix('.png')}]({file})" for file in (*evaluation.figures, "loss.png"))
     lines = [f"# {name}", evaluation.summary, evaluation.table, _describe_training(curves), figures]

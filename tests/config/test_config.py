@@ -9,7 +9,17 @@ from pathlib import Path
 import pytest
 
 import node_jax as nj
-from node_jax.config import Adam, ConstantStep, CsvData, Forecast, HybridLotkaVolterra, MLPField, Run, Train
+from node_jax.config import (
+    Adam,
+    ConstantStep,
+    CsvData,
+    Forecast,
+    HybridLotkaVolterra,
+    MLPField,
+    PIController,
+    Run,
+    Train,
+)
 from node_jax.config.codec import from_json, to_json
 from node_jax.config.load import load_config, override
 
@@ -69,6 +79,7 @@ def _change(path, value, delete=False):
         (_change(["seed"], "0"), "config.json.seed: expected int, got '0' \\(str\\)"),
         (_change(["seed"], True), "config.json.seed: expected int, got True"),
         (_change(["task"], 3), "expected Forecast, got 3"),
+        (_change(["optimizer", "kind"], ["x"]), "unknown kind \\['x'\\]"),
         (_change(["task", "kind"], "Forecasts"), "expected kind 'Forecast'"),
         (_change(["train", "num_steps"], None, delete=True), "expected the key 'num_steps', which is missing"),
         (_change(["train", "num_steps"], 0), "train.num_steps: expected at least 1, got 0"),
@@ -85,6 +96,11 @@ def test_a_saved_config_that_does_not_fit_is_refused(text, message):
     [
         (lambda: Train(log_every=3, checkpoint_every=10), "multiple of train.log_every = 3, got 10"),
         (lambda: Adam(lr=0.0), "optimizer.lr"),
+        (lambda: Adam(b1=2.0), "optimizer.b1"),
+        (lambda: MLPField(final_scale=float("nan")), "field.final_scale"),
+        (lambda: PIController(dt0=-1.0), "controller.dt0"),
+        (lambda: PIController(rtol=float("inf")), "controller.rtol"),
+        (lambda: Run(name="a", seed=2**40, task=Forecast(train_until=1), field=MLPField()), "seed"),
         (lambda: MLPField(width=0), "field.width"),
         (lambda: HybridLotkaVolterra(death=-1.0), "field.death"),
         (lambda: Forecast(train_until=1, segment_steps=0), "task.segment_steps"),

@@ -59,6 +59,11 @@ def test_a_custom_norm_is_used():
     assert int(strict.stats.num_accepted) > int(loose.stats.num_accepted)
 
 
+def test_bounds_that_exclude_each_other_are_refused():
+    with pytest.raises(ValueError, match="dtmin <= dtmax"):
+        nj.odeint(lambda t, y, args: -y, jnp.ones(1), [0.0, 1.0], controller=nj.PIController(dtmin=0.5, dtmax=0.1))
+
+
 @pytest.mark.parametrize("value", [0.0, -1.0, float("nan"), float("inf"), "1e-3"])
 def test_tolerances_that_cannot_work_are_refused(value):
     with pytest.raises(ValueError, match="rtol"):

@@ -42,12 +42,20 @@ def test_a_csv_file_is_read(tmp_path):
         ("t,y\n0,1\n1,two\n", "a number in column 'y', row 2, got 'two'"),
         ("t,z\n0,1\n1,2\n", "a column 'y', got columns \\['t', 'z'\\]"),
         ("t,y\n0,1\n", "at least 2 rows"),
+        ("t,y\n0,1\n1,2\ninf,3\n", "finite times, got inf \\(row 3\\)"),
         ("", "a column 't'"),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path, text, message):
     with pytest.raises(nj.UsageError, match=message):
         _read(tmp_path, text)
+
+
+def test_a_byte_order_mark_is_read_and_another_encoding_named(tmp_path):
+    assert _read(tmp_path, "\ufefft,y\n0,1\n1,2\n").times.tolist() == [0, 1]
+    (tmp_path / "latin.csv").write_bytes("t,y\n0,1\n1,2 \xe9\n".encode("latin-1"))
+    with pytest.raises(nj.UsageError, match="UTF-8"):
+        nj.data.read_csv_series(tmp_path / "latin.csv", "t", ("y",), time_unit="s", value_unit="m")
 
 
 def test_a_missing_file_is_named(tmp_path):

@@ -157,6 +157,19 @@ def test_max_steps_and_dtmin_end_a_solve():
     assert int(sol.status) == nj.Status.dt_underflow
 
 
+@pytest.mark.parametrize("t0", [2100.0, 1e4, 1e6])
+def test_a_small_state_far_from_time_zero_starts(t0):
+    sol = nj.odeint(lambda t, y, args: 1.0 - y, jnp.zeros(1), jnp.array([t0, t0 + 10]))
+    assert int(sol.status) == nj.Status.success
+    np.testing.assert_allclose(sol.ys[-1], 1 - np.exp(-10), rtol=1e-3)
+
+
+def test_low_precision_times_run():
+    sol = nj.odeint(decay, jnp.ones(2), jnp.linspace(0, 1, 3, dtype=jnp.bfloat16))
+    assert sol.ts.dtype == jnp.bfloat16
+    np.testing.assert_allclose(sol.ys[-1], np.exp(-1), rtol=0.05)
+
+
 def test_times_too_far_from_zero_for_their_precision_underflow_at_once():
     sol = nj.odeint(lambda t, y, args: -10.0 * y, jnp.ones(1), jnp.array([1e8, 1e8 + 16]))
     assert int(sol.status) == nj.Status.dt_underflow

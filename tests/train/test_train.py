@@ -182,6 +182,28 @@ def test_wrong_usage_is_one_message_and_code_2(arguments, code, message, capsys,
     assert not list(tmp_path.iterdir())
 
 
+def test_training_stops_when_most_solves_fail(tmp_path, capsys):
+    assert main(["train", DEBUG, "--output", str(tmp_path), "--max-steps", "1"]) == 1
+    assert "100 % of the solves failed" in capsys.readouterr().err
+
+
+def test_a_lost_best_checkpoint_is_made_from_the_last(trained, tmp_path):
+    copy = shutil.copytree(trained, tmp_path / "copy")
+    shutil.rmtree(copy / "checkpoints" / "best")
+    assert main(["train", "--resume", str(copy), "--debug"]) == 0
+    assert main(["evaluate", str(copy), "--debug"]) == 0
+
+
+def test_an_empty_metrics_file_is_named(trained, tmp_path, capsys):
+    copy = shutil.copytree(trained, tmp_path / "copy")
+    (copy / "metrics.jsonl").write_text("")
+    assert main(["evaluate", str(copy)]) == 2
+    assert "got an empty file" in capsys.readouterr().err
+    (copy / "metrics.jsonl").write_text('{"loss": 1.0}\n')
+    assert main(["evaluate", str(copy)]) == 2
+    assert "line 1" in capsys.readouterr().err
+
+
 def test_an_output_that_is_a_file_is_refused(tmp_path, capsys):
     (tmp_path / "file").write_text("")
     assert main(["train", DEBUG, "--output", str(tmp_path / "file")]) == 2
