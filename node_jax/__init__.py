@@ -13,7 +13,18 @@ if TYPE_CHECKING:
     from node_jax.errors import SolveError, UsageError
     from node_jax.integrate import Integrator, odeint
     from node_jax.solution import Solution, Stats
-    from node_jax.solvers import RK4, AbstractSolver, ExplicitRungeKutta, Tsit5
+    from node_jax.solvers import (
+        RK4,
+        AbstractSolver,
+        Bosh3,
+        Dopri5,
+        Euler,
+        ExplicitRungeKutta,
+        Heun,
+        Midpoint,
+        Ralston,
+        Tsit5,
+    )
     from node_jax.status import Status, check
 
 __version__ = "0.1.0"
@@ -25,6 +36,12 @@ _HOMES = {
     "CheckpointedAdjoint": "adjoints",
     "ConstantStep": "controllers",
     "ExplicitRungeKutta": "solvers",
+    "Euler": "solvers",
+    "Midpoint": "solvers",
+    "Heun": "solvers",
+    "Ralston": "solvers",
+    "Bosh3": "solvers",
+    "Dopri5": "solvers",
     "Integrator": "integrate",
     "PIController": "controllers",
     "RK4": "solvers",
@@ -44,11 +61,17 @@ __all__ = [
     "AbstractAdjoint",
     "AbstractController",
     "AbstractSolver",
+    "Bosh3",
     "CheckpointedAdjoint",
     "ConstantStep",
+    "Dopri5",
+    "Euler",
     "ExplicitRungeKutta",
+    "Heun",
     "Integrator",
+    "Midpoint",
     "PIController",
+    "Ralston",
     "Solution",
     "SolveError",
     "Stats",

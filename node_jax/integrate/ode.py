@@ -45,7 +45,8 @@ def odeint(
             the output and cost nothing). Outputs are interpolated and do not limit the step size.
         args: anything else the field needs. Python floats in it become arrays, so that a new value does not compile
             anew; integers, strings and functions stay as they are, and a new value of those does.
-        solver: `nj.Tsit5()`, `nj.RK4()`, or any diffrax solver, which then runs in diffrax through the same call.
+        solver: `nj.Tsit5()`, `nj.RK4()` or another of ours, or any diffrax solver, which then runs in diffrax through
+            the same call.
         controller: `nj.PIController(rtol, atol)` for adaptive steps, `nj.ConstantStep(dt)` for steps of one size.
         adjoint: how the gradient is computed; `nj.CheckpointedAdjoint()`.
         max_steps: bound on attempted steps. The backward pass keeps this many states.

@@ -51,6 +51,54 @@ class ExplicitRungeKutta(AbstractSolver):
         return Step(y1, tuple(stages), error)
 
 
+def Euler() -> ExplicitRungeKutta:
+    """Euler's method, order 1, 1 evaluation a step, without an error estimate: use it with `nj.ConstantStep`.
+
+    Dense output: cubic Hermite. Reference: Euler (1768).
+    """
+    return ExplicitRungeKutta(tableaus.EULER)
+
+
+def Midpoint() -> ExplicitRungeKutta:
+    """The explicit midpoint rule, order 2(1), 2 evaluations a step. Dense output: cubic Hermite.
+
+    Reference: Runge (1895).
+    """
+    return ExplicitRungeKutta(tableaus.MIDPOINT)
+
+
+def Heun() -> ExplicitRungeKutta:
+    """Heun's method (explicit trapezoidal rule), order 2(1), 2 evaluations a step. Dense output: cubic Hermite.
+
+    Reference: Heun (1900).
+    """
+    return ExplicitRungeKutta(tableaus.HEUN)
+
+
+def Ralston() -> ExplicitRungeKutta:
+    """Ralston's method, order 2(1), 2 evaluations a step. Dense output: cubic Hermite.
+
+    Reference: Ralston (1962), doi:10.1090/S0025-5718-1962-0150954-0.
+    """
+    return ExplicitRungeKutta(tableaus.RALSTON)
+
+
+def Bosh3() -> ExplicitRungeKutta:
+    """Bogacki and Shampine's method of order 3(2), 3 evaluations a step: for loose tolerances.
+
+    Dense output: cubic Hermite. Reference: Bogacki & Shampine (1989), doi:10.1016/0893-9659(89)90079-7.
+    """
+    return ExplicitRungeKutta(tableaus.BOSH3)
+
+
+def Dopri5() -> ExplicitRungeKutta:
+    """Dormand and Prince's method of order 5(4), 6 evaluations a step; `Tsit5` is usually a little better.
+
+    Dense output of order 4. Reference: Dormand & Prince (1980), doi:10.1016/0771-050X(80)90013-3.
+    """
+    return ExplicitRungeKutta(tableaus.DOPRI5)
+
+
 def RK4() -> ExplicitRungeKutta:
     """The classical Runge-Kutta method of order 4, 4 evaluations a step, without an error estimate.
 

@@ -41,16 +41,74 @@ class ButcherTableau:
         return (*self.a[-1], 0.0)
 
 
+def _with_hermite(
+    name: str, order: int, c: tuple[float, ...], a: tuple[tuple[float, ...], ...], error: tuple[float, ...] | None
+) -> ButcherTableau:
+    """A tableau whose dense output is the cubic Hermite interpolant."""
+    return ButcherTableau(name, order, c, a, error, hermite_bridge((*a[-1], 0.0)))
+
+
+EULER = _with_hermite("Euler", 1, (0.0, 1.0), ((1.0,),), None)
+"""Euler (1768), Institutionum calculi integralis."""
+
+MIDPOINT = _with_hermite("Midpoint", 2, (0.0, 0.5, 1.0), ((0.5,), (0.0, 1.0)), (-1.0, 1.0, 0.0))
+"""The explicit midpoint rule, with Euler's method embedded. Runge (1895), Math. Ann. 46, 167-178."""
+
+HEUN = _with_hermite("Heun", 2, (0.0, 1.0, 1.0), ((1.0,), (0.5, 0.5)), (-0.5, 0.5, 0.0))
+"""The explicit trapezoidal rule, with Euler's method embedded. Heun (1900), Z. Math. Phys. 45, 23-38."""
+
+RALSTON = _with_hermite("Ralston", 2, (0.0, 2 / 3, 1.0), ((2 / 3,), (0.25, 0.75)), (-0.75, 0.75, 0.0))
+"""Order 2 with the smallest error bound, Euler's method embedded. Ralston (1962), Math. Comp. 16, 431-437."""
+
+BOSH3 = _with_hermite(
+    "Bosh3",
+    3,
+    (0.0, 0.5, 0.75, 1.0),
+    ((0.5,), (0.0, 0.75), (2 / 9, 1 / 3, 4 / 9)),
+    (-5 / 72, 1 / 12, 1 / 9, -1 / 8),
+)
+"""Bogacki & Shampine (1989), Appl. Math. Lett. 2, 321-325, doi:10.1016/0893-9659(89)90079-7: order 3(2), FSAL."""
+
+_DOPRI5_WEIGHTS = (35 / 384, 0.0, 500 / 1113, 125 / 192, -2187 / 6784, 11 / 84)
+
+DOPRI5 = ButcherTableau(
+    name="Dopri5",
+    order=5,
+    c=(0.0, 1 / 5, 3 / 10, 4 / 5, 8 / 9, 1.0, 1.0),
+    a=(
+        (1 / 5,),
+        (3 / 40, 9 / 40),
+        (44 / 45, -56 / 15, 32 / 9),
+        (19372 / 6561, -25360 / 2187, 64448 / 6561, -212 / 729),
+        (9017 / 3168, -355 / 33, 46732 / 5247, 49 / 176, -5103 / 18656),
+        _DOPRI5_WEIGHTS,
+    ),
+    error=(71 / 57600, 0.0, -71 / 16695, 71 / 1920, -17253 / 339200, 22 / 525, -1 / 40),
+    bridge=bridge_polynomials(
+        (
+            (
+                0.0,
+                1.0,
+                -8048581381 / 2820520608,
+                8663915743 / 2820520608,
+                -12715105075 / 11282082432,
+            ),
+            (0.0, 0.0, 0.0, 0.0, 0.0),
+            (0.0, 0.0, 131558114200 / 32700410799, -68118460800 / 10900136933, 87487479700 / 32700410799),
+            (0.0, 0.0, -1754552775 / 470086768, 14199869525 / 1410260304, -10690763975 / 1880347072),
+            (0.0, 0.0, 127303824393 / 49829197408, -318862633887 / 49829197408, 701980252875 / 199316789632),
+            (0.0, 0.0, -282668133 / 205662961, 2019193451 / 616988883, -1453857185 / 822651844),
+            (0.0, 0.0, 40617522 / 29380423, -110615467 / 29380423, 69997945 / 29380423),
+        ),
+        (*_DOPRI5_WEIGHTS, 0.0),
+    ),
+)
+"""Dormand & Prince (1980), J. Comput. Appl. Math. 6, 19-26, doi:10.1016/0771-050X(80)90013-3: order 5(4), FSAL.
+Dense output of order 4: Shampine (1986), Math. Comp. 46, 135-150, doi:10.1090/S0025-5718-1986-0815836-3."""
+
 _RK4_WEIGHTS = (1 / 6, 1 / 3, 1 / 3, 1 / 6)
 
-RK4 = ButcherTableau(
-    name="RK4",
-    order=4,
-    c=(0.0, 0.5, 0.5, 1.0, 1.0),
-    a=((0.5,), (0.0, 0.5), (0.0, 0.0, 1.0), _RK4_WEIGHTS),
-    error=None,
-    bridge=hermite_bridge((*_RK4_WEIGHTS, 0.0)),
-)
+RK4 = _with_hermite("RK4", 4, (0.0, 0.5, 0.5, 1.0, 1.0), ((0.5,), (0.0, 0.5), (0.0, 0.0, 1.0), _RK4_WEIGHTS), None)
 """The classical method. Kutta (1901), Z. Math. Phys. 46, 435-453. Dense output: cubic Hermite."""
 
 _TSIT5_WEIGHTS = (

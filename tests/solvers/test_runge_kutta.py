@@ -10,8 +10,33 @@ from node_jax.solvers import tableaus
 from node_jax.solvers.tableaus import ButcherTableau
 from tests.problems import PROBLEMS
 
-SOLVERS = {"RK4": nj.RK4, "Tsit5": nj.Tsit5}
-TABLEAUS = [tableaus.RK4, tableaus.TSIT5]
+SOLVERS = {
+    "Euler": nj.Euler,
+    "Midpoint": nj.Midpoint,
+    "Heun": nj.Heun,
+    "Ralston": nj.Ralston,
+    "Bosh3": nj.Bosh3,
+    "RK4": nj.RK4,
+    "Dopri5": nj.Dopri5,
+    "Tsit5": nj.Tsit5,
+}
+DENSE_ORDERS = {
+    "Euler": 1,
+    "Midpoint": 2,
+    "Heun": 2,
+    "Ralston": 2,
+    "Bosh3": 3,
+    "RK4": 3,
+    "Dopri5": 4,
+    "Tsit5": 4,
+}
+TABLEAUS = [value for value in vars(tableaus).values() if isinstance(value, ButcherTableau)]
+EMBEDDED = [tableau for tableau in TABLEAUS if tableau.error is not None]
+
+
+def test_every_tableau_has_a_solver_in_the_table():
+    assert {tableau.name for tableau in TABLEAUS} == set(SOLVERS)
+    assert all(SOLVERS[tableau.name]().tableau is tableau for tableau in TABLEAUS)
 
 
 def _coefficients(tableau):
@@ -45,11 +70,30 @@ def test_order_conditions_hold(tableau):
                 assert value == pytest.approx(expected, abs=1e-13)
 
 
-def test_error_weights_are_those_of_an_order_four_method():
-    _, c, b = _coefficients(tableaus.TSIT5)
-    embedded = b - np.asarray(tableaus.TSIT5.error)
-    for power in range(4):
+@pytest.mark.parametrize("tableau", EMBEDDED, ids=lambda t: t.name)
+def test_error_weights_are_those_of_a_method_of_one_order_less(tableau):
+    _, c, b = _coefficients(tableau)
+    embedded = b - np.asarray(tableau.error)
+    for power in range(tableau.order - 1):
         assert embedded @ c**power == pytest.approx(1 / (power + 1), abs=1e-13)
+    assert abs(embedded @ c ** (tableau.order - 1) - 1 / tableau.order) > 1e-5
+
+
+def test_dormand_and_princes_coefficients_are_those_of_scipy():
+    from scipy.integrate import RK45
+
+    a, _, b = _coefficients(tableaus.DOPRI5)
+    np.testing.assert_allclose(a[:6, :5], RK45.A, atol=1e-15)
+    np.testing.assert_allclose(b[:6], RK45.B, atol=1e-15)
+    # SciPy's error is of the opposite sign.
+    np.testing.assert_allclose(tableaus.DOPRI5.error, -RK45.E, atol=1e-15)
+    theta = 0.37
+    extension = RK45.P @ theta ** np.arange(1, 5)
+    ours = [
+        theta * weight + theta * (1 - theta) * horner(q, theta)
+        for weight, q in zip(tableaus.DOPRI5.weights, tableaus.DOPRI5.bridge, strict=True)
+    ]
+    np.testing.assert_allclose(ours, extension, atol=1e-14)
 
 
 def test_a_malformed_tableau_is_refused():
@@ -72,7 +116,7 @@ def _estimated_order(solver, problem, steps):
 @pytest.mark.parametrize("name", SOLVERS)
 def test_no_problem_is_solved_at_a_lower_order_than_stated(x64, name, problem):
     solver = SOLVERS[name]()
-    assert _estimated_order(solver, problem, [16, 32, 64]) > solver.order - 0.2
+    assert _estimated_order(solver, problem, [32, 64, 128]) > solver.order - 0.2
 
 
 @pytest.mark.parametrize("name", SOLVERS)
@@ -82,7 +126,7 @@ def test_estimated_order_is_the_stated_order(x64, name):
     assert _estimated_order(solver, problem, [64, 128]) == pytest.approx(solver.order, abs=0.2)
 
 
-@pytest.mark.parametrize(("name", "dense_order"), [("RK4", 3), ("Tsit5", 4)])
+@pytest.mark.parametrize(("name", "dense_order"), DENSE_ORDERS.items())
 def test_dense_output_has_its_stated_order(x64, name, dense_order):
     problem = next(p for p in PROBLEMS if p.name == "oscillator")
     ts = np.linspace(0, problem.t1, 1001)
