@@ -15,8 +15,10 @@ from node_jax.errors import UsageError
 if TYPE_CHECKING:
     from node_jax.config import Run
     from node_jax.config.build import Experiment
-    from node_jax.tasks import Evaluation
     from node_jax.train import RunDirectory
+
+_REFERENCE = "pure neural ODE"
+"""How the report calls the reference: the schema admits only networks for it."""
 
 _EXAMPLES = """examples:
   node-jax train configs/hare_lynx.py
@@ -118,7 +120,7 @@ def _train(run: "Run | None", resumed: Path | None) -> int:
     from node_jax.config.build import build
     from node_jax.config.codec import to_json
     from node_jax.config.load import load_config
-    from node_jax.train import RunDirectory, write_report
+    from node_jax.train import RunDirectory
 
     if run is None:
         assert resumed is not None
@@ -131,9 +133,7 @@ def _train(run: "Run | None", resumed: Path | None) -> int:
         directory = RunDirectory.create(Path(run.output), run.name, to_json(run))
     _say(f"run directory: {directory.path}")
     model, others = _fit_all(run, experiment, directory)
-    evaluation = write_report(experiment.task, run.name, model, others, directory, lambda line: _say(f"report: {line}"))
-    _print_evaluation(evaluation, directory)
-    return 0
+    return _report(run, experiment, model, others, directory)
 
 
 def _fit_all(run: "Run", experiment: "Experiment", directory: "RunDirectory") -> tuple[Any, dict[str, Any]]:
@@ -150,16 +150,16 @@ def _fit_all(run: "Run", experiment: "Experiment", directory: "RunDirectory") ->
         return model, {}
     reference_run = replace(run, name=f"{run.name}-reference", field=run.reference, reference=None)
     directory.reference.prepare(to_json(reference_run))
-    title = partial(Progress, f"{run.name}, pure neural ODE")
+    title = partial(Progress, f"{run.name}, {_REFERENCE}")
     reference = fit(experiment.reference, experiment.optimizer, experiment.settings, directory.reference, title)
-    return model, {"pure neural ODE": reference}
+    return model, {_REFERENCE: reference}
 
 
 def _evaluate(path: Path) -> int:
     """Evaluate the best checkpoint of a run and write its report."""
     from node_jax.config.build import build
     from node_jax.config.load import load_config
-    from node_jax.train import RunDirectory, load_best, write_report
+    from node_jax.train import RunDirectory, load_best
 
     directory = RunDirectory.open(path)
     run = load_config(directory.config)
@@ -167,15 +167,18 @@ def _evaluate(path: Path) -> int:
     model = load_best(experiment.task, experiment.optimizer, run.seed, directory)
     others: dict[str, Any] = {}
     if experiment.reference is not None:
-        others["pure neural ODE"] = load_best(experiment.reference, experiment.optimizer, run.seed, directory.reference)
+        others[_REFERENCE] = load_best(experiment.reference, experiment.optimizer, run.seed, directory.reference)
+    return _report(run, experiment, model, others, directory)
+
+
+def _report(run: "Run", experiment: "Experiment", model: Any, others: dict[str, Any], directory: "RunDirectory") -> int:
+    """Write the report, print its table and where it is."""
+    from node_jax.train import write_report
+
     evaluation = write_report(experiment.task, run.name, model, others, directory, lambda line: _say(f"report: {line}"))
-    _print_evaluation(evaluation, directory)
-    return 0
-
-
-def _print_evaluation(evaluation: "Evaluation", directory: "RunDirectory") -> None:
     sys.stdout.write(f"{evaluation.table}\n\nreport: {directory.path / 'report.md'}\n")
     sys.stdout.flush()
+    return 0
 
 
 if __name__ == "__main__":

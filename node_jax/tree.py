@@ -47,6 +47,11 @@ def tree_where(condition: Bool[Array, ""], x: PyTree, y: PyTree) -> PyTree:
     return jax.tree.map(lambda a, b: jnp.where(condition, a, b), x, y)
 
 
+def expand_like(mask: Bool[Array, " n"], leaf: Array) -> Bool[Array, "n ..."]:
+    """`mask` of shape (n,) with axes of size 1 appended, to meet `leaf` of shape (n, ...)."""
+    return mask.reshape(-1, *[1] * (leaf.ndim - 1))
+
+
 def tree_vdot(x: State, y: State) -> Float[Array, ""]:
     """The sum over all leaves of `x * y`; 0 for a tree without elements."""
     products = jax.tree.map(lambda a, b: jnp.sum(a * b), x, y)

@@ -24,7 +24,7 @@ from node_jax.adjoints.base import AbstractAdjoint
 from node_jax.solvers import Step
 from node_jax.stepping import LoopResult, Problem, Tape, integrate_single
 from node_jax.stepping.outputs import RowCotangents, only_ends, transpose_interpolate
-from node_jax.tree import tree_add, tree_vdot
+from node_jax.tree import expand_like, tree_add, tree_vdot
 from node_jax.types import State, Time
 
 
@@ -112,7 +112,7 @@ def _walk_back(residuals: _Residuals, rebuild: Callable[[Any, Any], Problem], ro
         return rebuild(active, residuals.arrays).field
 
     is_saved = jnp.arange(problem.ts.shape[0]) < residuals.num_saved
-    rows = jax.tree.map(lambda leaf: jnp.where(_expand(is_saved, leaf), leaf, 0), rows)
+    rows = jax.tree.map(lambda leaf: jnp.where(expand_like(is_saved, leaf), leaf, 0), rows)
     parameters = [leaves[i] for i in wanted]
     y0_bar, parameters_bar, t_bar, ts_bar = _reverse_steps(
         problem, residuals, rows, field_with, parameters, wants_times
@@ -123,7 +123,7 @@ def _walk_back(residuals: _Residuals, rebuild: Callable[[Any, Any], Problem], ro
     if only_ends(problem):
         is_start = is_start & (jnp.arange(problem.ts.shape[0]) == 0)
     y0_bar = jax.tree.map(
-        lambda bar, leaf: bar + jnp.sum(jnp.where(_expand(is_start, leaf), leaf, 0), axis=0), y0_bar, rows
+        lambda bar, leaf: bar + jnp.sum(jnp.where(expand_like(is_start, leaf), leaf, 0), axis=0), y0_bar, rows
     )
     if wants_times:
         f_start = _without_nan(problem.field(problem.ts[0], problem.y0))
@@ -208,7 +208,7 @@ def _fold_outputs(
         first: Int[Array, ""],
     ) -> _Cotangents:
         theta = jnp.where(mask, (here - t0) / dt, 1.0)
-        rows = jax.tree.map(lambda leaf: jnp.where(_expand(mask, leaf), leaf, 0), rows)
+        rows = jax.tree.map(lambda leaf: jnp.where(expand_like(mask, leaf), leaf, 0), rows)
         more = transpose_interpolate(problem.solver, theta, dt, y0, step, rows)
         y1_bar, stages_bar, y0_bar = tree_add((bars.y1, bars.stages, bars.y0), more)
         times_bar = bars.times
@@ -221,11 +221,6 @@ def _fold_outputs(
         return _Cotangents(y1_bar, stages_bar, y0_bar, times_bar)
 
     return add
-
-
-def _expand(mask: Array, like: Array) -> Array:
-    """`mask` of shape (n,) with axes of size 1 appended, to meet `like` of shape (n, ...)."""
-    return mask.reshape(-1, *[1] * (like.ndim - 1))
 
 
 def _without_nan(x: State) -> State:

@@ -14,6 +14,7 @@ from node_jax.controllers import AbstractController, ConstantStep, PIController
 from node_jax.integrate.validate import as_derivative
 from node_jax.solution import Solution, Stats
 from node_jax.status import Status
+from node_jax.tree import expand_like
 from node_jax.types import Args, State, VectorField
 
 DIFFRAX_SOLVERS = {
@@ -66,7 +67,7 @@ def solve_with_diffrax(
     is_reached = jnp.isfinite(jnp.asarray(solution.ts))
 
     def mask(leaf: jax.Array) -> jax.Array:
-        return jnp.where(is_reached.reshape(-1, *[1] * (leaf.ndim - 1)), leaf, jnp.nan)
+        return jnp.where(expand_like(is_reached, leaf), leaf, jnp.nan)
 
     stats = Stats(
         num_evals=jnp.asarray(-1, jnp.int32),

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from node_jax.solvers import AbstractSolver, Step
 from node_jax.stepping.problem import Problem
@@ -89,7 +89,7 @@ class RowCotangents:
         row: Int[Array, ""],
         t0: Time,
         totals: State,
-        add: Callable[[State, Float[Array, " window"], Float[Array, " window"], State, Int[Array, ""]], State],
+        add: Callable[[State, Float[Array, " window"], Bool[Array, " window"], State, Int[Array, ""]], State],
     ) -> tuple[Int[Array, ""], State]:
         """Fold every row whose time is after `t0` into `totals`.
 
@@ -97,8 +97,8 @@ class RowCotangents:
             row: number of rows still to be handed out.
             t0: start time of the step.
             totals: what `add` folds into.
-            add: `add(totals, times, mask, cotangents, first_row)` for one window; rows outside the step have mask 0
-                and a time that is to be ignored.
+            add: `add(totals, times, mask, cotangents, first_row)` for one window; rows outside the step have mask
+                False and a time that is to be ignored.
 
         Returns:
             The number of rows left, and the totals.

@@ -12,7 +12,7 @@ from node_jax.status import Status
 from node_jax.stepping.outputs import first_rows, only_ends, write_rows
 from node_jax.stepping.problem import LoopResult, Problem
 from node_jax.stepping.tape import Tape
-from node_jax.tree import tree_all_finite, tree_where
+from node_jax.tree import expand_like, tree_all_finite, tree_where
 from node_jax.types import State, Time
 
 _SLACK = 1.001
@@ -145,6 +145,6 @@ def _nan_beyond(ys: State, num_saved: Int[Array, ""]) -> State:
 
     def fill(leaf: Array) -> Array:
         is_saved = jnp.arange(leaf.shape[0]) < num_saved
-        return jnp.where(is_saved.reshape(-1, *[1] * (leaf.ndim - 1)), leaf, jnp.nan)
+        return jnp.where(expand_like(is_saved, leaf), leaf, jnp.nan)
 
     return jax.tree.map(fill, ys)
