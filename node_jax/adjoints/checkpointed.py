@@ -163,13 +163,13 @@ def _reverse_steps(
 
         def take(parameters: list[Array], t0: Time, y0: State) -> tuple[State, tuple[State, ...]]:
             step = problem.solver.step(field_with(parameters), t0, dt, y0, None)
-            return step.y1, step.stages
+            return step.z1, step.stages
 
         (y1, stages), pull = jax.vjp(take, parameters, t0, y0)
         stages_bar, y0_bar = jax.tree.map(jnp.zeros_like, (stages, y0))
         bars = _Cotangents(y_bar, stages_bar, y0_bar, times_bar)
         if outputs is not None:
-            step = Step(y1, stages, None)
+            step = Step(y1, None, stages, None)
             row, bars = outputs.accumulate(row, t0, bars, _fold_outputs(problem, t0, dt, y0, step, wants_times))
         more_parameters_bar, more_t_bar, y_bar = pull((bars.y1, bars.stages))
         t_bar = t_bar + more_t_bar if wants_times else t_bar

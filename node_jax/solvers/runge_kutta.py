@@ -27,9 +27,9 @@ class ExplicitRungeKutta(AbstractSolver):
         """Whether the tableau has an embedded method."""
         return self.tableau.error is not None
 
-    @property
-    def num_evals_per_step(self) -> int:
+    def num_evals(self, dense: bool) -> int:
         """All stages but the first, which the step before has evaluated."""
+        del dense
         return len(self.tableau.c) - 1
 
     @property
@@ -37,18 +37,28 @@ class ExplicitRungeKutta(AbstractSolver):
         """The tableau's dense output."""
         return self.tableau.bridge
 
-    def step(self, field: Callable[[Time, State], State], t0: Time, dt: Time, y0: State, f0: State | None) -> Step:
+    def step(
+        self,
+        field: Callable[[Time, State], State],
+        t0: Time,
+        dt: Time,
+        z0: State,
+        f0: State | None,
+        *,
+        dense: bool = True,
+    ) -> Step:
         """One step of the tableau; see `AbstractSolver.step`."""
-        stages = [field(t0, y0) if f0 is None else f0]
-        y1 = y0
+        del dense
+        stages = [field(t0, z0) if f0 is None else f0]
+        y1 = z0
         for c, row in zip(self.tableau.c[1:], self.tableau.a, strict=True):
-            y1 = tree_axpy(dt, tree_weighted_sum(row, stages), y0)
+            y1 = tree_axpy(dt, tree_weighted_sum(row, stages), z0)
             stages.append(field(t0 + c * dt, y1))
         error = None
         if self.tableau.error is not None:
             combined = tree_weighted_sum(self.tableau.error, stages)
             error = tree_weighted_sum((dt,), (combined,))
-        return Step(y1, tuple(stages), error)
+        return Step(y1, stages[-1], tuple(stages), error)
 
 
 def Euler() -> ExplicitRungeKutta:

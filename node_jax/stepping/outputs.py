@@ -131,11 +131,11 @@ def transpose_interpolate(
     """The transpose of `solver.interpolate` over a window, with θ and dt held constant.
 
     Returns:
-        The cotangents of `step.y1`, of the stages, and of `y0`.
+        The cotangents of `step.z1`, of the stages, and of `y0`.
     """
 
     def interpolate(y1: State, stages: tuple[State, ...], start: State) -> State:
-        return jax.vmap(lambda x: solver.interpolate(x, dt, start, Step(y1, stages, None)))(theta)
+        return jax.vmap(lambda x: solver.interpolate(x, dt, start, Step(y1, None, stages, None)))(theta)
 
-    _, transpose = jax.vjp(interpolate, step.y1, step.stages, y0)
+    _, transpose = jax.vjp(interpolate, step.z1, step.stages, y0)
     return transpose(cotangents)

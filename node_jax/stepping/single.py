@@ -78,7 +78,7 @@ def integrate_single(problem: Problem, tape_rows: int | None) -> tuple[LoopResul
         num_saved = end.row
     num_saved = jnp.where(end.status == Status.invalid_input, 1, num_saved)
     num_attempts = end.num_accepted + end.num_rejected
-    num_evals = 1 + controller.num_evals_first_step + solver.num_evals_per_step * num_attempts
+    num_evals = 1 + controller.num_evals_first_step + solver.num_evals(not only_ends(problem)) * num_attempts
     stats = Stats(num_evals.astype(jnp.int32), end.num_accepted, end.num_rejected)
     return LoopResult(_nan_beyond(ys, num_saved), end.status, stats, num_saved), end.tape
 
@@ -92,7 +92,7 @@ def _attempt(problem: Problem, carry: _Carry) -> _Carry:
     # The size that was really taken, after rounding of t1: the tape must add up to the times.
     dt = lax.stop_gradient(t1 - carry.t)
     step = problem.solver.step(problem.field, carry.t, dt, carry.y, carry.f)
-    decision = problem.controller.decide(carry.controller, t1, dt, carry.y, step.y1, step.error, problem.solver.order)
+    decision = problem.controller.decide(carry.controller, t1, dt, carry.y, step.z1, step.error, problem.solver.order)
     accept = decision.accept
 
     tape = None if carry.tape is None else carry.tape.write(carry.num_accepted, carry.t, dt, carry.y)
@@ -105,12 +105,12 @@ def _attempt(problem: Problem, carry: _Carry) -> _Carry:
 
     num_accepted = carry.num_accepted + accept
     num_rejected = carry.num_rejected + ~accept
-    t, y, f = tree_where(accept, (t1, step.y1, step.stages[-1]), (carry.t, carry.y, carry.f))
+    t, y, f = tree_where(accept, (t1, step.z1, step.f1), (carry.t, carry.y, carry.f))
     is_done = accept & is_last
     # In floating point a smaller step may still end at the same t1: no progress is possible then.
     next_t1 = t + decision.dt
     has_stalled = (next_t1 == t) | (~accept & (next_t1 == t1)) | problem.controller.is_too_small(decision.dt)
-    is_finite = tree_all_finite(step.y1)
+    is_finite = tree_all_finite(step.z1)
     status = jnp.where(
         is_done,
         Status.success,

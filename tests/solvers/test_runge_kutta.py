@@ -150,8 +150,8 @@ def test_the_interpolant_meets_both_ends_and_its_derivative_the_field(x64, name)
     t0, dt, y0 = jnp.asarray(0.3), jnp.asarray(0.2), jnp.array([1.0, -2.0])
     step = solver.step(field, t0, dt, y0, None)
     np.testing.assert_allclose(solver.interpolate(jnp.asarray(0.0), dt, y0, step), y0, atol=1e-15)
-    np.testing.assert_allclose(solver.interpolate(jnp.asarray(1.0), dt, y0, step), step.y1, atol=1e-15)
-    for theta, slope in ((0.0, field(t0, y0)), (1.0, field(t0 + dt, step.y1))):
+    np.testing.assert_allclose(solver.interpolate(jnp.asarray(1.0), dt, y0, step), step.z1, atol=1e-15)
+    for theta, slope in ((0.0, field(t0, y0)), (1.0, field(t0 + dt, step.z1))):
         found = solver.interpolate_derivative(jnp.asarray(theta), dt, y0, step)
         np.testing.assert_allclose(found, slope, atol=1e-12)
     h = 1e-6
