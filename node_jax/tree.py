@@ -7,9 +7,11 @@ from collections.abc import Callable, Sequence
 from functools import reduce
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, PyTree
+from jax import lax
+from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from node_jax.types import State
 
@@ -17,6 +19,11 @@ from node_jax.types import State
 def tree_add(x: State, y: State) -> State:
     """`x + y`, leaf by leaf."""
     return jax.tree.map(jnp.add, x, y)
+
+
+def tree_scale(a: Any, x: State) -> State:
+    """`a * x`, in the dtype of `x`."""
+    return jax.tree.map(lambda leaf: jnp.asarray(a, leaf.dtype) * leaf, x)
 
 
 def tree_weighted_sum(weights: Sequence[Any], trees: Sequence[State]) -> State | None:
@@ -52,6 +59,36 @@ def expand_like(mask: Bool[Array, " n"], leaf: Array) -> Bool[Array, "n ..."]:
     return mask.reshape(-1, *[1] * (leaf.ndim - 1))
 
 
+def tree_read(buffer: PyTree, row: Int[Array, ""]) -> PyTree:
+    """Row `row` of every leaf of a buffer with a leading axis of rows."""
+    return jax.tree.map(lambda leaf: lax.dynamic_index_in_dim(leaf, row, 0, keepdims=False), buffer)
+
+
+def tree_write(buffer: PyTree, row: Int[Array, ""], value: PyTree) -> PyTree:
+    """The buffer with `value` as its row `row`."""
+    return jax.tree.map(lambda leaf, x: lax.dynamic_update_index_in_dim(leaf, x, row, 0), buffer, value)
+
+
+def tree_buffer(num_rows: int, like: PyTree) -> PyTree:
+    """Zeros for `num_rows` values like `like`."""
+    return jax.tree.map(lambda leaf: jnp.zeros((num_rows, *jnp.shape(leaf)), jnp.result_type(leaf)), like)
+
+
+def tree_zeros(like: PyTree) -> PyTree:
+    """Zeros in the shapes and dtypes of `like`."""
+    return jax.tree.map(jnp.zeros_like, like)
+
+
+def tree_bytes(x: PyTree) -> int:
+    """The memory of all leaves, in bytes."""
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(x))
+
+
+def tree_freeze(x: PyTree) -> PyTree:
+    """`x` with every array in it a constant of differentiation; leaves that are no arrays stay as they are."""
+    return jax.tree.map(lambda leaf: lax.stop_gradient(leaf) if eqx.is_inexact_array(leaf) else leaf, x)
+
+
 def tree_vdot(x: State, y: State) -> Float[Array, ""]:
     """The sum over all leaves of `x * y`; 0 for a tree without elements."""
     products = jax.tree.map(lambda a, b: jnp.sum(a * b), x, y)
@@ -84,9 +121,17 @@ def rms_norm(x: State) -> Float[Array, ""]:
 def scaled_norm(
     x: State, y0: State, y1: State, rtol: Any, atol: Any, norm: Callable[[State], Array] = rms_norm
 ) -> Float[Array, ""]:
-    """`norm(x / (atol + rtol max(|y0|, |y1|)))`, the size of `x` in units of the tolerance."""
+    """`norm(x / (atol + rtol max(|y0|, |y1|)))`, the size of `x` in units of the tolerance.
 
-    def scale(x_leaf: Array, a: Array, b: Array) -> Array:
+    `rtol` and `atol` are numbers, or trees that are a prefix of the state's: one tolerance a leaf or a subtree.
+    """
+
+    def scale(x_leaf: Array, a: Array, b: Array, rtol: Any, atol: Any) -> Array:
         return x_leaf / (jnp.asarray(atol, a.dtype) + jnp.asarray(rtol, a.dtype) * jnp.maximum(abs(a), abs(b)))
 
-    return norm(jax.tree.map(scale, x, y0, y1))
+    return norm(jax.tree.map(scale, x, y0, y1, tree_spread(rtol, y0), tree_spread(atol, y0)))
+
+
+def tree_spread(prefix: PyTree, like: PyTree) -> PyTree:
+    """`prefix`, a tree that `like` refines, with each leaf repeated over the subtree of `like` below it."""
+    return jax.tree.map(lambda leaf, subtree: jax.tree.map(lambda _: leaf, subtree), prefix, like)

@@ -20,5 +20,8 @@ Args: TypeAlias = PyTree[Any]
 VectorField: TypeAlias = Callable[[Any, Any, Any], State]
 """`field(t, y, args) -> dy/dt`, with the structure and shapes of `y`."""
 
+BoundField: TypeAlias = Callable[[Any, Any], State]
+"""`field(t, y) -> dy/dt`: a field whose `args` are bound."""
+
 Key: TypeAlias = PRNGKeyArray
 """A JAX pseudo-random key, as `jax.random.key(seed)` makes it."""

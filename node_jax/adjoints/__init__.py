@@ -1,6 +1,8 @@
 """How a time loop is differentiated."""
 
+from node_jax.adjoints.backsolve import BacksolveAdjoint
 from node_jax.adjoints.base import AbstractAdjoint
 from node_jax.adjoints.checkpointed import CheckpointedAdjoint
+from node_jax.adjoints.direct import DirectAdjoint, ForwardMode
 
-__all__ = ["AbstractAdjoint", "CheckpointedAdjoint"]
+__all__ = ["AbstractAdjoint", "BacksolveAdjoint", "CheckpointedAdjoint", "DirectAdjoint", "ForwardMode"]

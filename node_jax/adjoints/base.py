@@ -10,6 +10,14 @@ from node_jax.stepping import LoopResult, Problem
 class AbstractAdjoint(eqx.Module):
     """Runs a time loop and gives it a gradient rule."""
 
+    def validate(self) -> None:
+        """Raise `ValueError` for settings that cannot work; called before anything is traced."""
+        return
+
+    def check(self, problem: Problem) -> None:
+        """Raise `ValueError` for a problem that this adjoint cannot differentiate; called before the loop is traced."""
+        del problem
+
     @abc.abstractmethod
     def solve(self, problem: Problem) -> LoopResult:
         """Solve `problem` so that `LoopResult.ys` is differentiable."""

@@ -2,6 +2,7 @@
 
 from node_jax.controllers.base import AbstractController, Decision
 from node_jax.controllers.constant import ConstantStep
+from node_jax.controllers.fixed import FixedSteps
 from node_jax.controllers.pid import PIController
 
-__all__ = ["AbstractController", "ConstantStep", "Decision", "PIController"]
+__all__ = ["AbstractController", "ConstantStep", "Decision", "FixedSteps", "PIController"]

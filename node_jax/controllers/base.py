@@ -5,9 +5,10 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import equinox as eqx
+import jax
 import numpy as np
 from jax.core import Tracer
-from jaxtyping import Array, Bool, PyTree
+from jaxtyping import Array, Bool, Float, PyTree
 
 from node_jax.types import State, Time
 
@@ -19,8 +20,10 @@ class Decision(NamedTuple):
     """Whether the step counts."""
     dt: Time
     """The signed size of the next attempt."""
-    state: PyTree
+    memory: PyTree
     """The controller's own memory."""
+    error_ratio: Float[Array, ""]
+    """The error in units of the tolerance; 0 from a controller that does not look at it."""
 
 
 class AbstractController(eqx.Module):
@@ -42,15 +45,35 @@ class AbstractController(eqx.Module):
     def validate(self) -> None:
         """Raise `ValueError` for values that cannot work; called before anything is traced."""
 
+    @property
+    def has_jumps(self) -> bool:
+        """Whether the field may be discontinuous at the `stops`."""
+        return False
+
+    def stops(self, ts: Float[Array, " time"]) -> Float[Array, " stop"] | None:
+        """Times between `ts[0]` and `ts[-1]` at which a step must end, in the order of the solve; `None` for none.
+
+        Those outside are ignored.
+        """
+        del ts
+
     @abc.abstractmethod
     def first_step(
-        self, field: Callable[[Time, State], State], t0: Time, t1: Time, y0: State, f0: State, order: int
+        self, field: Callable[[Time, State], State], ts: Float[Array, " time"], y0: State, f0: State, order: int
     ) -> tuple[Time, PyTree]:
         """The signed size of the first attempt, and the controller's memory."""
 
     @abc.abstractmethod
     def decide(
-        self, state: PyTree, t1: Time, dt: Time, y0: State, y1: State, error: State | None, order: int
+        self,
+        memory: PyTree,
+        ts: Float[Array, " time"],
+        t1: Time,
+        dt: Time,
+        y0: State,
+        y1: State,
+        error: State | None,
+        order: int,
     ) -> Decision:
         """Accept or reject an attempt of size `dt` from `y0` that ends at (t1, y1), and propose the next size."""
 
@@ -60,7 +83,11 @@ class AbstractController(eqx.Module):
 
 
 def require_positive(owner: str, name: str, value: Any, cure: str) -> None:
-    """Raise `ValueError` unless a concrete number is finite and positive; tracers pass."""
+    """Raise `ValueError` unless a number is finite and positive; tracers pass. A tree is checked leaf by leaf."""
+    if isinstance(value, (dict, tuple, list)):
+        for leaf in jax.tree.leaves(value, is_leaf=lambda x: x is None):
+            require_positive(owner, name, leaf, cure)
+        return
     if isinstance(value, (bool, str)) or value is None:
         raise ValueError(f"{owner}: expected {name} to be a number, got {value!r}; {cure}.")
     if isinstance(value, Tracer):
@@ -68,3 +95,10 @@ def require_positive(owner: str, name: str, value: Any, cure: str) -> None:
     number = np.asarray(value, float)
     if not (np.isfinite(number) & (number > 0)).all():
         raise ValueError(f"{owner}: expected {name} to be finite and greater than 0, got {value!r}; {cure}.")
+
+
+def require_finite(owner: str, name: str, values: Any) -> None:
+    """Raise `ValueError` unless every concrete number in `values` is finite; tracers pass."""
+    for leaf in jax.tree.leaves(values):
+        if not isinstance(leaf, Tracer) and not np.isfinite(np.asarray(leaf, float)).all():
+            raise ValueError(f"{owner}: expected {name} to be finite, got {leaf!r}; leave out what never happens.")

@@ -36,17 +36,18 @@ class ConstantStep(AbstractController):
         require_positive("ConstantStep", "dt", self.dt, "the solver sets the sign from the order of ts")
 
     def first_step(
-        self, field: Callable[[Time, State], State], t0: Time, t1: Time, y0: State, f0: State, order: int
+        self, field: Callable[[Time, State], State], ts: Float[Array, " time"], y0: State, f0: State, order: int
     ) -> tuple[Time, tuple[Array, ...]]:
         """`dt` in the direction of the solve; the memory holds t0, the signed dt and the number of steps done."""
         del field, y0, f0, order
-        dt = jnp.asarray(self.dt, t0.dtype)
-        dt = jnp.where(t1 < t0, -dt, dt)
-        return dt, (t0, dt, jnp.zeros((), t0.dtype))
+        dt = jnp.asarray(self.dt, ts.dtype)
+        dt = jnp.where(ts[-1] < ts[0], -dt, dt)
+        return dt, (ts[0], dt, jnp.zeros((), ts.dtype))
 
     def decide(
         self,
-        state: tuple[Array, ...],
+        memory: tuple[Array, ...],
+        ts: Float[Array, " time"],
         t1: Time,
         dt: Time,
         y0: State,
@@ -55,11 +56,13 @@ class ConstantStep(AbstractController):
         order: int,
     ) -> Decision:
         """Accept whatever is finite."""
-        del dt, y0, error, order
-        start, signed_dt, count = state
-        count = count + 1
+        del ts, dt, y0, error, order
+        start, signed_dt, count = memory
+        # A step that was cut short at a stop ends before the point of the grid that it was meant to reach.
+        is_on_grid = abs(start + (count + 1) * signed_dt - t1) <= 1e-3 * abs(signed_dt)
+        count = count + is_on_grid
         next_t1 = start + (count + 1) * signed_dt
-        return Decision(tree_all_finite(y1), next_t1 - t1, (start, signed_dt, count))
+        return Decision(tree_all_finite(y1), next_t1 - t1, (start, signed_dt, count), jnp.zeros((), t1.dtype))
 
     def is_too_small(self, dt: Time) -> Array:
         """Never: the user chose it."""

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from node_jax.controllers.base import AbstractController, Decision, require_positive
+from node_jax.controllers.base import AbstractController, Decision, require_finite, require_positive
 from node_jax.tree import rms_norm, scaled_norm, tree_all_finite, tree_axpy, tree_weighted_sum
 from node_jax.types import State, Time
 
@@ -28,19 +28,22 @@ class PIController(AbstractController):
     0.7/k and -0.4/k, the PI controller of Hairer & Wanner (1996), IV.2.
 
     Arguments:
-        rtol, atol: relative and absolute tolerance of the local error; atol in units of the state.
+        rtol, atol: relative and absolute tolerance of the local error; atol in units of the state. Numbers, or trees
+            that are a prefix of the state's structure: one tolerance a leaf or a subtree.
         pcoeff, icoeff, dcoeff: proportional, integral and derivative coefficient p, i, d.
         safety: aim at this fraction of the tolerated step.
         factor_min, factor_max: bounds of the change of dt in one step.
         dtmin, dtmax: bounds of |dt| in units of time. Below dtmin the solve ends with status `dt_underflow`.
         dt0: size of the first attempt; `None` finds one by Hairer, Norsett & Wanner (1993), II.4, at one evaluation.
+        jump_ts: times at which the field is discontinuous, in any order. A step ends at each; the field is evaluated on
+            the proper side of it, by a time that differs from it in the last bit. Costs one evaluation more a step.
         norm: norm of the scaled error over the state; the root mean square by default.
 
     Reference: Söderlind (2002), Numerical Algorithms 31, 281-310, doi:10.1023/A:1021160023092.
     """
 
-    rtol: float | Float[Array, ""] = 1e-4
-    atol: float | Float[Array, ""] = 1e-6
+    rtol: Any = 1e-4
+    atol: Any = 1e-6
     pcoeff: float | Float[Array, ""] = 0.4
     icoeff: float | Float[Array, ""] = 0.3
     dcoeff: float | Float[Array, ""] = 0.0
@@ -50,6 +53,7 @@ class PIController(AbstractController):
     dtmin: float | Float[Array, ""] | None = None
     dtmax: float | Float[Array, ""] | None = None
     dt0: float | Float[Array, ""] | None = None
+    jump_ts: Any = None
     norm: Callable[[Any], Array] = eqx.field(default=rms_norm, static=True)
 
     @property
@@ -71,6 +75,8 @@ class PIController(AbstractController):
             value = getattr(self, name)
             if value is not None:
                 require_positive(owner, name, value, "step sizes are positive; the sign follows the order of ts")
+        if self.jump_ts is not None:
+            require_finite(owner, "jump_ts", self.jump_ts)
         require_positive(owner, "factor_min", self.factor_min, "dt shrinks at most by it, 0.2 is usual")
         require_positive(owner, "safety", self.safety, "0.9 is usual")
         if isinstance(self.dtmin, (int, float)) and isinstance(self.dtmax, (int, float)) and self.dtmin > self.dtmax:
@@ -82,10 +88,23 @@ class PIController(AbstractController):
                 "otherwise dt can never shrink or never grow."
             )
 
+    @property
+    def has_jumps(self) -> bool:
+        """Whether `jump_ts` is given."""
+        return self.jump_ts is not None
+
+    def stops(self, ts: Float[Array, " time"]) -> Float[Array, " stop"] | None:
+        """`jump_ts`, sorted in the direction of the solve."""
+        if self.jump_ts is None:
+            return None
+        direction = jnp.where(ts[-1] < ts[0], -1, 1).astype(ts.dtype)
+        return jnp.sort(jnp.asarray(self.jump_ts, ts.dtype).reshape(-1) * direction) * direction
+
     def first_step(
-        self, field: Callable[[Time, State], State], t0: Time, t1: Time, y0: State, f0: State, order: int
+        self, field: Callable[[Time, State], State], ts: Float[Array, " time"], y0: State, f0: State, order: int
     ) -> tuple[Time, tuple[Array, Array, Array]]:
         """`dt0`, or Hairer's choice: a step after which y has moved by about a hundredth of the tolerance^(1/order)."""
+        t0, t1 = ts[0], ts[-1]
         direction = jnp.where(t1 < t0, -1, 1).astype(t0.dtype)
         if self.dt0 is None:
             dt = self._search_first_step(field, t0, t1, direction, y0, f0, order)
@@ -137,7 +156,8 @@ class PIController(AbstractController):
 
     def decide(
         self,
-        state: tuple[Array, Array, Array],
+        memory: tuple[Array, Array, Array],
+        ts: Float[Array, " time"],
         t1: Time,
         dt: Time,
         y0: State,
@@ -146,12 +166,13 @@ class PIController(AbstractController):
         order: int,
     ) -> Decision:
         """Accept if the scaled error is at most 1; see the formula above."""
-        del t1
-        previous, before_previous, was_accepted = state
+        del ts, t1
+        previous, before_previous, was_accepted = memory
         size = scaled_norm(error, y0, y1, self.rtol, self.atol, self.norm).astype(dt.dtype)
         is_finite = jnp.isfinite(size) & tree_all_finite(y1)
         accept = is_finite & (size <= 1)
         # An error of exactly zero (a field that is constant) must not divide by zero: it grows by factor_max.
+        error_ratio = lax.stop_gradient(size)
         size = jnp.maximum(jnp.where(is_finite, size, 1.0), _SMALLEST_ERROR)
         # One logarithm for all powers.
         log_size = jnp.log(size) / order
@@ -168,7 +189,7 @@ class PIController(AbstractController):
         direction = jnp.where(dt < 0, -1, 1).astype(dt.dtype)
         next_dt = direction * self._bounded(abs(dt) * factor)
         memory = (jnp.where(accept, size, previous), jnp.where(accept, previous, before_previous), accept)
-        return Decision(accept, lax.stop_gradient(next_dt), lax.stop_gradient(memory))
+        return Decision(accept, lax.stop_gradient(next_dt), lax.stop_gradient(memory), error_ratio)
 
     def is_too_small(self, dt: Time) -> Array:
         """Whether |dt| is below `dtmin`."""

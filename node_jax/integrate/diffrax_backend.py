@@ -97,7 +97,7 @@ def _convert_controller(
             )
         order = solver.order(diffrax.ODETerm(derivative)) or 1
         f0 = derivative(t0, y0, args)
-        dt0, _ = controller.first_step(lambda t, y: derivative(t, y, args), t0, t1, y0, f0, order)
+        dt0, _ = controller.first_step(lambda t, y: derivative(t, y, args), jnp.stack([t0, t1]), y0, f0, order)
         return jax.lax.stop_gradient(dt0), diffrax.PIDController(
             rtol=controller.rtol,
             atol=controller.atol,

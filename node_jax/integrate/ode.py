@@ -107,5 +107,5 @@ def _solve(
     # the gradient rule sees them. Leaves that are Python numbers become arrays, else their gradient would be lost.
     converted = eqx.filter_closure_convert(derivative, ts[0], y0)
     converted = jax.tree.map(lambda leaf: jnp.asarray(leaf) if isinstance(leaf, (float, complex)) else leaf, converted)
-    result = adjoint.solve(Problem(converted, y0, ts, solver, controller, max_steps))
+    result = adjoint.solve(Problem(converted, y0, ts, solver, controller, max_steps=max_steps))
     return Solution(ts, result.ys, result.status, result.stats)

@@ -6,13 +6,23 @@ Every continuous extension  y(θ) = y0 + dt Σ_i b_i(θ) k_i  with b_i(0) = 0 an
 
 The second form meets y0 and y1 whatever the rounding of the q_i, which matters in float32, and at θ = 1 it needs no
 stage at all. Methods differ in the polynomials q_i alone, so these are data of the tableau.
+
+Over several steps a solution is a `DensePath`: for each step the values at both ends and the coefficients
+C_p = dt Σ_i q_ip k_i of the powers of θ, which are fewer than the stages.
 """
 
 from collections.abc import Sequence
-from typing import Any, TypeAlias
+from functools import reduce
+from typing import TypeAlias
 
+import equinox as eqx
+import jax
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jax import lax
+from jaxtyping import Array, Float, Int
+
+from node_jax.types import State, Time
 
 Polynomial: TypeAlias = tuple[float, ...]
 """Coefficients in rising powers: `(c0, c1, c2)` is c0 + c1 θ + c2 θ²."""
@@ -49,16 +59,68 @@ def hermite_bridge(weights: Sequence[float]) -> tuple[Polynomial, ...]:
     return tuple((c0, c1) for c0, c1 in bridges)
 
 
-def horner(polynomial: Polynomial, theta: Float[Array, "..."]) -> Float[Array, "..."] | float:
-    """The polynomial's value; the Python float 0.0 for a polynomial that is zero, so that it costs nothing."""
-    if not any(polynomial):
-        return 0.0
-    value: Any = polynomial[-1]
-    for coefficient in reversed(polynomial[:-1]):
-        value = value * theta + coefficient
-    return value
+class DensePath(eqx.Module):
+    """A solution over consecutive steps, as a polynomial in each.
 
+    With θ = (t - times[n]) / (times[n+1] - times[n]) in step n,
 
-def horner_derivative(polynomial: Polynomial, theta: Float[Array, "..."]) -> Float[Array, "..."] | float:
-    """The derivative of the polynomial with respect to θ."""
-    return horner(tuple(i * c for i, c in enumerate(polynomial))[1:] or (0.0,), theta)
+        y(t) = (1 - θ) y_n + θ y_{n+1} + θ (1 - θ) Σ_p C_p θ^p,
+
+    where node n + 1 holds y_{n+1} and the C_p of the step that ends there. One buffer for both is written and read in
+    one operation, which is what a loop over a small state is made of.
+    """
+
+    times: Float[Array, " node"]
+    """Ends of the steps in the order of the solve; unused ones at the end are infinite in its direction."""
+    nodes: State
+    """Leaves of shape (node, 1 + power, ...): y, and the coefficients of the step before it."""
+    num_powers: int = eqx.field(static=True)
+
+    def locate(self, t: Float[Array, " query"], direction: Time) -> tuple[Int[Array, " query"], Float[Array, " query"]]:
+        """The step in which each time lies (the earlier of two at a node), and θ there.
+
+        A time at or before the first node is in the first step, one beyond the last used node in the last used step.
+        Through θ a gradient flows to `t` and to a shift of the whole grid, not to the length of a step.
+        """
+        signed = self.times * direction
+        is_used = jnp.isfinite(self.times)
+        num_steps = jnp.sum(is_used, dtype=jnp.int32) - 1
+        step = jnp.sum(signed[1:] < (t * direction)[:, None], axis=1, dtype=jnp.int32)
+        step = jnp.clip(step, 0, jnp.maximum(num_steps - 1, 0))
+        t0 = self.times[step]
+        dt = lax.stop_gradient(self.times[step + 1] - t0)
+        has_length = jnp.isfinite(dt) & (dt != 0)
+        return step, jnp.where(has_length, (t - t0) / jnp.where(has_length, dt, 1), 0)
+
+    def evaluate(self, t: Float[Array, " query"], direction: Time) -> State:
+        """y at each time; leaves have a leading axis of queries."""
+        step, theta = self.locate(t, direction)
+        return self._combine(step, (1 - theta, theta, *self.powers(theta)))
+
+    def derivative(self, t: Float[Array, " query"], direction: Time) -> State:
+        """dy/dt of the interpolant at each time, in units of state over time."""
+        step, theta = self.locate(t, direction)
+        dt = self.times[step + 1] - self.times[step]
+        has_length = jnp.isfinite(dt) & (dt != 0)
+        per_time = jnp.where(has_length, 1 / jnp.where(has_length, dt, 1), 0)
+        slopes = [theta**p * (p + 1 - (p + 2) * theta) for p in range(self.num_powers)]
+        return self._combine(step, (-per_time, per_time, *(slope * per_time for slope in slopes)))
+
+    def powers(self, theta: Float[Array, " query"]) -> tuple[Float[Array, " query"], ...]:
+        """The weights θ^(p+1) (1 - θ) of the coefficients."""
+        bump = theta * (1 - theta)
+        return tuple(bump * theta**p if p else bump for p in range(self.num_powers))
+
+    def _combine(self, step: Int[Array, " query"], weights: tuple[Array, ...]) -> State:
+        """The weighted sum of the step's start, its end and its coefficients."""
+
+        def combine(nodes: Array) -> Array:
+            end = nodes[step + 1]
+            parts = (nodes[step, 0], *(end[:, i] for i in range(1 + self.num_powers)))
+            scaled = [
+                weight.reshape(-1, *[1] * (part.ndim - 1)).astype(part.dtype) * part
+                for weight, part in zip(weights, parts, strict=True)
+            ]
+            return reduce(jnp.add, scaled)
+
+        return jax.tree.map(combine, self.nodes)

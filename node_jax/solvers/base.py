@@ -5,10 +5,9 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import equinox as eqx
-from jaxtyping import Array, Float
 
-from node_jax.interpolate.dense import Polynomial, horner, horner_derivative
-from node_jax.tree import tree_axpy, tree_weighted_sum
+from node_jax.interpolate.dense import Polynomial
+from node_jax.tree import tree_scale, tree_weighted_sum, tree_zeros
 from node_jax.types import State, Time
 
 
@@ -45,6 +44,11 @@ class AbstractSolver(eqx.Module):
     @property
     def is_fsal(self) -> bool:
         """First same as last: whether a step takes f0 from the step before, as `Step.f1`."""
+        return True
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the method steps any state, and its internal state is y itself."""
         return True
 
     @abc.abstractmethod
@@ -90,20 +94,42 @@ class AbstractSolver(eqx.Module):
             dense: whether `interpolate` will be called, for methods that spend evaluations on it alone.
         """
 
-    def interpolate(self, theta: Float[Array, "..."], dt: Time, z0: State, step: Step) -> State:
-        """y(t0 + θ dt) from a finished step; `theta` is 0 at its start and 1 at its end."""
-        y0, y1 = self.read(z0), self.read(step.z1)
-        bump = tree_weighted_sum([horner(q, theta) for q in self.bridge], step.stages)
-        line = tree_axpy(theta, tree_weighted_sum((1.0, -1.0), (y1, y0)), y0)
-        return tree_axpy(theta * (1 - theta) * dt, bump, line)
+    @property
+    def has_stiffness_estimate(self) -> bool:
+        """Whether `stiffness` is there."""
+        return False
 
-    def interpolate_derivative(self, theta: Float[Array, "..."], dt: Time, z0: State, step: Step) -> State:
-        """dy/dt of the interpolant at t0 + θ dt, in units of state over time."""
-        y0, y1 = self.read(z0), self.read(step.z1)
-        weights = [
-            (1 - 2 * theta) * horner(q, theta) + theta * (1 - theta) * horner_derivative(q, theta) for q in self.bridge
+    def stiffness(self, dt: Time, z0: State, step: Step) -> Time:
+        """An estimate of the largest |eigenvalue| of the Jacobian, in 1/time, from a finished step."""
+        del dt, z0, step
+        raise NotImplementedError(f"{type(self).__name__} has no stiffness estimate")
+
+    @property
+    def num_coefficients(self) -> int:
+        """How many powers of θ the dense output has beside the line from y0 to y1."""
+        return max(len(q) for q in self.bridge)
+
+    @property
+    def last_stage(self) -> int:
+        """Which of `Step.stages` is `Step.f1`, for a method that is first same as last."""
+        return len(self.bridge) - 1
+
+    def slope(self, field: Callable[[Time, State], State], t: Time, z: State) -> State:
+        """What a step that starts at (t, z) takes as `f0`: `field(t, y)` unless the method says otherwise."""
+        return field(t, self.read(z))
+
+    def coefficients(self, dt: Time, stages: tuple[State, ...], without: int | None = None) -> tuple[State, ...]:
+        """The coefficients C_p = dt Σ_i q_ip k_i of a step's dense output (see `DensePath`).
+
+        Arguments:
+            dt: signed step size.
+            stages: `Step.stages`.
+            without: a stage to leave out of the sums.
+        """
+        kept = [(q, k) for i, (q, k) in enumerate(zip(self.bridge, stages, strict=True)) if i != without]
+        sums = [
+            tree_weighted_sum([q[p] if p < len(q) else 0.0 for q, _ in kept], [k for _, k in kept])
+            for p in range(self.num_coefficients)
         ]
-        slope = tree_weighted_sum((1 / dt, -1 / dt), (y1, y0))
-        bump = tree_weighted_sum(weights, step.stages)
-        assert slope is not None
-        return tree_axpy(1.0, bump, slope)
+        zeros = tree_zeros(stages[0])
+        return tuple(zeros if total is None else tree_scale(dt, total) for total in sums)

@@ -3,12 +3,13 @@
 from collections.abc import Callable
 
 import equinox as eqx
+import jax.numpy as jnp
 
 from node_jax.interpolate.dense import Polynomial
 from node_jax.solvers import tableaus
 from node_jax.solvers.base import AbstractSolver, Step
 from node_jax.solvers.tableaus import ButcherTableau
-from node_jax.tree import tree_axpy, tree_weighted_sum
+from node_jax.tree import rms_norm, tree_axpy, tree_weighted_sum
 from node_jax.types import State, Time
 
 
@@ -36,6 +37,31 @@ class ExplicitRungeKutta(AbstractSolver):
     def bridge(self) -> tuple[Polynomial, ...]:
         """The tableau's dense output."""
         return self.tableau.bridge
+
+    @property
+    def _stage_at_end(self) -> int | None:
+        """The last stage before f(t1, y1) whose node is 1 as well, which has another state at the same time."""
+        c = self.tableau.c
+        at_end = [i for i in range(1, len(c) - 1) if c[i] == 1.0]
+        return at_end[-1] if at_end else None
+
+    @property
+    def has_stiffness_estimate(self) -> bool:
+        """Whether two stages evaluate the field at t1, at different states."""
+        return self._stage_at_end is not None
+
+    def stiffness(self, dt: Time, z0: State, step: Step) -> Time:
+        """‖k_last - k_i‖ / ‖y1 - g_i‖ for a stage k_i = f(t1, g_i); Shampine (1977), doi:10.1145/355732.355736."""
+        i = self._stage_at_end
+        assert i is not None
+        g = tree_axpy(dt, tree_weighted_sum(self.tableau.a[i - 1], step.stages[:i]), z0)
+        slopes = tree_weighted_sum((1.0, -1.0), (step.stages[self.last_stage], step.stages[i]))
+        states = tree_weighted_sum((1.0, -1.0), (step.z1, g))
+        assert slopes is not None
+        assert states is not None
+        distance = rms_norm(states)
+        is_zero = distance == 0
+        return jnp.where(is_zero, 0.0, rms_norm(slopes) / jnp.where(is_zero, 1.0, distance)).astype(dt.dtype)
 
     def step(
         self,

@@ -1,141 +1,197 @@
-"""Values at the requested times, read off the dense output while the loop runs, and the transpose of that.
+"""Values at the requested times, read off the dense output, and the transpose of that.
 
-Rows are handled in windows of a few at a time: most steps meet at most one window, so many requested times hardly
-slow the loop, and a step that spans more of them runs the window loop again. Rows of a window beyond the step are
-written with values that mean nothing and are overwritten when their own step comes; no `where` over a buffer is needed.
+A loop collects the dense output of a chunk of steps and then reads all requested times in it at once, so that many
+times do not slow the steps. Rows are handled in windows; rows of a window beyond the chunk are written with values that
+mean nothing and are overwritten when their own step comes, so that no `where` over a buffer is needed.
 """
 
-from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
 
-from node_jax.solvers import AbstractSolver, Step
+from node_jax.interpolate.dense import DensePath
+from node_jax.stepping.batching import any_over_batch
 from node_jax.stepping.problem import Problem
-from node_jax.tree import tree_size
+from node_jax.tree import tree_add, tree_buffer, tree_bytes, tree_read, tree_size, tree_write, tree_zeros
 from node_jax.types import State, Time
 
-_WINDOW_ELEMENTS = 4096
-"""A window holds about this many numbers: enough to pay for its loop, too few to matter beside a large state."""
+_CHUNK_ELEMENTS = 2**16
+"""A chunk of dense output holds about this many numbers: it stays in a core's cache."""
+_LONGEST_CHUNK = 64
+_TINY_BYTES = 640
+"""XLA compiles a loop that carries less than a kilobyte into one function on a CPU, about seven times as fast a step as
+a loop of separate kernels. A chunk of this size leaves room for the rest of the carry."""
+_TINY_CHUNK = 8
+"""Shorter chunks than this lose by their number what the loop gains."""
+_WINDOW_ELEMENTS = 2**14
+
+
+def _power_of_two_below(number: int) -> int:
+    return 1 << (max(1, number).bit_length() - 1)
+
+
+def chunk_length(problem: Problem) -> int:
+    """Steps whose dense output is held at once: from 1 for a large state to 64 for a small one, 16 for a tiny one."""
+    states_a_step = 1 + problem.solver.num_coefficients
+    tiny = _power_of_two_below(_TINY_BYTES // max(1, states_a_step * tree_bytes(problem.y0)))
+    if tiny >= _TINY_CHUNK:
+        return min(tiny, 2 * _TINY_CHUNK)
+    longest = _power_of_two_below(_CHUNK_ELEMENTS // max(1, states_a_step * tree_size(problem.y0)))
+    return min(longest, _LONGEST_CHUNK)
 
 
 def window_length(problem: Problem) -> int:
-    """Rows handled at once: from 1 for a large state to 8 for a small one."""
-    most = max(1, min(8, problem.ts.shape[0] - 1))
-    return max(1, min(most, _WINDOW_ELEMENTS // max(1, tree_size(problem.y0))))
+    """Rows handled at once: as many as a chunk has steps, fewer if the state is large."""
+    longest = max(1, _WINDOW_ELEMENTS // max(1, tree_size(problem.y0)))
+    return max(1, min(longest, chunk_length(problem), problem.ts.shape[0] - 1))
 
 
-def only_ends(problem: Problem) -> bool:
-    """Whether `ts` holds just a start and an end, so that no dense output is needed."""
-    return problem.ts.shape[0] <= 2
+def empty_path(problem: Problem, num_steps: int) -> DensePath:
+    """Room for the dense output of `num_steps` steps from the start of the problem."""
+    num_powers = problem.solver.num_coefficients
+    node = jax.tree.map(lambda y: jnp.zeros((1 + num_powers, *y.shape), y.dtype), problem.y0)
+    path = DensePath(jnp.zeros((num_steps + 1,), problem.ts.dtype), tree_buffer(num_steps + 1, node), num_powers)
+    return restart_path(problem, path, problem.ts[0], problem.y0)
 
 
-def first_rows(problem: Problem) -> tuple[State, Int[Array, ""]]:
-    """The output buffer with y0 in every row, and the number of leading times that equal the start."""
-    num_rows = problem.ts.shape[0] + (0 if only_ends(problem) else window_length(problem))
-    ys = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (num_rows, *leaf.shape)), problem.y0)
-    return ys, jnp.sum(problem.ts == problem.ts[0], dtype=jnp.int32)
+def restart_path(problem: Problem, path: DensePath, t: Time, y: State) -> DensePath:
+    """`path` with (t, y) as its first node, and no step."""
+    times = jnp.full_like(path.times, jnp.inf) * problem.direction
+
+    def put(nodes: Array, y: Array) -> Array:
+        return lax.dynamic_update_slice(nodes, y[None, None], (0,) * nodes.ndim)
+
+    return DensePath(tree_write(times, jnp.int32(0), t), jax.tree.map(put, path.nodes, y), path.num_powers)
 
 
-def write_rows(
-    problem: Problem, ys: State, row: Int[Array, ""], t0: Time, dt: Time, t1: Time, y0: State, step: Step
-) -> tuple[State, Int[Array, ""]]:
-    """Write the values at all times in (t0, t1] from a finished step.
+def extend_path(path: DensePath, n: Int[Array, ""], t1: Time, y1: State, coefficients: tuple[State, ...]) -> DensePath:
+    """`path` with step n that ends at (t1, y1)."""
+    node = jax.tree.map(lambda *leaves: jnp.stack(leaves), y1, *coefficients)
+    return DensePath(tree_write(path.times, n + 1, t1), tree_write(path.nodes, n + 1, node), path.num_powers)
 
-    Arguments:
-        problem: the problem; its `ts` say what is wanted.
-        ys: the buffer, a window longer than `ts`.
-        row: first row that is not yet written.
-        t0, dt, t1, y0, step: the step.
 
-    Returns:
-        The buffer and the first row that is still missing.
+class Rows(NamedTuple):
+    """The output buffers, a window longer than the times."""
+
+    ys: State
+    slopes: State | None
+    """dy/dt at the times, where the gradient for `ts` needs it."""
+    num_written: Int[Array, ""]
+
+
+def first_rows(problem: Problem, f0: State, with_slopes: bool) -> Rows:
+    """y0 in every row; rows at the start are thereby done.
+
+    A row at the start time moves with its time along f0, which is what a derivative for `ts` sees.
     """
+    ts = problem.ts
+    elapsed = jnp.where(ts == ts[0], ts - ts[0], 0)
+    window = window_length(problem)
+
+    def fill(y: Array, f: Array) -> Array:
+        drift = elapsed.reshape(-1, *[1] * y.ndim).astype(y.dtype) * jnp.where(jnp.isfinite(f), f, 0)
+        return jnp.concatenate([y + drift, jnp.zeros((window, *y.shape), y.dtype)])
+
+    def spread(f: Array) -> Array:
+        return jnp.broadcast_to(f, (ts.shape[0] + window, *f.shape))
+
+    slopes = jax.tree.map(spread, f0) if with_slopes else None
+    return Rows(jax.tree.map(fill, problem.y0, f0), slopes, jnp.sum(ts == ts[0], dtype=jnp.int32))
+
+
+def write_rows(problem: Problem, path: DensePath, t_now: Time, rows: Rows) -> Rows:
+    """Write the rows at all times up to `t_now` that are not yet written; `path` holds the steps they lie in."""
     window = window_length(problem)
     direction = problem.direction
-    times = jnp.concatenate([problem.ts, jnp.full((window,), jnp.inf, t0.dtype) * direction])
+    times = jnp.concatenate([problem.ts, jnp.full((window,), jnp.inf, problem.ts.dtype) * direction])
 
-    def more(carry: tuple[State, Array]) -> Array:
-        return (times[carry[1]] - t1) * direction <= 0
+    def has_more(rows: Rows) -> Array:
+        return any_over_batch((tree_read(times, rows.num_written) - t_now) * direction <= 0)
 
-    def write(carry: tuple[State, Array]) -> tuple[State, Array]:
-        ys, row = carry
-        here = lax.dynamic_slice_in_dim(times, row, window)
-        is_reached = (here - t1) * direction <= 0
-        theta = jnp.where(is_reached, (here - t0) / dt, 1.0)
-        rows = jax.vmap(lambda x: problem.solver.interpolate(x, dt, y0, step))(theta)
-        ys = jax.tree.map(lambda buffer, values: lax.dynamic_update_slice_in_dim(buffer, values, row, 0), ys, rows)
-        return ys, row + jnp.sum(is_reached, dtype=jnp.int32)
+    def write(rows: Rows) -> Rows:
+        here = lax.dynamic_slice_in_dim(times, rows.num_written, window)
+        is_reached = (here - t_now) * direction <= 0
+        here = jnp.where(is_reached, here, t_now)
 
-    return lax.while_loop(more, write, (ys, row))
+        def put(buffer: Array, values: Array) -> Array:
+            return lax.dynamic_update_slice_in_dim(buffer, values, rows.num_written, 0)
 
+        ys = jax.tree.map(put, rows.ys, path.evaluate(here, direction))
+        slopes = rows.slopes
+        if slopes is not None:
+            slopes = jax.tree.map(put, slopes, path.derivative(here, direction))
+        return Rows(ys, slopes, rows.num_written + jnp.sum(is_reached, dtype=jnp.int32))
 
-class RowCotangents:
-    """The cotangents of the output rows, handed out step by step from the last step to the first."""
-
-    def __init__(self, problem: Problem, cotangent: State) -> None:
-        self.window = window_length(problem)
-        self.direction = problem.direction
-        pad = self.window
-        self.times = jnp.concatenate([jnp.full((pad,), -jnp.inf, problem.ts.dtype) * self.direction, problem.ts])
-        self.rows = jax.tree.map(
-            lambda leaf: jnp.concatenate([jnp.zeros((pad, *leaf.shape[1:]), leaf.dtype), leaf]), cotangent
-        )
-
-    def accumulate(
-        self,
-        row: Int[Array, ""],
-        t0: Time,
-        totals: State,
-        add: Callable[[State, Float[Array, " window"], Bool[Array, " window"], State, Int[Array, ""]], State],
-    ) -> tuple[Int[Array, ""], State]:
-        """Fold every row whose time is after `t0` into `totals`.
-
-        Arguments:
-            row: number of rows still to be handed out.
-            t0: start time of the step.
-            totals: what `add` folds into.
-            add: `add(totals, times, mask, cotangents, first_row)` for one window; rows outside the step have mask
-                False and a time that is to be ignored.
-
-        Returns:
-            The number of rows left, and the totals.
-        """
-
-        def more(carry: tuple[Array, State]) -> Array:
-            return (self.times[carry[0] + self.window - 1] - t0) * self.direction > 0
-
-        def fold(carry: tuple[Array, State]) -> tuple[Array, State]:
-            row, totals = carry
-            # Row i of `ts` stands at i + window in the padded arrays, so the window of rows that ends before `row`
-            # starts there at `row`.
-            here = lax.dynamic_slice_in_dim(self.times, row, self.window)
-            mask = (here - t0) * self.direction > 0
-            cotangents = jax.tree.map(lambda leaf: lax.dynamic_slice_in_dim(leaf, row, self.window), self.rows)
-            totals = add(totals, here, mask, cotangents, row - self.window)
-            return row - jnp.sum(mask, dtype=jnp.int32), totals
-
-        return lax.while_loop(more, fold, (row, totals))
+    return lax.while_loop(has_more, write, rows)
 
 
-def transpose_interpolate(
-    solver: AbstractSolver,
-    theta: Float[Array, " window"],
-    dt: Time,
-    y0: State,
-    step: Step,
-    cotangents: State,
-) -> tuple[State, tuple[State, ...], State]:
-    """The transpose of `solver.interpolate` over a window, with θ and dt held constant.
+class PathCotangents(NamedTuple):
+    """Cotangents of the dense output of consecutive steps; leaves have a leading axis of steps."""
 
-    Returns:
-        The cotangents of `step.z1`, of the stages, and of `y0`.
+    y0: State
+    y1: State
+    coefficients: tuple[State, ...]
+
+
+def collect_cotangents(problem: Problem, times: Float[Array, " node"], rows: State) -> PathCotangents:
+    """The transpose of `DensePath.evaluate` over consecutive steps.
+
+    Arguments:
+        problem: the problem.
+        times: ends of the steps; a step of no length takes no row.
+        rows: cotangents of the output rows, zero beyond the last row that was reached.
     """
+    window, num_steps = window_length(problem), times.shape[0] - 1
+    direction = problem.direction
+    last = problem.ts.shape[0] - 1
+    end = jnp.sum(problem.ts * direction <= times[-1] * direction, dtype=jnp.int32)
+    begin = jnp.sum(problem.ts * direction <= times[0] * direction, dtype=jnp.int32)
+    path = DensePath(times, None, problem.solver.num_coefficients)
 
-    def interpolate(y1: State, stages: tuple[State, ...], start: State) -> State:
-        return jax.vmap(lambda x: solver.interpolate(x, dt, start, Step(y1, None, stages, None)))(theta)
+    def fold(carry: tuple[Array, tuple[Array, ...]]) -> tuple[Array, tuple[Array, ...]]:
+        row, totals = carry
+        # The window may run over the end of the buffer: it is moved back, and rows before `row` are masked.
+        first = jnp.minimum(row, last + 1 - window)
+        index = first + jnp.arange(window)
+        here = lax.dynamic_slice_in_dim(problem.ts, first, window)
+        step, theta = path.locate(here, direction)
+        weights = jnp.stack([1 - theta, theta, *path.powers(theta)])
+        weights = jnp.where((index >= row) & (index < end), weights, 0)
+        # One product for all steps: (coefficient, step, row) times (row, state).
+        hits = weights[:, None, :] * (step[None, :] == jnp.arange(num_steps)[:, None])
 
-    _, transpose = jax.vjp(interpolate, step.z1, step.stages, y0)
-    return transpose(cotangents)
+        def add(total: Array, leaf: Array) -> Array:
+            values = lax.dynamic_slice_in_dim(leaf, first, window)
+            product = jnp.einsum("csr,r...->cs...", hits.astype(values.dtype), values, precision=lax.Precision.HIGHEST)
+            return total + product
+
+        totals = tuple(add(total, leaf) for total, leaf in zip(totals, leaves, strict=True))
+        return row + window, totals
+
+    leaves, treedef = jax.tree.flatten(rows)
+    shape = (2 + problem.solver.num_coefficients, num_steps)
+    zeros = tuple(jnp.zeros((*shape, *leaf.shape[1:]), leaf.dtype) for leaf in leaves)
+    _, totals = lax.while_loop(lambda carry: any_over_batch(carry[0] < end), fold, (begin, zeros))
+    y0, y1, *coefficients = (jax.tree.unflatten(treedef, [total[i] for total in totals]) for i in range(shape[0]))
+    return PathCotangents(y0, y1, tuple(coefficients))
+
+
+def path_cotangents(cotangent: DensePath, first: Int[Array, ""], num_steps: int) -> PathCotangents:
+    """The part of a path's cotangent that belongs to `num_steps` steps from `first` on.
+
+    A node is the end of one step and the start of the next: it counts once, as an end. The first of all is left out.
+    """
+    ends = jax.tree.map(lambda leaf: lax.dynamic_slice_in_dim(leaf, first + 1, num_steps), cotangent.nodes)
+    y1 = jax.tree.map(lambda leaf: leaf[:, 0], ends)
+    coefficients = tuple(jax.tree.map(lambda leaf, i=i: leaf[:, 1 + i], ends) for i in range(cotangent.num_powers))
+    return PathCotangents(tree_zeros(y1), y1, coefficients)
+
+
+def add_cotangents(x: PathCotangents | None, y: PathCotangents | None) -> PathCotangents | None:
+    """The sum of two, either of which may be missing."""
+    if x is None or y is None:
+        return y if x is None else x
+    return tree_add(x, y)

@@ -4,9 +4,11 @@ from collections.abc import Callable
 
 import equinox as eqx
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from node_jax.controllers import AbstractController
+from node_jax.interpolate.dense import DensePath
 from node_jax.solution import Stats
 from node_jax.solvers import AbstractSolver
 from node_jax.types import State, Time
@@ -21,13 +23,47 @@ class Problem(eqx.Module):
     ts: Float[Array, " time"]
     solver: AbstractSolver
     controller: AbstractController
-    max_steps: int = eqx.field(static=True)
+    extra_stops: Float[Array, " stop"] | None = None
+    """Times at which a step must end, beside the controller's own; in the order of the solve."""
+    at_stop: Callable[[Time, State], State] | None = None
+    """What happens to the internal state where a step ends at a stop; `None` for nothing."""
+    max_steps: int = eqx.field(static=True, kw_only=True)
     """Bound on attempted steps, accepted or not."""
+    costs: tuple[str, ...] = eqx.field(static=True, default=(), kw_only=True)
+    """Which sums along the solve to record (see `node_jax.stepping.costs`)."""
+    wants_path: bool = eqx.field(static=True, default=False, kw_only=True)
+    """Whether the dense output of every step is kept."""
+    wants_errors: bool = eqx.field(static=True, default=False, kw_only=True)
+    """Whether the scaled error of every step is kept."""
 
     @property
     def direction(self) -> Time:
         """+1 forward in time, -1 backward."""
         return jnp.where(self.ts[-1] < self.ts[0], -1, 1).astype(self.ts.dtype)
+
+    @property
+    def only_ends(self) -> bool:
+        """Whether `ts` holds just a start and an end, so that no dense output is needed for it."""
+        return self.ts.shape[0] <= 2
+
+    @property
+    def needs_dense(self) -> bool:
+        """Whether a step's dense output is read."""
+        return self.wants_path or not self.only_ends
+
+    @property
+    def reuses_slope(self) -> bool:
+        """Whether each step takes its first stage from the step before."""
+        return self.solver.is_fsal and not self.controller.has_jumps and self.at_stop is None
+
+    def stops(self) -> Float[Array, " stop"] | None:
+        """Where a step must end, sorted in the direction of the solve; `None` for nowhere but at the end."""
+        stops = self.controller.stops(self.ts)
+        if stops is None or self.extra_stops is None:
+            stops = self.extra_stops if stops is None else stops
+        else:
+            stops = jnp.sort(jnp.concatenate([stops, self.extra_stops]) * self.direction) * self.direction
+        return None if stops is None else lax.stop_gradient(stops)
 
     def times_are_valid(self) -> Bool[Array, ""]:
         """Whether `ts` is finite and sorted in either direction."""
@@ -36,7 +72,7 @@ class Problem(eqx.Module):
 
 
 class LoopResult(eqx.Module):
-    """The outcome of a loop."""
+    """The outcome of a loop. Gradients flow through `ys`, `costs` and `path`."""
 
     ys: State
     """Values at the times, NaN where the loop did not come."""
@@ -44,3 +80,13 @@ class LoopResult(eqx.Module):
     stats: Stats
     num_saved: Int[Array, ""]
     """How many rows of `ys` hold values."""
+    costs: dict[str, Float[Array, ""]]
+    path: DensePath | None
+    errors: Float[Array, " step"] | None
+    """The scaled error of every accepted step."""
+    times: Float[Array, " node"] | None
+    """Ends of the accepted steps."""
+    z_end: State
+    """The solver's internal state where the loop ended."""
+    num_nodes: Int[Array, ""]
+    """Steps on the tape."""

@@ -5,142 +5,138 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Bool, Int, PyTree
+from jaxtyping import Array, Float, Int
 
+from node_jax.interpolate.dense import DensePath
 from node_jax.solution import Stats
 from node_jax.status import Status
-from node_jax.stepping.outputs import first_rows, only_ends, write_rows
+from node_jax.stepping.attempt import Progress, attempt, begin
+from node_jax.stepping.batching import any_over_batch
+from node_jax.stepping.outputs import Rows, chunk_length, empty_path, extend_path, first_rows, restart_path, write_rows
 from node_jax.stepping.problem import LoopResult, Problem
 from node_jax.stepping.tape import Tape
-from node_jax.tree import expand_like, tree_all_finite, tree_where
-from node_jax.types import State, Time
-
-_SLACK = 1.001
-"""A step that would leave less than a thousandth of itself to the end is stretched to end there."""
+from node_jax.tree import expand_like, tree_write
+from node_jax.types import State
 
 
 class _Carry(NamedTuple):
-    t: Time
-    dt: Time
-    y: State
-    f: State
-    controller: PyTree
-    ys: State
-    row: Int[Array, ""]
-    num_accepted: Int[Array, ""]
-    num_rejected: Int[Array, ""]
-    status: Int[Array, ""]
-    is_running: Bool[Array, ""]
+    now: Progress
+    num_nodes: Int[Array, ""]
+    """Steps on the tape: those accepted, under `jax.vmap` those that any lane accepted."""
     tape: Tape | None
+    errors: Float[Array, " step"] | None
+    path: DensePath | None
+    num_path: Int[Array, ""]
+    """Steps in `path`."""
 
 
-def integrate_single(problem: Problem, tape_rows: int | None) -> tuple[LoopResult, Tape | None]:
+def integrate_single(
+    problem: Problem,
+    num_slots: int = 0,
+    stride: int | None = None,
+    *,
+    with_slopes: bool = False,
+    with_rows: bool = True,
+) -> tuple[LoopResult, Tape | None, Rows | None]:
     """Step `problem` from `ts[0]` to `ts[-1]` and read off the values at `ts`.
 
     Arguments:
         problem: the problem.
-        tape_rows: length of the tape of accepted steps to record; `None` records nothing.
+        num_slots: how many states to keep on a tape (see `Tape.empty`); 0 keeps none.
+        stride: keep every so many states; `None` lets the stride double when slots run out.
+        with_slopes: whether to read dy/dt off beside y.
+        with_rows: whether values at the times are wanted; if not, `ys` holds the start and the end.
 
     Returns:
-        The result, and the tape (its rows from `stats.num_accepted` on are unused).
+        The result; the tape, if states or times were asked for; the rows with slopes, if there are more than two times.
     """
-    solver, controller, field = problem.solver, problem.controller, problem.field
-    t_start, t_end = problem.ts[0], problem.ts[-1]
-    f0 = field(t_start, problem.y0)
-    dt0, memory = controller.first_step(field, t_start, t_end, problem.y0, f0, solver.order)
-    ys, row = first_rows(problem)
+    now, f0 = begin(problem)
+    stops = problem.stops()
     zero = jnp.zeros((), jnp.int32)
-    status = jnp.where(tree_all_finite(f0) & tree_all_finite(problem.y0), Status.success, Status.non_finite)
-    status = jnp.where((t_start + dt0 == t_start) & (t_start != t_end), Status.dt_underflow, status)
-    status = jnp.where(problem.times_are_valid(), status, Status.invalid_input).astype(jnp.int32)
-    tape = None if tape_rows is None else Tape.empty(tape_rows, t_start, problem.y0)
-    start = _Carry(
-        t=t_start,
-        dt=lax.stop_gradient(dt0),
-        y=problem.y0,
-        f=f0,
-        controller=lax.stop_gradient(memory),
-        ys=ys,
-        row=row,
-        num_accepted=zero,
-        num_rejected=zero,
-        status=status,
-        is_running=(status == Status.success) & (t_start != t_end),
-        tape=tape,
-    )
-    end = lax.while_loop(lambda carry: carry.is_running, lambda carry: _attempt(problem, carry), start)
+    needs_tape = bool(num_slots) or problem.wants_errors
+    tape = Tape.empty(problem.max_steps, now.t, problem.direction, now.z, num_slots, stride) if needs_tape else None
+    errors = jnp.zeros((problem.max_steps,), now.t.dtype) if problem.wants_errors else None
 
-    if only_ends(problem):
-        ys = jax.tree.map(lambda y0, y1: jnp.stack([y0, y1][: problem.ts.shape[0]]), problem.y0, end.y)
-        num_saved = jnp.where(end.t == t_end, problem.ts.shape[0], 1).astype(jnp.int32)
+    def step(carry: _Carry) -> _Carry:
+        return _attempt(problem, stops, carry)
+
+    def is_running(carry: _Carry) -> Array:
+        return any_over_batch(carry.now.is_running)
+
+    if problem.wants_path:
+        path = empty_path(problem, problem.max_steps)
+        end = lax.while_loop(is_running, step, _Carry(now, zero, tape, errors, path, zero))
+        assert end.path is not None
+        rows = write_rows(problem, end.path, end.now.t, first_rows(problem, f0, with_slopes))
+    elif problem.only_ends or not with_rows:
+        end = lax.while_loop(is_running, step, _Carry(now, zero, tape, errors, None, zero))
+        rows = None
     else:
-        ys = jax.tree.map(lambda leaf: leaf[: problem.ts.shape[0]], end.ys)
-        num_saved = end.row
-    num_saved = jnp.where(end.status == Status.invalid_input, 1, num_saved)
-    num_attempts = end.num_accepted + end.num_rejected
-    num_evals = 1 + controller.num_evals_first_step + solver.num_evals(not only_ends(problem)) * num_attempts
-    stats = Stats(num_evals.astype(jnp.int32), end.num_accepted, end.num_rejected)
-    return LoopResult(_nan_beyond(ys, num_saved), end.status, stats, num_saved), end.tape
+        length = chunk_length(problem)
 
+        def chunk(carry: tuple[_Carry, Rows]) -> tuple[_Carry, Rows]:
+            inner, rows = carry
+            assert inner.path is not None
+            y = problem.solver.read(inner.now.z)
+            path = restart_path(problem, inner.path, inner.now.t, y)
+            inner = lax.while_loop(
+                lambda c: is_running(c) & (c.num_path < length), step, inner._replace(path=path, num_path=zero)
+            )
+            assert inner.path is not None
+            return inner, write_rows(problem, inner.path, inner.now.t, rows)
 
-def _attempt(problem: Problem, carry: _Carry) -> _Carry:
-    """One attempted step: step, decide, record, read off outputs."""
-    t_end = problem.ts[-1]
-    remaining = t_end - carry.t
-    is_last = abs(carry.dt) * _SLACK >= abs(remaining)
-    t1 = jnp.where(is_last, t_end, carry.t + carry.dt)
-    # The size that was really taken, after rounding of t1: the tape must add up to the times.
-    dt = lax.stop_gradient(t1 - carry.t)
-    step = problem.solver.step(problem.field, carry.t, dt, carry.y, carry.f)
-    decision = problem.controller.decide(carry.controller, t1, dt, carry.y, step.z1, step.error, problem.solver.order)
-    accept = decision.accept
+        start = _Carry(now, zero, tape, errors, empty_path(problem, length), zero)
+        end, rows = lax.while_loop(
+            lambda carry: is_running(carry[0]), chunk, (start, first_rows(problem, f0, with_slopes))
+        )
 
-    tape = None if carry.tape is None else carry.tape.write(carry.num_accepted, carry.t, dt, carry.y)
-    if only_ends(problem):
-        ys, row = carry.ys, carry.row
+    now, num_rows = end.now, problem.ts.shape[0]
+    if rows is None:
+        y_end = problem.solver.read(now.z)
+        ys = jax.tree.map(lambda y0, y1: jnp.stack([y0, y1][:num_rows]), problem.y0, y_end)
     else:
-        # A rejected attempt reaches no output: its end is moved back to its start.
-        reached = jnp.where(accept, t1, carry.t)
-        ys, row = write_rows(problem, carry.ys, carry.row, carry.t, dt, reached, carry.y, step)
-
-    num_accepted = carry.num_accepted + accept
-    num_rejected = carry.num_rejected + ~accept
-    t, y, f = tree_where(accept, (t1, step.z1, step.f1), (carry.t, carry.y, carry.f))
-    is_done = accept & is_last
-    # In floating point a smaller step may still end at the same t1: no progress is possible then.
-    next_t1 = t + decision.dt
-    has_stalled = (next_t1 == t) | (~accept & (next_t1 == t1)) | problem.controller.is_too_small(decision.dt)
-    is_finite = tree_all_finite(step.z1)
-    status = jnp.where(
-        is_done,
-        Status.success,
-        jnp.where(
-            (has_stalled & ~is_finite) | (~accept & (not problem.controller.is_adaptive)),
-            Status.non_finite,
-            jnp.where(
-                has_stalled,
-                Status.dt_underflow,
-                jnp.where(num_accepted + num_rejected >= problem.max_steps, Status.max_steps, Status.success),
-            ),
-        ),
-    ).astype(jnp.int32)
-    return _Carry(
-        t=t,
-        dt=decision.dt,
-        y=y,
-        f=f,
-        controller=decision.state,
-        ys=ys,
-        row=row,
-        num_accepted=num_accepted,
-        num_rejected=num_rejected,
-        status=status,
-        is_running=~is_done & (status == Status.success),
-        tape=tape,
+        ys = jax.tree.map(lambda leaf: leaf[:num_rows], rows.ys)
+    is_reached = problem.ts * problem.direction <= now.t * problem.direction
+    num_saved = jnp.where(now.status == Status.invalid_input, 1, jnp.sum(is_reached, dtype=jnp.int32))
+    result = LoopResult(
+        ys=nan_beyond(ys, num_saved),
+        status=now.status,
+        stats=_count(problem, now),
+        num_saved=num_saved,
+        costs=now.costs,
+        path=end.path if problem.wants_path else None,
+        errors=errors if errors is None else end.errors,
+        times=end.tape.times if end.tape is not None and problem.wants_errors else None,
+        z_end=now.z,
+        num_nodes=end.num_nodes,
     )
+    return result, end.tape, rows
 
 
-def _nan_beyond(ys: State, num_saved: Int[Array, ""]) -> State:
+def _attempt(problem: Problem, stops: Array | None, carry: _Carry) -> _Carry:
+    """One attempt, and its record. A rejected attempt leaves a record that the next overwrites."""
+    now, did = attempt(problem, stops, carry.now)
+    advance = any_over_batch(did.accept)
+    tape, errors, path = carry.tape, carry.errors, carry.path
+    if tape is not None:
+        tape = tape.write(carry.num_nodes + 1, now.t, now.z)
+    if errors is not None:
+        errors = tree_write(errors, carry.num_nodes, did.error_ratio)
+    if path is not None:
+        coefficients = problem.solver.coefficients(did.dt, did.step.stages)
+        path = extend_path(path, carry.num_path, now.t, problem.solver.read(now.z), coefficients)
+    return _Carry(now, carry.num_nodes + advance, tape, errors, path, carry.num_path + advance)
+
+
+def _count(problem: Problem, now: Progress) -> Stats:
+    """Evaluations follow from the number of attempts."""
+    solver = problem.solver
+    a_step = solver.num_evals(problem.needs_dense) + (solver.is_fsal and not problem.reuses_slope)
+    num_evals = 1 + problem.controller.num_evals_first_step + a_step * (now.num_accepted + now.num_rejected)
+    return Stats(num_evals.astype(jnp.int32), now.num_accepted, now.num_rejected)
+
+
+def nan_beyond(ys: State, num_saved: Int[Array, ""]) -> State:
     """`ys` with NaN in all rows from `num_saved` on."""
 
     def fill(leaf: Array) -> Array:

@@ -1,42 +1,120 @@
-"""The record of accepted steps from which a backward pass walks the solve in reverse."""
+"""The record of accepted steps from which a backward pass walks the solve in reverse.
+
+Times of all steps are kept, states in a limited number of slots. With K slots (K even) the states of rows 0, s, 2s, ...
+are kept, where the stride s starts at 1 and doubles whenever row K s is reached. The rows that a doubling gives up are
+just those whose slots the following rows need, if row r > 0 lives in slot
+
+    1 + (r - 1) mod (K - 1)
+
+and row 0 in slot 0: K - 1 is odd, so multiples j s of a power of two, 0 < j < K, fall into K - 1 different slots.
+Nothing is moved, and no table is kept.
+"""
+
+from typing import Any
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
-from jax import lax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
+from node_jax.tree import tree_buffer, tree_bytes, tree_read, tree_write
 from node_jax.types import State, Time
+
+_SMALL_BYTES = 4 * 2**20
+"""A tape of this size costs about as much as ten evaluations of a small network; below it every state is kept."""
+_LEAST_SLOTS = 64
+"""Slots for states however large: with `WINDOW` more a solve of a thousand steps is replayed just once."""
+WINDOW = 16
+"""States replayed at a time. A stretch between two slots that is longer is replayed once for each window in it."""
 
 
 class Tape(eqx.Module):
-    """Start time, signed size and start state of every accepted step; rows beyond the last step are unused."""
+    """Node r is the start of step r and the end of step r - 1; nodes beyond the last step are unused."""
 
-    t0: Float[Array, " row"]
-    dt: Float[Array, " row"]
-    y0: State
+    times: Float[Array, " node"]
+    """Infinite in the direction of the solve where unused."""
+    states: State | None
+    """Internal states of the solver in slots, and one slot more for states that are not kept."""
+    stride: Int[Array, ""]
+    """Every how many nodes a state is kept."""
+    num_slots: int = eqx.field(static=True)
+    is_doubling: bool = eqx.field(static=True)
 
     @classmethod
-    def empty(cls, num_rows: int, t0: Time, y0: State) -> "Tape":
-        """A tape of `num_rows` rows for states like `y0`."""
-        times = jnp.zeros((num_rows,), t0.dtype)
-        states = jax.tree.map(lambda leaf: jnp.zeros((num_rows, *leaf.shape), leaf.dtype), y0)
-        return cls(times, times, states)
+    def empty(
+        cls, max_steps: int, t0: Time, direction: Time, z0: State, num_slots: int, stride: int | None = None
+    ) -> "Tape":
+        """A tape with its first node.
 
-    def write(self, row: Int[Array, ""], t0: Time, dt: Time, y0: State) -> "Tape":
-        """Write a row. A rejected attempt is written too, and overwritten by the next: a `where` over the buffer
-        would copy it.
+        Arguments:
+            max_steps: bound on the number of steps.
+            t0, z0: the first node.
+            direction: +1 or -1; nodes that are not used are infinite in it, so that times stay sorted.
+            num_slots: how many states to keep; 0 for times only, more than `max_steps` for all.
+            stride: keep every so many nodes; `None` lets the stride double when slots run out.
         """
+        keeps_all = num_slots > max_steps
+        times = jnp.full((max_steps + 1,), jnp.inf, t0.dtype) * direction
+        times = tree_write(times, jnp.int32(0), t0)
+        states = None
+        if num_slots:
+            states = tree_write(tree_buffer(num_slots + (not keeps_all), z0), jnp.int32(0), z0)
+        is_doubling = stride is None and not keeps_all
+        return cls(times, states, jnp.asarray(stride or 1, jnp.int32), num_slots, is_doubling)
 
-        def put(buffer: Array, value: Array) -> Array:
-            return lax.dynamic_update_index_in_dim(buffer, value, row, 0)
+    @property
+    def keeps_all(self) -> bool:
+        """Whether every state is kept."""
+        return self.num_slots >= self.times.shape[0]
 
-        return Tape(put(self.t0, t0), put(self.dt, dt), jax.tree.map(put, self.y0, y0))
+    def slot(self, node: Int[Array, ""]) -> Int[Array, ""]:
+        """Where the state of a kept node is."""
+        if self.keeps_all:
+            return node
+        if not self.is_doubling:
+            return node // self.stride
+        return jnp.where(node == 0, 0, 1 + (node - 1) % (self.num_slots - 1))
 
-    def read(self, row: Int[Array, ""]) -> tuple[Time, Time, State]:
-        """`(t0, dt, y0)` of a row."""
+    def is_kept(self, node: Int[Array, ""]) -> Bool[Array, ""]:
+        """Whether the state of a node is in a slot."""
+        return node % self.stride == 0
 
-        def get(buffer: Array) -> Array:
-            return lax.dynamic_index_in_dim(buffer, row, 0, keepdims=False)
+    def write(self, node: Int[Array, ""], t: Time, z: State) -> "Tape":
+        """Write a node, or write it again: a rejected attempt leaves the node as it was."""
+        times = tree_write(self.times, node, t)
+        if self.states is None:
+            return Tape(times, None, self.stride, self.num_slots, self.is_doubling)
+        stride = self.stride
+        if self.is_doubling:
+            stride = jnp.where(node >= self.num_slots * stride, 2 * stride, stride)
+        slot = node
+        if not self.keeps_all:
+            slot = jnp.where(node % stride == 0, self.slot(node), self.num_slots)
+        return Tape(times, tree_write(self.states, slot, z), stride, self.num_slots, self.is_doubling)
 
-        return get(self.t0), get(self.dt), jax.tree.map(get, self.y0)
+    def step(self, n: Int[Array, ""]) -> tuple[Time, Time]:
+        """Start and end of step n."""
+        return tree_read(self.times, n), tree_read(self.times, n + 1)
+
+    def state(self, node: Int[Array, ""]) -> State:
+        """The state of a kept node."""
+        return tree_read(self.states, self.slot(node))
+
+
+def choose_num_slots(checkpoints: int | None, max_steps: int, z0: Any) -> int:
+    """How many states to keep.
+
+    Arguments:
+        checkpoints: what the user asked for; `None` keeps all states where they are small, else what fits in a few
+            megabytes, but at least 64.
+        max_steps: bound on the number of steps.
+        z0: a state.
+
+    Returns:
+        `max_steps + 1` for all, else an even number of at least 4.
+    """
+    if checkpoints is None:
+        affordable = _SMALL_BYTES // max(1, tree_bytes(z0))
+        checkpoints = max(_LEAST_SLOTS, affordable)
+    if checkpoints > max_steps:
+        return max_steps + 1
+    return max(4, checkpoints // 2 * 2)

@@ -1,0 +1,80 @@
+"""A number of equal steps between requested times."""
+
+from collections.abc import Callable
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from node_jax.controllers.base import AbstractController, Decision
+from node_jax.tree import tree_all_finite
+from node_jax.types import State, Time
+
+
+class FixedSteps(AbstractController):
+    """`n` equal steps in each interval of `ts`, so that every requested time is the end of a step.
+
+    The cost is known in advance: n evaluations of a step for each interval that is not empty; repeated times cost
+    nothing. Set `max_steps` to n (len(ts) - 1).
+
+    Arguments:
+        n: steps an interval, at least 1.
+    """
+
+    n: int = eqx.field(static=True)
+
+    @property
+    def is_adaptive(self) -> bool:
+        """False: it never looks at an error."""
+        return False
+
+    @property
+    def num_evals_first_step(self) -> int:
+        """None."""
+        return 0
+
+    def validate(self) -> None:
+        """`n` must be a positive integer."""
+        if isinstance(self.n, bool) or not isinstance(self.n, int) or self.n < 1:
+            raise ValueError(f"FixedSteps: expected n to be an integer of at least 1, got {self.n!r}.")
+
+    def stops(self, ts: Float[Array, " time"]) -> Float[Array, " time"]:
+        """Every requested time."""
+        return ts
+
+    def first_step(
+        self, field: Callable[[Time, State], State], ts: Float[Array, " time"], y0: State, f0: State, order: int
+    ) -> tuple[Time, Int[Array, ""]]:
+        """The first step; the memory is the number of steps done in the present interval."""
+        del field, y0, f0, order
+        done = jnp.zeros((), jnp.int32)
+        return self._to_target(ts, ts[0], done), done
+
+    def decide(
+        self,
+        memory: Int[Array, ""],
+        ts: Float[Array, " time"],
+        t1: Time,
+        dt: Time,
+        y0: State,
+        y1: State,
+        error: State | None,
+        order: int,
+    ) -> Decision:
+        """Accept whatever is finite."""
+        del dt, y0, error, order
+        done = jnp.where(jnp.any(ts == t1), 0, memory + 1).astype(jnp.int32)
+        return Decision(tree_all_finite(y1), self._to_target(ts, t1, done), done, jnp.zeros((), t1.dtype))
+
+    def _to_target(self, ts: Float[Array, " time"], t: Time, done: Int[Array, ""]) -> Time:
+        """From `t`, after `done` steps of its interval, to the end of the next, computed afresh from the interval."""
+        direction = jnp.where(ts[-1] < ts[0], -1, 1)
+        after = jnp.minimum(jnp.sum(ts * direction <= t * direction), ts.shape[0] - 1)
+        start, end = ts[jnp.maximum(after - 1, 0)], ts[after]
+        target = jnp.where(done + 1 >= self.n, end, start + (done + 1) * ((end - start) / self.n))
+        return (target - t).astype(ts.dtype)
+
+    def is_too_small(self, dt: Time) -> Array:
+        """Never: the user chose it."""
+        del dt
+        return jnp.asarray(False)

@@ -1,0 +1,154 @@
+"""One attempted step, whatever the loop around it keeps."""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Bool, Float, Int, PyTree
+
+from node_jax.solvers import Step
+from node_jax.status import Status
+from node_jax.stepping.costs import step_cost
+from node_jax.stepping.problem import Problem
+from node_jax.tree import tree_all_finite, tree_where
+from node_jax.types import BoundField, State, Time
+
+_SLACK = 1.001
+"""A step that would leave less than a thousandth of itself to the next stop is stretched to end there."""
+
+
+class Progress(NamedTuple):
+    """Where a solve stands."""
+
+    t: Time
+    dt: Time
+    """Signed size of the next attempt."""
+    z: State
+    """The solver's internal state at t."""
+    f: State | None
+    """Its slope there, if the next step takes it from the one before."""
+    memory: PyTree
+    """The controller's."""
+    costs: dict[str, Float[Array, ""]]
+    num_accepted: Int[Array, ""]
+    num_rejected: Int[Array, ""]
+    status: Int[Array, ""]
+    is_running: Bool[Array, ""]
+
+
+class Attempt(NamedTuple):
+    """What one attempt did."""
+
+    accept: Bool[Array, ""]
+    dt: Time
+    z0: State
+    step: Step
+    error_ratio: Float[Array, ""]
+
+
+def begin(problem: Problem) -> tuple[Progress, State]:
+    """The state of a solve before its first step, and the slope at the start."""
+    solver, controller, ts = problem.solver, problem.controller, problem.ts
+    z0 = solver.start(problem.y0)
+    f0 = solver.slope(problem.field, ts[0], z0)
+    dt, memory = controller.first_step(problem.field, ts, problem.y0, f0, solver.order)
+    status = jnp.where(tree_all_finite(f0) & tree_all_finite(problem.y0), Status.success, Status.non_finite)
+    status = jnp.where((ts[0] + dt == ts[0]) & (ts[0] != ts[-1]), Status.dt_underflow, status)
+    status = jnp.where(problem.times_are_valid(), status, Status.invalid_input).astype(jnp.int32)
+    zero = jnp.zeros((), jnp.int32)
+    progress = Progress(
+        t=ts[0],
+        dt=lax.stop_gradient(dt),
+        z=z0,
+        f=f0 if problem.reuses_slope else None,
+        memory=lax.stop_gradient(memory),
+        costs={name: jnp.zeros((), ts.dtype) for name in problem.costs},
+        num_accepted=zero,
+        num_rejected=zero,
+        status=status,
+        is_running=(status == Status.success) & (ts[0] != ts[-1]),
+    )
+    return progress, f0
+
+
+def attempt(problem: Problem, stops: Array | None, now: Progress) -> tuple[Progress, Attempt]:
+    """Step, decide, and move on where the step is accepted. A solve that has ended stays as it is."""
+    controller = problem.controller
+    target = problem.ts[-1] if stops is None else _next_stop(problem, stops, now.t)
+    remaining = target - now.t
+    reaches_target = abs(now.dt) * _SLACK >= abs(remaining)
+    t1 = jnp.where(reaches_target, target, now.t + now.dt)
+    # The size that was really taken, after rounding of t1: the tape must add up to the times.
+    dt = lax.stop_gradient(t1 - now.t)
+    step = take_step(problem, stops, problem.field, now.t, t1, dt, now.z, now.f)
+    y0, y1 = problem.solver.read(now.z), problem.solver.read(step.z1)
+    decision = controller.decide(now.memory, problem.ts, t1, dt, y0, y1, step.error, problem.solver.order)
+    accept = decision.accept & now.is_running
+
+    z1, next_dt, memory = step.z1, decision.dt, decision.memory
+    if stops is not None:
+        if problem.at_stop is not None:
+            z1 = tree_where(jnp.any(stops == t1), problem.at_stop(t1, z1), z1)
+        if controller.is_adaptive:
+            # A step that was cut short at a stop says little about the next: that one starts at least at the full size.
+            is_cut = accept & reaches_target & (abs(remaining) < abs(now.dt))
+            next_dt = jnp.where(is_cut & (abs(next_dt) < abs(now.dt)), now.dt, next_dt)
+
+    t, z, f = tree_where(accept, (t1, z1, step.f1 if problem.reuses_slope else None), (now.t, now.z, now.f))
+    costs = {
+        name: total + jnp.where(accept, step_cost(name, problem.solver, dt, now.z, step), 0)
+        for name, total in now.costs.items()
+    }
+    num_accepted = now.num_accepted + accept
+    num_rejected = now.num_rejected + (now.is_running & ~accept)
+    is_done = accept & (t == problem.ts[-1])
+    # In floating point a smaller step may still end at the same t1: no progress is possible then.
+    next_t1 = t + next_dt
+    has_stalled = (next_t1 == t) | (~accept & (next_t1 == t1)) | controller.is_too_small(next_dt)
+    is_finite = tree_all_finite(y1)
+    is_broken = (has_stalled & ~is_finite) | (~accept & (not controller.is_adaptive))
+    status = jnp.where(num_accepted + num_rejected >= problem.max_steps, Status.max_steps, Status.success)
+    status = jnp.where(has_stalled, Status.dt_underflow, status)
+    status = jnp.where(is_broken, Status.non_finite, status)
+    status = jnp.where(is_done, Status.success, status)
+    status = jnp.where(now.is_running, status, now.status).astype(jnp.int32)
+    is_running = now.is_running & ~is_done & (status == Status.success)
+    progress = Progress(t, next_dt, z, f, memory, costs, num_accepted, num_rejected, status, is_running)
+    return progress, Attempt(accept, dt, now.z, step, decision.error_ratio)
+
+
+def take_step(
+    problem: Problem,
+    stops: Array | None,
+    field: BoundField,
+    t0: Time,
+    t1: Time,
+    dt: Time,
+    z0: State,
+    f0: State | None = None,
+) -> Step:
+    """A step from t0 to t1 = t0 + dt, that sees a discontinuous field from the inner side at both ends."""
+    if problem.controller.has_jumps and stops is not None:
+        field = _inside(field, problem.direction, stops, t0, t1)
+    return problem.solver.step(field, t0, dt, z0, f0, dense=problem.needs_dense)
+
+
+def _inside(field: BoundField, direction: Time, stops: Array, t0: Time, t1: Time) -> BoundField:
+    """`field` with its time kept within (t0, t1), by one unit in the last place, at the ends that are stops."""
+    first = jnp.where(jnp.any(stops == t0), jnp.nextafter(t0, direction * jnp.inf), t0)
+    last = jnp.where(jnp.any(stops == t1), jnp.nextafter(t1, -direction * jnp.inf), t1)
+
+    def inner(t: Time, y: State) -> State:
+        return field(jnp.clip(t * direction, first * direction, last * direction) * direction, y)
+
+    return inner
+
+
+def _next_stop(problem: Problem, stops: Array, t: Time) -> Time:
+    """The first stop beyond t, or the end of the solve."""
+    direction = problem.direction
+    after = jnp.sum(stops * direction <= t * direction, dtype=jnp.int32)
+    stop = stops[jnp.minimum(after, stops.shape[0] - 1)]
+    end = problem.ts[-1]
+    is_before_end = (after < stops.shape[0]) & (stop * direction < end * direction)
+    return jnp.where(is_before_end, stop, end)
