@@ -85,8 +85,10 @@ class ExplicitRungeKutta(AbstractSolver):
             y0: state at `t0`.
             known: the first stages, where they are there already.
             count: how many stages are asked for, those of `known` included.
-            wanted: the stage whose argument Y_i is returned; not one of `known`.
+            wanted: the stage whose argument Y_i is returned: one that is not in `known`, or the first, with y0.
         """
+        if count == len(known):
+            return y0, tuple(known)
         nodes = (*self.tableau.c, *self.tableau.dense_c)[:count]
         rows = ((), *self.tableau.a, *self.tableau.dense_a)[:count]
         is_scanned = self.scan_stages

@@ -40,7 +40,7 @@ def unrolled_stages(
         known: the first stages, where they are there already.
         nodes: the c_i of all stages, those of `known` included.
         rows: the a_ij of all stages, row i of length i.
-        wanted: the stage whose argument Y_i is returned.
+        wanted: the stage whose argument Y_i is returned: one that is not in `known`, or the first, with y0.
 
     Returns:
         Y_wanted and all stages, `known` included.

@@ -48,6 +48,13 @@ def end_error(solver, problem, num_steps):
     return np.abs(np.asarray(end) - problem.exact(np.array(problem.t1))).max()
 
 
+def path_error(solver, problem, num_steps):
+    """The largest error at the ends of all steps, which no lucky cancellation at one time makes small."""
+    ys = walk(solver, _without_args(problem), jnp.array(problem.y0), 0.0, problem.t1, num_steps).ys
+    ts = np.arange(1, num_steps + 1) * problem.t1 / num_steps
+    return np.abs(np.asarray(ys) - problem.exact(ts)).max()
+
+
 def dense_error(solver, problem, num_steps, thetas=(0.15, 0.35, 0.5, 0.8)):
     """The largest error of the dense output at the places `thetas` of every step."""
     ys = walk(solver, _without_args(problem), jnp.array(problem.y0), 0.0, problem.t1, num_steps, thetas).ys
