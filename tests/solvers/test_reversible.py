@@ -173,7 +173,7 @@ def test_gradients_flow_through_a_step_and_its_inverse(x64):
             step = solver.step(field, jnp.asarray(0.0), dt, solver.start(y0), None, dense=False)
             return solver.read(solver.step_back(field, dt, dt, step.z1, step.f1)[0])
 
-        jacobian = jax.jacrev(there_and_back)(y0)
+        jacobian = jax.jit(jax.jacrev(there_and_back))(y0)
         identity = jax.tree.map(jnp.zeros_like, jacobian)
         for key in y0:
             identity[key][key] = jnp.eye(2)

@@ -41,15 +41,16 @@ def test_both_forms_give_the_same_derivatives_in_both_modes(x64, name):
         return step.z1, step.error
 
     for jacobian in (jax.jacrev, jax.jacfwd):
-        written, looped = (jacobian(lambda y0, scan=scan: end(y0, scan))(_y0()) for scan in (False, True))
+        written, looped = (jax.jit(jacobian(lambda y0, scan=scan: end(y0, scan)))(_y0()) for scan in (False, True))
         assert largest_difference(written, looped) < 1e-13
 
 
 def test_the_loop_works_under_vmap(precision):
     y0s = jax.tree.map(lambda leaf: jnp.stack([leaf, 2 * leaf, -leaf]), _y0())
-    many = jax.vmap(lambda y0: _step(nj.Dopri8(), y0))(y0s)
+    step = jax.jit(lambda y0: _step(nj.Dopri8(), y0))
+    many = jax.vmap(step)(y0s)
     for i in range(3):
-        one = _step(nj.Dopri8(), jax.tree.map(lambda leaf, i=i: leaf[i], y0s))
+        one = step(jax.tree.map(lambda leaf, i=i: leaf[i], y0s))
         row = jax.tree.map(lambda leaf, i=i: leaf[i], many)
         assert largest_difference(one, row) < (2e-6 if precision == "float32" else 1e-14)
 

@@ -112,7 +112,7 @@ def test_the_jacobian_of_a_step_is_symplectic(precision, solver):
         y1 = solver.step(_kepler, jnp.asarray(0.0), jnp.asarray(0.3), (x[:dim], x[dim:]), None).z1
         return jnp.concatenate(y1)
 
-    jacobian = jax.jacfwd(one_step)(jnp.concatenate([jnp.asarray(half) for half in KEPLER_START]))
+    jacobian = jax.jit(jax.jacfwd(one_step))(jnp.concatenate([jnp.asarray(half) for half in KEPLER_START]))
     omega = np.block([[np.zeros((dim, dim)), np.eye(dim)], [-np.eye(dim), np.zeros((dim, dim))]])
     found = np.asarray(jacobian.T @ omega @ jacobian)
     np.testing.assert_allclose(found, omega, atol=200 * jnp.finfo(jacobian.dtype).eps)
