@@ -51,7 +51,7 @@ class ReversibleHeun(AbstractReversibleSolver):
 
     The error estimate is the difference to Euler's step, dt/2 (f(t1, ŷ1) - f(t0, ŷ0)). Dense output of order 2: cubic
     Hermite with the slopes at ŷ. The region of absolute stability is the segment [-i, i] of the imaginary axis: for a
-    dissipative field the copies decouple in a long solve, which `gap` shows. That of `Reversible` has an interior.
+    dissipative field the copies decouple in a long solve, which `gap` shows.
 
     Reference: Kidger, Foster, Li & Lyons (2021), arXiv:2105.13493.
     """
@@ -127,8 +127,12 @@ class Reversible(AbstractReversibleSolver):
         y1 = c y0 + (1 - c) v0 + Ψ_dt(t0, v0),    v1 = v0 - Ψ_-dt(t1, y1)
 
     Ψ_dt(t, y) is the increment of one step of the method. A step takes twice the method's evaluations, and keeps its
-    order and the order of its dense output. The closer the coupling c is to 1, the less of a rounding error a step back
-    amplifies (by 1/c a step), and the slower the copies come together again: 0.999 in float32.
+    order and the order of its dense output.
+
+    Caveat: what can be undone cannot forget. A step changes volumes in (y, v) by the factor c alone, so that along an
+    eigenvalue λ of the field's Jacobian, where y goes by exp(λ dt), the difference of the copies goes by c exp(-λ dt):
+    it grows in a dissipative field with |λ| dt > -log(c), from rounding to the size of the state in a long enough
+    solve, which `gap` shows. A smaller c allows for more; a step back amplifies rounding errors by up to 1/c in turn.
 
     Arguments:
         solver: the method.

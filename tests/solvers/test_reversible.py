@@ -164,6 +164,19 @@ def test_the_gap_is_the_difference_of_the_copies_and_falls_with_the_order(x64):
     assert nj.StormerVerlet().gap(nj.StormerVerlet().start(y0)) is None
 
 
+@pytest.mark.parametrize("coupling", [0.9, 0.999, 1.0])
+def test_the_copies_decouple_at_the_rate_of_the_docstring(x64, coupling):
+    """The two factors of a step on dy/dt = λ y are exp(λ dt) and c exp(-λ dt)."""
+    solver, rate, dt = nj.Reversible(nj.Dopri8(), coupling), -2.0, jnp.asarray(0.1)
+
+    def one_step(z):
+        z1 = solver.step(lambda t, y: rate * y, jnp.asarray(0.0), dt, (z[0], z[1]), None, dense=False).z1
+        return jnp.stack(z1)
+
+    factors = np.sort(np.linalg.eigvals(jax.jacfwd(one_step)(jnp.ones(2))).real)
+    np.testing.assert_allclose(factors, [np.exp(rate * dt), coupling * np.exp(-rate * dt)], rtol=1e-9)
+
+
 def test_gradients_flow_through_a_step_and_its_inverse(x64):
     field, y0 = _start("Tsit5")
     for solver in (nj.ReversibleHeun(), nj.Reversible(nj.Tsit5()), nj.Reversible(nj.Dopri8())):
