@@ -17,9 +17,11 @@ class Step(NamedTuple):
     z1: State
     """The new internal state; `solver.read(z1)` is y1."""
     f1: State | None
-    """What the next step takes as its `f0`, for a method that is first same as last; else `None`."""
+    """What the next step takes as its `f0`, for a method that is first same as last; else `None`. It is f(t1, y1) for
+    an explicit Runge-Kutta method; others may have evaluated the field at a copy of y1, or only half of it there."""
     stages: tuple[State, ...]
-    """The stage derivatives k_i that the dense output needs, one a polynomial in `solver.bridge`."""
+    """The stage derivatives k_i that the dense output needs, one a polynomial in `solver.bridge`; after a step with
+    `dense=False` those that only the dense output needs are not there."""
     error: State | None
     """The estimate of the local error of y1, `None` for a method without one."""
 
@@ -44,6 +46,11 @@ class AbstractSolver(eqx.Module):
     @property
     def is_fsal(self) -> bool:
         """First same as last: whether a step takes f0 from the step before, as `Step.f1`."""
+        return True
+
+    @property
+    def is_slope_exact(self) -> bool:
+        """Whether `Step.f1` equals `slope` at (t1, z1) in all its parts, not only in those that the next step needs."""
         return True
 
     @property

@@ -1,6 +1,6 @@
 """Any explicit Runge-Kutta method, from its tableau."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -8,15 +8,28 @@ import jax.numpy as jnp
 from node_jax.interpolate.dense import Polynomial
 from node_jax.solvers import tableaus
 from node_jax.solvers.base import AbstractSolver, Step
+from node_jax.solvers.stages import scanned_stages, unrolled_stages
 from node_jax.solvers.tableaus import ButcherTableau
+from node_jax.solvers.tableaus_high_order import DOPRI8
 from node_jax.tree import rms_norm, tree_axpy, tree_weighted_sum
 from node_jax.types import State, Time
 
+_MOST_UNROLLED_STAGES = 7
+"""Up to Dopri5 and Tsit5 stages are written out: a loop over them would cost more than it saves."""
+
 
 class ExplicitRungeKutta(AbstractSolver):
-    """The explicit Runge-Kutta method of a `ButcherTableau`, stages unrolled, zero coefficients skipped."""
+    """The explicit Runge-Kutta method of a `ButcherTableau`.
+
+    Arguments:
+        tableau: its coefficients.
+        scan_stages: whether the stages run in one loop, which holds the field once in the compiled program and so
+            compiles sooner, instead of written out, which runs faster for a small field. `None`: written out up to 7
+            stages. Both give the same numbers to rounding.
+    """
 
     tableau: ButcherTableau = eqx.field(static=True)
+    scan_stages: bool | None = eqx.field(static=True, default=None)
 
     @property
     def order(self) -> int:
@@ -29,14 +42,18 @@ class ExplicitRungeKutta(AbstractSolver):
         return self.tableau.error is not None
 
     def num_evals(self, dense: bool) -> int:
-        """All stages but the first, which the step before has evaluated."""
-        del dense
-        return len(self.tableau.c) - 1
+        """All stages but the first, which the step before has evaluated; with `dense` those of dense output too."""
+        return len(self.tableau.c) - 1 + (len(self.tableau.dense_c) if dense else 0)
 
     @property
     def bridge(self) -> tuple[Polynomial, ...]:
         """The tableau's dense output."""
         return self.tableau.bridge
+
+    @property
+    def last_stage(self) -> int:
+        """f(t1, y1), before the stages that only dense output needs."""
+        return len(self.tableau.c) - 1
 
     @property
     def _stage_at_end(self) -> int | None:
@@ -74,78 +91,119 @@ class ExplicitRungeKutta(AbstractSolver):
         dense: bool = True,
     ) -> Step:
         """One step of the tableau; see `AbstractSolver.step`."""
-        del dense
-        stages = [field(t0, z0) if f0 is None else f0]
-        y1 = z0
-        for c, row in zip(self.tableau.c[1:], self.tableau.a, strict=True):
-            y1 = tree_axpy(dt, tree_weighted_sum(row, stages), z0)
-            stages.append(field(t0 + c * dt, y1))
-        error = None
-        if self.tableau.error is not None:
-            combined = tree_weighted_sum(self.tableau.error, stages)
-            error = tree_weighted_sum((dt,), (combined,))
-        return Step(y1, stages[-1], tuple(stages), error)
+        last = len(self.tableau.c) - 1
+        count = last + 1 + (len(self.tableau.dense_c) if dense else 0)
+        known = () if f0 is None else (f0,)
+        y1, stages = self.extend_stages(field, t0, dt, z0, known, count, wanted=last)
+        return Step(y1, stages[last], stages, self.error(dt, stages[: last + 1]))
+
+    def extend_stages(
+        self,
+        field: Callable[[Time, State], State],
+        t0: Time,
+        dt: Time,
+        y0: State,
+        known: Sequence[State],
+        count: int,
+        wanted: int = 0,
+    ) -> tuple[State, tuple[State, ...]]:
+        """The first `count` stages of the step, those of dense output last, and the argument of stage `wanted`.
+
+        Arguments:
+            field: dy/dt = field(t, y).
+            t0: time at the start of the step.
+            dt: signed step size.
+            y0: state at `t0`.
+            known: the first stages, where they are there already.
+            count: how many stages are asked for, those of `known` included.
+            wanted: the stage whose argument Y_i is returned: one that is not in `known`, or the first, with y0.
+        """
+        if count == len(known):
+            return y0, tuple(known)
+        nodes = (*self.tableau.c, *self.tableau.dense_c)[:count]
+        rows = ((), *self.tableau.a, *self.tableau.dense_a)[:count]
+        is_scanned = self.scan_stages
+        if is_scanned is None:
+            is_scanned = len(self.tableau.c) > _MOST_UNROLLED_STAGES
+        evaluate = scanned_stages if is_scanned else unrolled_stages
+        return evaluate(field, t0, dt, y0, known, nodes, rows, wanted)
+
+    def error(self, dt: Time, stages: Sequence[State]) -> State | None:
+        """The embedded estimate of the local error, dt Σ_i error_i k_i; `None` without an embedded method."""
+        if self.tableau.error is None:
+            return None
+        combined = tree_weighted_sum(self.tableau.error, stages)
+        return tree_weighted_sum((dt,), (combined,))
 
 
-def Euler() -> ExplicitRungeKutta:
+def Euler(*, scan_stages: bool | None = None) -> ExplicitRungeKutta:
     """Euler's method, order 1, 1 evaluation a step, without an error estimate: use it with `nj.ConstantStep`.
 
     Dense output: cubic Hermite. Reference: Euler (1768).
     """
-    return ExplicitRungeKutta(tableaus.EULER)
+    return ExplicitRungeKutta(tableaus.EULER, scan_stages)
 
 
-def Midpoint() -> ExplicitRungeKutta:
+def Midpoint(*, scan_stages: bool | None = None) -> ExplicitRungeKutta:
     """The explicit midpoint rule, order 2(1), 2 evaluations a step. Dense output: cubic Hermite.
 
     Reference: Runge (1895).
     """
-    return ExplicitRungeKutta(tableaus.MIDPOINT)
+    return ExplicitRungeKutta(tableaus.MIDPOINT, scan_stages)
 
 
-def Heun() -> ExplicitRungeKutta:
+def Heun(*, scan_stages: bool | None = None) -> ExplicitRungeKutta:
     """Heun's method (explicit trapezoidal rule), order 2(1), 2 evaluations a step. Dense output: cubic Hermite.
 
     Reference: Heun (1900).
     """
-    return ExplicitRungeKutta(tableaus.HEUN)
+    return ExplicitRungeKutta(tableaus.HEUN, scan_stages)
 
 
-def Ralston() -> ExplicitRungeKutta:
+def Ralston(*, scan_stages: bool | None = None) -> ExplicitRungeKutta:
     """Ralston's method, order 2(1), 2 evaluations a step. Dense output: cubic Hermite.
 
     Reference: Ralston (1962), doi:10.1090/S0025-5718-1962-0150954-0.
     """
-    return ExplicitRungeKutta(tableaus.RALSTON)
+    return ExplicitRungeKutta(tableaus.RALSTON, scan_stages)
 
 
-def Bosh3() -> ExplicitRungeKutta:
+def Bosh3(*, scan_stages: bool | None = None) -> ExplicitRungeKutta:
     """Bogacki and Shampine's method of order 3(2), 3 evaluations a step: for loose tolerances.
 
     Dense output: cubic Hermite. Reference: Bogacki & Shampine (1989), doi:10.1016/0893-9659(89)90079-7.
     """
-    return ExplicitRungeKutta(tableaus.BOSH3)
+    return ExplicitRungeKutta(tableaus.BOSH3, scan_stages)
 
 
-def Dopri5() -> ExplicitRungeKutta:
+def Dopri5(*, scan_stages: bool | None = None) -> ExplicitRungeKutta:
     """Dormand and Prince's method of order 5(4), 6 evaluations a step; `Tsit5` is usually a little better.
 
     Dense output of order 4. Reference: Dormand & Prince (1980), doi:10.1016/0771-050X(80)90013-3.
     """
-    return ExplicitRungeKutta(tableaus.DOPRI5)
+    return ExplicitRungeKutta(tableaus.DOPRI5, scan_stages)
 
 
-def RK4() -> ExplicitRungeKutta:
+def RK4(*, scan_stages: bool | None = None) -> ExplicitRungeKutta:
     """The classical Runge-Kutta method of order 4, 4 evaluations a step, without an error estimate.
 
     Use it with `nj.ConstantStep`. Dense output: cubic Hermite, order 3. Reference: Kutta (1901).
     """
-    return ExplicitRungeKutta(tableaus.RK4)
+    return ExplicitRungeKutta(tableaus.RK4, scan_stages)
 
 
-def Tsit5() -> ExplicitRungeKutta:
+def Tsit5(*, scan_stages: bool | None = None) -> ExplicitRungeKutta:
     """Tsitouras' method of order 5(4), 6 evaluations a step: the first choice for a field that is not stiff.
 
     Dense output of order 4. Reference: Tsitouras (2011), doi:10.1016/j.camwa.2011.06.002.
     """
-    return ExplicitRungeKutta(tableaus.TSIT5)
+    return ExplicitRungeKutta(tableaus.TSIT5, scan_stages)
+
+
+def Dopri8(*, scan_stages: bool | None = None) -> ExplicitRungeKutta:
+    """Prince and Dormand's method of order 8(7), 13 evaluations a step: for tight tolerances in float64.
+
+    Dense output of order 7, for 3 evaluations a step more, which are spent only where it is used. Stages run in one
+    loop unless `scan_stages=False`. Reference: Prince & Dormand (1981), doi:10.1016/0771-050X(81)90010-3.
+    """
+    return ExplicitRungeKutta(DOPRI8, scan_stages)

@@ -15,6 +15,7 @@ class ButcherTableau:
     """An explicit Runge-Kutta method with its dense output.
 
     k_i = f(t0 + c_i dt, y0 + dt Σ_j a_ij k_j),  y1 = y0 + dt Σ_i a_last,i k_i,  error = dt Σ_i error_i k_i.
+    Stages that only the dense output needs go on counting where those of the step end.
     """
 
     name: str
@@ -26,18 +27,28 @@ class ButcherTableau:
     error: tuple[float, ...] | None
     """Weights of the local error estimate (main minus embedded), one a stage; `None` without an embedded method."""
     bridge: tuple[Polynomial, ...]
-    """The polynomials q_i(θ) of the dense output, one a stage."""
+    """The polynomials q_i(θ) of the dense output, one a stage, those of dense output included."""
+    dense_order: int
+    """Order of the dense output: its error within a step is of order dt^(dense_order + 1)."""
+    dense_c: tuple[float, ...] = ()
+    """Nodes of the stages that only the dense output needs."""
+    dense_a: tuple[tuple[float, ...], ...] = ()
+    """Rows of the stages that only the dense output needs."""
 
     def __post_init__(self) -> None:
         stages = len(self.c)
-        if [len(row) for row in self.a] != list(range(1, stages)):
+        dense_stages = stages + len(self.dense_c)
+        if [len(row) for row in (*self.a, *self.dense_a)] != list(range(1, dense_stages)):
             raise ValueError(f"{self.name}: row i of `a` must hold the i coefficients left of the diagonal")
-        if len(self.bridge) != stages or (self.error is not None and len(self.error) != stages):
-            raise ValueError(f"{self.name}: `bridge` and `error` need one entry a stage, {stages}")
+        if len(self.bridge) != dense_stages or (self.error is not None and len(self.error) != stages):
+            raise ValueError(
+                f"{self.name}: `bridge` needs one entry a stage, {dense_stages}, and `error` one a stage of the step, "
+                f"{stages}"
+            )
 
     @property
     def weights(self) -> tuple[float, ...]:
-        """The weights b_i, one a stage; 0 for the last."""
+        """The weights b_i, one a stage of the step; 0 for the last."""
         return (*self.a[-1], 0.0)
 
 
@@ -45,7 +56,7 @@ def _with_hermite(
     name: str, order: int, c: tuple[float, ...], a: tuple[tuple[float, ...], ...], error: tuple[float, ...] | None
 ) -> ButcherTableau:
     """A tableau whose dense output is the cubic Hermite interpolant."""
-    return ButcherTableau(name, order, c, a, error, hermite_bridge((*a[-1], 0.0)))
+    return ButcherTableau(name, order, c, a, error, hermite_bridge((*a[-1], 0.0)), dense_order=min(order, 3))
 
 
 EULER = _with_hermite("Euler", 1, (0.0, 1.0), ((1.0,),), None)
@@ -102,6 +113,7 @@ DOPRI5 = ButcherTableau(
         ),
         (*_DOPRI5_WEIGHTS, 0.0),
     ),
+    dense_order=4,
 )
 """Dormand & Prince (1980), J. Comput. Appl. Math. 6, 19-26, doi:10.1016/0771-050X(80)90013-3: order 5(4), FSAL.
 Dense output of order 4: Shampine (1986), Math. Comp. 46, 135-150, doi:10.1090/S0025-5718-1986-0815836-3."""
@@ -184,6 +196,7 @@ TSIT5 = ButcherTableau(
         ),
         (*_TSIT5_WEIGHTS, 0.0),
     ),
+    dense_order=4,
 )
 """Tsitouras (2011), Comput. Math. Appl. 62, 770-775, doi:10.1016/j.camwa.2011.06.002: order 5(4), FSAL, with its own
 dense output of order 4."""

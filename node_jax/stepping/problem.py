@@ -54,7 +54,8 @@ class Problem(eqx.Module):
     @property
     def reuses_slope(self) -> bool:
         """Whether each step takes its first stage from the step before."""
-        return self.solver.is_fsal and not self.controller.has_jumps and self.at_stop is None
+        is_smooth = not self.controller.has_jumps and self.at_stop is None
+        return self.solver.is_fsal and is_smooth and (self.solver.is_slope_exact or not self.needs_dense)
 
     def stops(self) -> Float[Array, " stop"] | None:
         """Where a step must end, sorted in the direction of the solve; `None` for nowhere but at the end."""

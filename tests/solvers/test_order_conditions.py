@@ -1,0 +1,143 @@
+"""Tableaus satisfy the order conditions of all rooted trees: the step, its embedded method, its dense output.
+
+Conditions: Butcher (2016), Numerical Methods for Ordinary Differential Equations, chapter 3: a method is of order p if
+and only if Σ_i b_i Φ_i(τ) = 1/γ(τ) for all trees τ with at most p vertices; a continuous extension if and only if
+Σ_i b_i(θ) Φ_i(τ) = θ^|τ| / γ(τ) for all θ.
+"""
+
+import numpy as np
+import pytest
+from numpy.polynomial.polynomial import polyval
+
+from node_jax.solvers import tableaus, tableaus_high_order
+from node_jax.solvers.tableaus import ButcherTableau
+from tests.solvers.rooted_trees import density, order_of, stage_weights, trees_of_order, trees_up_to
+
+TABLEAUS = [
+    value
+    for module in (tableaus, tableaus_high_order)
+    for value in vars(module).values()
+    if isinstance(value, ButcherTableau)
+]
+EMBEDDED = [tableau for tableau in TABLEAUS if tableau.error is not None]
+THETAS = np.linspace(0.1, 0.9, 9)
+"""More places than the polynomials b_i(θ) have coefficients: what holds at these holds everywhere."""
+
+by_name = pytest.mark.parametrize("tableau", TABLEAUS, ids=lambda t: t.name)
+by_embedded_name = pytest.mark.parametrize("tableau", EMBEDDED, ids=lambda t: t.name)
+
+
+def _matrix(tableau):
+    """Coefficients and nodes of all stages, those of the dense output included."""
+    rows = ((), *tableau.a, *tableau.dense_a)
+    a = np.zeros((len(rows), len(rows)))
+    for i, row in enumerate(rows):
+        a[i, : len(row)] = row
+    return a, np.array((*tableau.c, *tableau.dense_c))
+
+
+def _weights(tableau):
+    """The weights of the step, over all stages."""
+    return np.array((*tableau.weights, *(0.0 for _ in tableau.dense_c)))
+
+
+def _extension(tableau, theta):
+    """The b_i(θ)."""
+    return theta * _weights(tableau) + theta * (1 - theta) * np.array([polyval(theta, q) for q in tableau.bridge])
+
+
+def _residuals(a, weights, trees, theta=1.0):
+    return [weights @ stage_weights(a, tree) - theta ** order_of(tree) / density(tree) for tree in trees]
+
+
+def test_the_trees_are_all_rooted_trees():
+    assert [len(trees_of_order(n)) for n in range(1, 9)] == [1, 1, 2, 4, 9, 20, 48, 115]
+    assert len(set(trees_up_to(8))) == 200
+    assert all(order_of(tree) == 6 for tree in trees_of_order(6))
+
+
+def test_densities_and_weights_are_those_of_the_textbook():
+    """Hairer, Norsett & Wanner (1993), II.2, table 2.2, order 4; and the tall tree of order 5."""
+    a, c = _matrix(tableaus.TSIT5)
+    leaf = ()
+    expected = {
+        (leaf, leaf, leaf): (4, c**3),
+        ((leaf,), leaf): (8, c * (a @ c)),
+        ((leaf, leaf),): (12, a @ c**2),
+        (((leaf,),),): (24, a @ a @ c),
+        ((((leaf,),),),): (120, a @ a @ a @ c),
+    }
+    for tree, (gamma, weights) in expected.items():
+        assert density(tree) == gamma
+        np.testing.assert_allclose(stage_weights(a, tree), weights, atol=1e-14)
+
+
+@by_name
+def test_rows_sum_to_the_nodes(tableau):
+    a, c = _matrix(tableau)
+    np.testing.assert_allclose(a.sum(axis=1), c, atol=1e-14)
+
+
+@by_name
+def test_the_step_has_its_order_and_no_higher_one(tableau):
+    a, _ = _matrix(tableau)
+    weights = _weights(tableau)
+    np.testing.assert_allclose(_residuals(a, weights, trees_up_to(tableau.order)), 0, atol=2e-14)
+    if tableau.order < 8:
+        assert np.max(np.abs(_residuals(a, weights, trees_of_order(tableau.order + 1)))) > 1e-5
+
+
+@by_embedded_name
+def test_the_embedded_method_is_of_one_order_less(tableau):
+    a, _ = _matrix(tableau)
+    error = np.array((*tableau.error, *(0.0 for _ in tableau.dense_c)))
+    embedded = _weights(tableau) - error
+    np.testing.assert_allclose(_residuals(a, embedded, trees_up_to(tableau.order - 1)), 0, atol=2e-14)
+    assert np.max(np.abs(_residuals(a, embedded, trees_of_order(tableau.order)))) > 1e-5
+
+
+@by_name
+def test_the_dense_output_has_its_order_and_no_higher_one(tableau):
+    a, _ = _matrix(tableau)
+    for theta in THETAS:
+        residuals = _residuals(a, _extension(tableau, theta), trees_up_to(tableau.dense_order), theta)
+        np.testing.assert_allclose(residuals, 0, atol=1e-13)
+    residuals = _residuals(a, _extension(tableau, 0.6), trees_of_order(tableau.dense_order + 1), 0.6)
+    assert np.max(np.abs(residuals)) > 1e-6
+
+
+@by_name
+def test_the_dense_output_meets_the_field_at_both_ends(tableau):
+    first, last = np.zeros((2, len(tableau.bridge)))
+    first[0] = last[len(tableau.c) - 1] = 1.0
+    q0, q1 = (np.array([polyval(theta, q) for q in tableau.bridge]) for theta in (0.0, 1.0))
+    # b_i'(θ) = b_i + (1 - 2θ) q_i(θ) where θ (1 - θ) = 0.
+    np.testing.assert_allclose(_weights(tableau) + q0, first, atol=1e-13)
+    np.testing.assert_allclose(_weights(tableau) - q1, last, atol=1e-12)
+
+
+def test_stages_for_dense_output_alone_have_arguments_of_order_six():
+    """One order less than the dense output that they serve: f(t, Y) enters it times dt."""
+    tableau = tableaus_high_order.DOPRI8
+    a, c = _matrix(tableau)
+    for row, node in zip(a[len(tableau.c) :], c[len(tableau.c) :], strict=True):
+        np.testing.assert_allclose(_residuals(a, row, trees_up_to(6), node), 0, atol=1e-15)
+
+
+def test_dopri8_without_its_dense_stages_has_no_extension_of_order_six():
+    """The reason for the extra stages: the conditions of order 6 are then unsolvable but for the nodes (1 ± 1/√7)/2."""
+    tableau = tableaus_high_order.DOPRI8
+    stages = len(tableau.c)
+    a = _matrix(tableau)[0][:stages, :stages]
+    trees = trees_up_to(6)
+    conditions = np.array([stage_weights(a, tree) for tree in trees])
+
+    def distance(theta):
+        right = np.array([theta ** order_of(tree) / density(tree) for tree in trees])
+        solution = np.linalg.lstsq(conditions, right, rcond=1e-11)[0]
+        return np.max(np.abs(conditions @ solution - right))
+
+    lobatto = tableau.dense_c[0]
+    assert max(distance(lobatto), distance(1 - lobatto)) < 1e-14
+    assert min(distance(theta) for theta in (0.2, 0.5, 0.8)) > 1e-7
+    assert 7 * (2 * lobatto - 1) ** 2 == pytest.approx(1)
