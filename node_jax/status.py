@@ -26,6 +26,7 @@ class Status(IntEnum):
     non_finite = 4
     tape_full = 5
     invalid_input = 6
+    copies_apart = 7
 
 
 SENTENCES: dict[Status, str] = {
@@ -44,6 +45,10 @@ SENTENCES: dict[Status, str] = {
         "scale the inputs, or clip the gradient that led there"
     ),
     Status.tape_full: "the tape of a batched solve was too short; raise max_rows",
+    Status.copies_apart: (
+        "the two copies of the state of a reversible method have moved apart; the field is dissipative or the steps "
+        "are large: use adjoint=nj.CheckpointedAdjoint(), a smaller coupling, or tighter tolerances"
+    ),
     Status.invalid_input: "the times were NaN or not sorted; sort ts (either direction) and remove NaN",
 }
 

@@ -105,6 +105,11 @@ def tree_all_finite(x: State) -> Bool[Array, ""]:
     return jax.tree.reduce(jnp.logical_and, jax.tree.map(lambda a: jnp.all(jnp.isfinite(a)), x), jnp.asarray(True))
 
 
+def tree_any_nonzero(x: PyTree) -> Bool[Array, ""]:
+    """Whether any element of any leaf differs from 0; NaN does."""
+    return jax.tree.reduce(jnp.logical_or, jax.tree.map(lambda a: jnp.any(a != 0), x), jnp.asarray(False))
+
+
 def rms_norm(x: State) -> Float[Array, ""]:
     """Root mean square over all elements of all leaves; 0 for a state without elements.
 

@@ -18,11 +18,12 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from node_jax.adjoints.base import AbstractAdjoint
+from node_jax.adjoints.continuous import Outputs, refuse_path_and_costs, times_cotangent
 from node_jax.adjoints.rule import Gradient, Solved, solve_with_rule
 from node_jax.controllers import AbstractController, PIController
 from node_jax.status import Status
 from node_jax.stepping import LoopResult, Problem, integrate_single
-from node_jax.tree import expand_like, tree_add, tree_read, tree_scale, tree_vdot
+from node_jax.tree import tree_add, tree_scale
 from node_jax.types import State, Time
 
 
@@ -74,24 +75,24 @@ class BacksolveAdjoint(AbstractAdjoint):
         problem = solved.problem
         ys, num_saved = solved.record
         scale = _size(solved.rows)
-        rows = tree_scale(1 / scale, solved.rows)
         # The backward solve starts at the last output that was reached; beyond it all cotangents are zero.
-        last = num_saved - 1
-        ts = jnp.where(jnp.arange(problem.ts.shape[0]) < num_saved, problem.ts, problem.ts[last])
-        add_output = _output_jump(ts, rows, tree_where_rows(num_saved, ys))
-        zeros = jax.tree.map(jnp.zeros_like, solved.parameters)
-        y_end = tree_read(ys, last)
-        start = (y_end, jax.tree.map(jnp.zeros_like, y_end), zeros)
-        num_outputs = problem.ts.shape[0]
+        outputs = Outputs.of(solved, ys, num_saved, tree_scale(1 / scale, solved.rows))
+
+        def add_output(t: Time, z: Any) -> Any:
+            y, row = outputs.at(t)
+            return y, tree_add(z[1], row), z[2]
+
+        ts = outputs.ts
+        zeros = jax.tree.map(jnp.zeros_like, (problem.y0, problem.y0, solved.parameters))
         backward = Problem(
             field=_augmented(solved),
-            y0=add_output(ts[-1], start),
+            y0=add_output(ts[-1], zeros),
             ts=jnp.stack([ts[-1], ts[0]]),
             solver=problem.solver,
             controller=self._backward_controller(problem),
             extra_stops=ts[::-1],
             at_stop=add_output,
-            max_steps=self.max_steps or problem.max_steps + 2 * num_outputs,
+            max_steps=self.max_steps or problem.max_steps + 2 * ts.shape[0],
         )
         result = integrate_single(backward)[0]
         _, a, parameters_bar = result.z_end
@@ -99,7 +100,7 @@ class BacksolveAdjoint(AbstractAdjoint):
         y0_bar, parameters_bar = jax.tree.map(
             lambda leaf: jnp.where(is_solved, leaf * scale.astype(leaf.dtype), jnp.nan), (a, parameters_bar)
         )
-        ts_bar = _times_cotangent(solved, ys, y0_bar) if solved.wants_times else None
+        ts_bar = times_cotangent(solved, ys, y0_bar) if solved.wants_times else None
         return Gradient(y0_bar, parameters_bar, ts_bar)
 
     def _backward_controller(self, problem: Problem) -> AbstractController:
@@ -124,38 +125,11 @@ class _Seminorm(eqx.Module):
         return jnp.maximum(self.norm(y), self.norm(a))
 
 
-def refuse_path_and_costs(adjoint: AbstractAdjoint, problem: Problem) -> None:
-    """Raise `ValueError` where a continuous adjoint is asked for what only a discrete one has."""
-    name = type(adjoint).__name__
-    if problem.wants_path or problem.costs:
-        asked = "dense=True" if problem.wants_path else f"record={problem.costs}"
-        raise ValueError(
-            f"odeint: {name} differentiates the values at `ts` alone, and has no gradient for {asked}. "
-            "Use adjoint=nj.CheckpointedAdjoint() or nj.DirectAdjoint()."
-        )
-    if not problem.solver.is_plain:
-        raise ValueError(
-            f"odeint: {name} solves an equation of another structure backward, which "
-            f"{type(problem.solver).__name__} cannot step. Use a Runge-Kutta method such as nj.Tsit5(), or "
-            "adjoint=nj.CheckpointedAdjoint()."
-        )
-
-
 def _size(rows: State) -> Float[Array, ""]:
     """The largest cotangent, or 1 if all are zero."""
     largest = jax.tree.reduce(jnp.maximum, jax.tree.map(lambda leaf: jnp.max(abs(leaf), initial=0.0), rows))
     largest = lax.stop_gradient(largest)
     return jnp.where(largest > 0, largest, 1)
-
-
-def tree_where_rows(num_rows: Array, ys: State) -> State:
-    """`ys` with the rows from `num_rows` on equal to the last before, in place of NaN."""
-
-    def fill(leaf: Array) -> Array:
-        is_row = jnp.arange(leaf.shape[0]) < num_rows
-        return jnp.where(expand_like(is_row, leaf), leaf, leaf[num_rows - 1])
-
-    return jax.tree.map(fill, ys)
 
 
 def _augmented(solved: Solved) -> Callable[[Time, Any], Any]:
@@ -168,31 +142,3 @@ def _augmented(solved: Solved) -> Callable[[Time, Any], Any]:
         return dy, jax.tree.map(jnp.negative, y_bar), jax.tree.map(jnp.negative, parameters_bar)
 
     return field
-
-
-def _output_jump(ts: Float[Array, " time"], rows: State, ys: State) -> Callable[[Time, Any], Any]:
-    """What happens at an output time: a takes its cotangent, y its value of the forward solve.
-
-    Cotangents of equal times are summed beforehand, so that a stop is met once.
-    """
-    group = jnp.concatenate([jnp.zeros((1,), jnp.int32), jnp.cumsum(ts[1:] != ts[:-1], dtype=jnp.int32)])
-    num_rows = ts.shape[0]
-    summed = jax.tree.map(lambda leaf: jax.ops.segment_sum(leaf, group, num_rows), rows)
-    values = jax.tree.map(lambda leaf: jnp.zeros_like(leaf).at[group].set(leaf), ys)
-
-    def jump(t: Time, z: Any) -> Any:
-        _, a, parameters_bar = z
-        row = group[jnp.argmax(ts == t)]
-        return tree_read(values, row), tree_add(a, tree_read(summed, row)), parameters_bar
-
-    return jump
-
-
-def _times_cotangent(solved: Solved, ys: State, y0_bar: State) -> Float[Array, " time"]:
-    """Each output moves along the slope there, and a shift of the start moves the whole solution."""
-    problem = solved.problem
-    slopes = jax.vmap(lambda t, y: problem.field(t, y))(problem.ts, ys)
-    slopes = jax.tree.map(lambda leaf, row: jnp.where(row == 0, 0, leaf), slopes, solved.rows)
-    ts_bar = jax.vmap(tree_vdot)(solved.rows, slopes).astype(problem.ts.dtype)
-    f0 = problem.field(problem.ts[0], problem.y0)
-    return ts_bar.at[0].add(-tree_vdot(y0_bar, f0).astype(problem.ts.dtype))

@@ -1,15 +1,14 @@
 """The discrete adjoint: exact gradients of the steps that were taken."""
 
-from typing import NamedTuple
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from node_jax.adjoints.base import AbstractAdjoint
+from node_jax.adjoints.rewind import Rewinder
 from node_jax.adjoints.rule import Gradient, Solved, solve_with_rule
-from node_jax.adjoints.walk import Walker
+from node_jax.adjoints.transpose import Transposer
 from node_jax.stepping import LoopResult, Problem, Tape, integrate_single
 from node_jax.stepping.tape import choose_num_slots
 from node_jax.tree import expand_like, tree_add, tree_vdot
@@ -50,20 +49,26 @@ class CheckpointedAdjoint(AbstractAdjoint):
         return solve_discretely(problem, num_slots, None)
 
 
-def solve_discretely(problem: Problem, num_slots: int, stride: int | None) -> LoopResult:
-    """A loop with the gradient rule of the walk over its tape; the arguments are those of `Tape.empty`."""
+def solve_discretely(problem: Problem, num_slots: int, stride: int | None, *, steps_back: bool = False) -> LoopResult:
+    """A loop with the gradient rule of the way back over its tape.
+
+    Arguments:
+        problem: the problem.
+        num_slots, stride: which states to keep; see `Tape.empty`.
+        steps_back: whether the others are found by stepping back, of a reversible method, instead of by replay.
+    """
 
     def run(problem: Problem, wants_times: bool | None) -> tuple[LoopResult, _Record | None]:
         if wants_times is None:
             return integrate_single(problem)[0], None
         result, tape, rows = integrate_single(problem, num_slots, stride, with_slopes=wants_times)
         assert tape is not None
-        return result, _Record(tape, result.z_end, None if rows is None else rows.slopes, result.num_nodes)
+        return result, _Record(tape, result.z_end, None if rows is None else rows.slopes, result.num_nodes, steps_back)
 
     return solve_with_rule(problem, run, _pull_back)
 
 
-class _Record(NamedTuple):
+class _Record(eqx.Module):
     """What the forward pass leaves for the backward pass."""
 
     tape: Tape
@@ -71,19 +76,28 @@ class _Record(NamedTuple):
     slopes: State | None
     """dy/dt at the times, where `ts` is differentiated."""
     num_nodes: Int[Array, ""]
+    steps_back: bool = eqx.field(static=True)
 
 
 def _pull_back(solved: Solved) -> Gradient:
     """Walk the tape from its end to its start."""
     problem, record, rows = solved.problem, solved.record, solved.rows
-    walker = Walker(solved, record.tape, record.num_nodes, record.z_end)
+    reads_dense = solved.path is not None or not problem.only_ends
+    rewinder = Rewinder(
+        problem,
+        record.tape,
+        record.num_nodes,
+        record.z_end,
+        reads_dense=reads_dense,
+        steps_back=record.steps_back,
+    )
     y_end_bar = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape[1:], leaf.dtype), rows)
     is_start = problem.ts == problem.ts[0]
     if problem.only_ends and problem.ts.shape[0] == 2:
         y_end_bar = jax.tree.map(lambda leaf: leaf[-1], rows)
         is_start = jnp.array([True, False])
     _, lift = jax.vjp(problem.solver.read, record.z_end)
-    bars = walker.run(lift(y_end_bar)[0])
+    bars = Transposer(solved, rewinder).run(lift(y_end_bar)[0])
 
     # Rows at the start time are y0 itself.
     _, pull_start = jax.vjp(problem.solver.start, problem.y0)

@@ -24,6 +24,8 @@ class Decision(NamedTuple):
     """The controller's own memory."""
     error_ratio: Float[Array, ""]
     """The error in units of the tolerance; 0 from a controller that does not look at it."""
+    is_stuck: Bool[Array, ""]
+    """Whether the attempt was rejected and a smaller one is not allowed."""
 
 
 class AbstractController(eqx.Module):
@@ -76,10 +78,6 @@ class AbstractController(eqx.Module):
         order: int,
     ) -> Decision:
         """Accept or reject an attempt of size `dt` from `y0` that ends at (t1, y1), and propose the next size."""
-
-    @abc.abstractmethod
-    def is_too_small(self, dt: Time) -> Bool[Array, ""]:
-        """Whether a proposed step is below the smallest that the user allows."""
 
 
 def require_positive(owner: str, name: str, value: Any, cure: str) -> None:

@@ -64,7 +64,9 @@ class FixedSteps(AbstractController):
         """Accept whatever is finite."""
         del dt, y0, error, order
         done = jnp.where(jnp.any(ts == t1), 0, memory + 1).astype(jnp.int32)
-        return Decision(tree_all_finite(y1), self._to_target(ts, t1, done), done, jnp.zeros((), t1.dtype))
+        return Decision(
+            tree_all_finite(y1), self._to_target(ts, t1, done), done, jnp.zeros((), t1.dtype), jnp.asarray(False)
+        )
 
     def _to_target(self, ts: Float[Array, " time"], t: Time, done: Int[Array, ""]) -> Time:
         """From `t`, after `done` steps of its interval, to the end of the next, computed afresh from the interval."""
@@ -73,8 +75,3 @@ class FixedSteps(AbstractController):
         start, end = ts[jnp.maximum(after - 1, 0)], ts[after]
         target = jnp.where(done + 1 >= self.n, end, start + (done + 1) * ((end - start) / self.n))
         return (target - t).astype(ts.dtype)
-
-    def is_too_small(self, dt: Time) -> Array:
-        """Never: the user chose it."""
-        del dt
-        return jnp.asarray(False)

@@ -14,6 +14,8 @@ from node_jax.types import State, Time
 
 _SMALLEST_ERROR = 1e-9
 """Scaled errors below this count as this: any smaller one grows dt by factor_max all the same."""
+_SMALLEST_REMEMBERED = 1e-4
+"""The step after a much too small one must not be held back by it; the bound of Hairer's code DOPRI5."""
 
 
 class PIController(AbstractController):
@@ -33,7 +35,8 @@ class PIController(AbstractController):
         pcoeff, icoeff, dcoeff: proportional, integral and derivative coefficient p, i, d.
         safety: aim at this fraction of the tolerated step.
         factor_min, factor_max: bounds of the change of dt in one step.
-        dtmin, dtmax: bounds of |dt| in units of time. Below dtmin the solve ends with status `dt_underflow`.
+        dtmin, dtmax: bounds of |dt| in units of time. Where a step of dtmin is rejected the solve ends with status
+            `dt_underflow`. A step that must end at a stop or at the last time may be shorter.
         dt0: size of the first attempt; `None` finds one by Hairer, Norsett & Wanner (1993), II.4, at one evaluation.
         jump_ts: times at which the field is discontinuous, in any order. A step ends at each; the field is evaluated on
             the proper side of it, by a time that differs from it in the last bit. Costs one evaluation more a step.
@@ -110,8 +113,6 @@ class PIController(AbstractController):
             dt = self._search_first_step(field, t0, t1, direction, y0, f0, order)
         else:
             dt = jnp.asarray(self.dt0, t0.dtype)
-        if self.dtmin is not None:
-            dt = jnp.maximum(dt, jnp.asarray(self.dtmin, dt.dtype))
         # Far from zero, a step below the spacing of floating-point times would not move.
         spacing = jnp.finfo(t0.dtype).eps * jnp.maximum(abs(t0), abs(t1))
         dt = jnp.minimum(jnp.maximum(dt, 4 * spacing), abs(t1 - t0)).astype(t0.dtype)
@@ -152,7 +153,9 @@ class PIController(AbstractController):
         return jnp.where(jnp.isfinite(dt) & (dt > 0), dt, jnp.where(trial > 0, trial, 1e-6))
 
     def _bounded(self, dt: Time) -> Time:
-        return dt if self.dtmax is None else jnp.minimum(dt, jnp.asarray(self.dtmax, dt.dtype))
+        if self.dtmax is not None:
+            dt = jnp.minimum(dt, jnp.asarray(self.dtmax, dt.dtype))
+        return dt if self.dtmin is None else jnp.maximum(dt, jnp.asarray(self.dtmin, dt.dtype))
 
     def decide(
         self,
@@ -188,11 +191,9 @@ class PIController(AbstractController):
         factor = jnp.where(accept, growth, jnp.where(is_finite, shrink, self.factor_min))
         direction = jnp.where(dt < 0, -1, 1).astype(dt.dtype)
         next_dt = direction * self._bounded(abs(dt) * factor)
-        memory = (jnp.where(accept, size, previous), jnp.where(accept, previous, before_previous), accept)
-        return Decision(accept, lax.stop_gradient(next_dt), lax.stop_gradient(memory), error_ratio)
-
-    def is_too_small(self, dt: Time) -> Array:
-        """Whether |dt| is below `dtmin`."""
-        if self.dtmin is None:
-            return jnp.asarray(False)
-        return abs(dt) < jnp.asarray(self.dtmin, dt.dtype)
+        remembered = jnp.maximum(size, _SMALLEST_REMEMBERED)
+        memory = (jnp.where(accept, remembered, previous), jnp.where(accept, previous, before_previous), accept)
+        is_stuck = jnp.asarray(False)
+        if self.dtmin is not None:
+            is_stuck = ~accept & (abs(dt) <= 1.001 * jnp.asarray(self.dtmin, dt.dtype))
+        return Decision(accept, lax.stop_gradient(next_dt), lax.stop_gradient(memory), error_ratio, is_stuck)

@@ -75,6 +75,11 @@ class AbstractSolver(eqx.Module):
         """The state y in an internal state z."""
         return z
 
+    def gap(self, z: State) -> State | None:
+        """The difference of the two copies of the state in z, which measures their decoupling; `None` with one copy."""
+        del z
+        return None
+
     def check_state(self, y0: State) -> None:
         """Raise `ValueError` for a state whose structure the method cannot step; called before anything is traced."""
         del y0

@@ -38,11 +38,6 @@ class AbstractReversibleSolver(AbstractSolver):
             call, `None` for a method that is not first same as last.
         """
 
-    def gap(self, z: State) -> State | None:
-        """The difference of the two copies of the state in z, which measures their decoupling; `None` with one copy."""
-        del z
-        return None
-
 
 class ReversibleHeun(AbstractReversibleSolver):
     """The reversible Heun method, order 2(1), 1 evaluation a step, with a second copy ŷ of the state.

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, PyTree
@@ -10,11 +11,14 @@ from node_jax.solvers import Step
 from node_jax.status import Status
 from node_jax.stepping.costs import step_cost
 from node_jax.stepping.problem import Problem
-from node_jax.tree import tree_all_finite, tree_where
+from node_jax.tree import rms_norm, tree_all_finite, tree_where
 from node_jax.types import BoundField, State, Time
 
 _SLACK = 1.001
 """A step that would leave less than a thousandth of itself to the next stop is stretched to end there."""
+
+_LARGEST_GAP = 0.01
+"""Copies of the state that differ by more than this, relative to its size, no longer stand for one solution."""
 
 
 class Progress(NamedTuple):
@@ -76,12 +80,15 @@ def attempt(problem: Problem, stops: Array | None, now: Progress) -> tuple[Progr
     controller = problem.controller
     target = problem.ts[-1] if stops is None else _next_stop(problem, stops, now.t)
     remaining = target - now.t
-    reaches_target = abs(now.dt) * _SLACK >= abs(remaining)
+    reaches_target = (abs(now.dt) * _SLACK >= abs(remaining)) | (now.t + now.dt == target)
     t1 = jnp.where(reaches_target, target, now.t + now.dt)
     # The size that was really taken, after rounding of t1: the tape must add up to the times.
     dt = lax.stop_gradient(t1 - now.t)
     step = take_step(problem, stops, problem.field, now.t, t1, dt, now.z, now.f)
     y0, y1 = problem.solver.read(now.z), problem.solver.read(step.z1)
+    if step.f1 is not None:
+        # Not every error estimate looks at the last stage, but the next step and the dense output do.
+        y1 = tree_where(tree_all_finite(step.f1), y1, jax.tree.map(lambda leaf: jnp.full_like(leaf, jnp.nan), y1))
     decision = controller.decide(now.memory, problem.ts, t1, dt, y0, y1, step.error, problem.solver.order)
     accept = decision.accept & now.is_running
 
@@ -103,18 +110,32 @@ def attempt(problem: Problem, stops: Array | None, now: Progress) -> tuple[Progr
     num_rejected = now.num_rejected + (now.is_running & ~accept)
     is_done = accept & (t == problem.ts[-1])
     # In floating point a smaller step may still end at the same t1: no progress is possible then.
+    if controller.is_adaptive:
+        # An accepted step of the smallest size there is, say across a jump, may be followed by another.
+        spacing = jnp.nextafter(t, problem.direction * jnp.inf) - t
+        next_dt = jnp.where(accept & (t + next_dt == t), spacing, next_dt)
     next_t1 = t + next_dt
-    has_stalled = (next_t1 == t) | (~accept & (next_t1 == t1)) | controller.is_too_small(next_dt)
+    has_stalled = (next_t1 == t) | (~accept & (next_t1 == t1)) | decision.is_stuck
     is_finite = tree_all_finite(y1)
     is_broken = (has_stalled & ~is_finite) | (~accept & (not controller.is_adaptive))
     status = jnp.where(num_accepted + num_rejected >= problem.max_steps, Status.max_steps, Status.success)
     status = jnp.where(has_stalled, Status.dt_underflow, status)
     status = jnp.where(is_broken, Status.non_finite, status)
     status = jnp.where(is_done, Status.success, status)
+    status = jnp.where(_copies_are_apart(problem, z), Status.copies_apart, status)
     status = jnp.where(now.is_running, status, now.status).astype(jnp.int32)
     is_running = now.is_running & ~is_done & (status == Status.success)
     progress = Progress(t, next_dt, z, f, memory, costs, num_accepted, num_rejected, status, is_running)
     return progress, Attempt(accept, dt, now.z, step, decision.error_ratio)
+
+
+def _copies_are_apart(problem: Problem, z: State) -> Bool[Array, ""]:
+    """Whether a method with two copies of the state has let them part by a hundredth of its size."""
+    gap = problem.solver.gap(z)
+    if gap is None:
+        return jnp.asarray(False)
+    size = jnp.maximum(rms_norm(problem.y0), rms_norm(problem.solver.read(z)))
+    return rms_norm(gap) > _LARGEST_GAP * size
 
 
 def take_step(
@@ -126,15 +147,19 @@ def take_step(
     dt: Time,
     z0: State,
     f0: State | None = None,
+    *,
+    dense: bool | None = None,
 ) -> Step:
     """A step from t0 to t1 = t0 + dt, that sees a discontinuous field from the inner side at both ends."""
-    if problem.controller.has_jumps and stops is not None:
-        field = _inside(field, problem.direction, stops, t0, t1)
-    return problem.solver.step(field, t0, dt, z0, f0, dense=problem.needs_dense)
+    field = inside(problem, stops, field, t0, t1)
+    return problem.solver.step(field, t0, dt, z0, f0, dense=problem.needs_dense if dense is None else dense)
 
 
-def _inside(field: BoundField, direction: Time, stops: Array, t0: Time, t1: Time) -> BoundField:
-    """`field` with its time kept within (t0, t1), by one unit in the last place, at the ends that are stops."""
+def inside(problem: Problem, stops: Array | None, field: BoundField, t0: Time, t1: Time) -> BoundField:
+    """`field` with its time kept within (t0, t1), by one unit in the last place, at the ends where it may jump."""
+    if stops is None or not problem.controller.has_jumps:
+        return field
+    direction = problem.direction
     first = jnp.where(jnp.any(stops == t0), jnp.nextafter(t0, direction * jnp.inf), t0)
     last = jnp.where(jnp.any(stops == t1), jnp.nextafter(t1, -direction * jnp.inf), t1)
 

@@ -11,7 +11,8 @@ def _decide(controller, size, previous=1.0, was_accepted=True, order=5):
     """One decision on an error whose scaled norm is `size` at atol = 1."""
     y = jnp.zeros(1)
     state = (jnp.asarray(previous), jnp.asarray(1.0), jnp.asarray(was_accepted))
-    return controller.decide(state, jnp.asarray(1.0), jnp.asarray(0.5), y, y, jnp.array([size]), order)
+    ts = jnp.array([0.0, 2.0])
+    return controller.decide(state, ts, jnp.asarray(1.0), jnp.asarray(0.5), y, y, jnp.array([size]), order)
 
 
 def test_the_next_step_is_the_formulas():

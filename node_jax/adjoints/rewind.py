@@ -1,0 +1,145 @@
+"""The way back over a tape, from the last step to the first, whatever is done with each step."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float, Int
+
+from node_jax.solvers import AbstractReversibleSolver
+from node_jax.stepping import Problem, Tape, take_step
+from node_jax.stepping.attempt import inside
+from node_jax.stepping.outputs import chunk_length
+from node_jax.stepping.tape import WINDOW
+from node_jax.tree import tree_buffer, tree_read, tree_write
+from node_jax.types import State
+
+Carry = TypeVar("Carry")
+
+
+class Span(NamedTuple):
+    """Consecutive steps that are walked at once, cut out of the tape: on a CPU a loop that carries little is compiled
+    into one function.
+    """
+
+    begin: Int[Array, ""]
+    """Number of the first step."""
+    end: Int[Array, ""]
+    """Number of the step after the last."""
+    times: Float[Array, " node"]
+    states: State | None
+    """States at the starts of the steps; `None` if they are found by stepping back."""
+    z_end: State
+    """State at node `end`."""
+
+
+class Rewinder:
+    """Visits the steps of a tape in reverse.
+
+    Where not every state was kept, the steps from one kept state to the next are taken again, `WINDOW` at a time. Of a
+    reversible method they are taken back instead, from each kept state to the one before.
+
+    Arguments:
+        problem: the solved problem.
+        tape, num_nodes, z_end: the record of the solve.
+        reads_dense: whether visits need memory for dense output; then spans are no longer than a chunk.
+        steps_back: whether states between the kept ones are found by stepping back.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        tape: Tape,
+        num_nodes: Int[Array, ""],
+        z_end: State,
+        *,
+        reads_dense: bool,
+        steps_back: bool = False,
+    ) -> None:
+        self.problem = problem
+        self.tape = tape
+        self.num_nodes = num_nodes
+        self.z_end = z_end
+        self.steps_back = steps_back
+        self.stops = problem.stops()
+        replays = not tape.keeps_all and not steps_back
+        self.length = min(problem.max_steps, chunk_length(problem) if reads_dense and not replays else WINDOW)
+
+    def run(
+        self,
+        carry: Carry,
+        visit: Callable[[Span, Any, Int[Array, ""], State, Carry], Carry],
+        enter: Callable[[Span, Carry], tuple[Any, Carry]] | None = None,
+    ) -> Carry:
+        """Walk from the end to the start.
+
+        Arguments:
+            carry: what is handed from step to step.
+            visit: `visit(span, extra, i, z0, carry)` handles step `span.begin + i`, which starts at z0.
+            enter: `enter(span, carry)` comes before the steps of a span, and returns their `extra` and the carry.
+        """
+
+        def span_back(state: tuple[Array, State, Carry]) -> tuple[Array, State, Carry]:
+            end, z_end, carry = state
+            span = self._span(end, z_end)
+            extra, carry = (None, carry) if enter is None else enter(span, carry)
+
+            def step_back(state: tuple[Array, State, Carry]) -> tuple[Array, State, Carry]:
+                i, z1, carry = state[0] - 1, state[1], state[2]
+                z0 = self._undo(span, i, z1) if span.states is None else tree_read(span.states, i)
+                return i, z0 if span.states is None else None, visit(span, extra, i, z0, carry)
+
+            # A state that is stored need not be handed on from step to step.
+            handed = z_end if span.states is None else None
+            start = (end - span.begin, handed, carry)
+            _, z_begin, carry = lax.while_loop(lambda state: state[0] > 0, step_back, start)
+            if span.states is not None:
+                z_begin = tree_read(span.states, jnp.int32(0))
+            return span.begin, z_begin, carry
+
+        return lax.while_loop(lambda state: state[0] > 0, span_back, (self.num_nodes, self.z_end, carry))[2]
+
+    def _span(self, end: Int[Array, ""], z_end: State) -> Span:
+        begin = jnp.maximum(end - self.length, 0)
+        times = lax.dynamic_slice_in_dim(self.tape.times, begin, self.length + 1)
+        if self.steps_back:
+            states = None
+        elif self.tape.keeps_all:
+            states = jax.tree.map(lambda leaf: lax.dynamic_slice_in_dim(leaf, begin, self.length), self.tape.states)
+        else:
+            states = self._replay(begin, end)
+        return Span(begin, end, times, states, z_end)
+
+    def _replay(self, begin: Int[Array, ""], end: Int[Array, ""]) -> State:
+        """The states of nodes `begin` to `end` - 1, from the last kept node at or before `begin`."""
+        tape, problem = self.tape, self.problem
+        start = begin // tape.stride * tape.stride
+
+        def forward(carry: tuple[Array, State, State]) -> tuple[Array, State, State]:
+            n, z, window = carry
+            window = tree_write(window, jnp.where(n >= begin, n - begin, self.length), z)
+            t0, t1 = tape.step(n)
+
+            def step(z: State) -> State:
+                return take_step(problem, self.stops, problem.field, t0, t1, t1 - t0, z).z1
+
+            z = lax.cond(tape.is_kept(n + 1), lambda _: tape.state(n + 1), step, z)
+            return n + 1, z, window
+
+        first = (start, tape.state(start), tree_buffer(self.length + 1, self.z_end))
+        return lax.while_loop(lambda carry: carry[0] < end, forward, first)[2]
+
+    def _undo(self, span: Span, i: Int[Array, ""], z1: State) -> State:
+        """The state at the start of step i of a span, from that at its end or from the tape."""
+        solver, node = self.problem.solver, span.begin + i
+        assert isinstance(solver, AbstractReversibleSolver)
+        t0, t1 = lax.dynamic_slice_in_dim(span.times, i, 2)
+        field = inside(self.problem, self.stops, self.problem.field, t0, t1)
+        return lax.cond(
+            self.tape.is_kept(node),
+            lambda _: self.tape.state(node),
+            lambda z1: solver.step_back(field, t1, t1 - t0, z1, None)[0],
+            z1,
+        )
