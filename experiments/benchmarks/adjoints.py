@@ -27,7 +27,7 @@ from experiments.benchmarks.report import Results, Table, main, say
 from experiments.benchmarks.sides import COLUMNS, Case, measure, rows_of
 
 SETTING = Setting(rtol=1e-4, atol=1e-6, dt0=0.01, max_steps=256)
-TARGETS = (3e-2, 1e-2, 1e-3, 3e-4)
+TARGETS = (1e-2, 1e-3, 1e-4, 3e-5)
 """Relative errors of the gradient at which times are compared."""
 
 

@@ -34,9 +34,16 @@ def has_solver(name: str) -> bool:
 
 
 def solve(
-    field: Callable[..., Any], y0: Any, ts: Any, setting: Setting, final_only: bool = False, *, adjoint: Any = None
+    field: Callable[..., Any],
+    y0: Any,
+    ts: Any,
+    setting: Setting,
+    final_only: bool = False,
+    *,
+    adjoint: Any = None,
+    solver: Any = None,
 ) -> Solved:
-    """`nj.odeint`; see `Solve`."""
+    """`nj.odeint`; see `Solve`. `solver` replaces the setting's, and may be one of diffrax."""
     controller = nj.PIController(rtol=setting.rtol, atol=setting.atol, dt0=setting.dt0)
     if setting.constant_dt is not None:
         controller = nj.ConstantStep(setting.constant_dt)
@@ -45,7 +52,7 @@ def solve(
         field,
         y0,
         times,
-        solver=getattr(nj, setting.solver)(),
+        solver=solver or getattr(nj, setting.solver)(),
         controller=controller,
         adjoint=adjoint or nj.CheckpointedAdjoint(),
         max_steps=setting.max_steps,
