@@ -1,13 +1,14 @@
 """What does each adjoint cost, in time, memory and accuracy of the gradient?
 
-The oscillating MLP 2-64-64-2 with a batch of 128 in the state and 100 saved times. First every adjoint at one tolerance;
-then a sweep of tolerances, from which the time at equal gradient error is read: a continuous adjoint that is quick and
-wrong must not look good beside a discrete one.
+The oscillating MLP 2-64-64-2 with a batch of 128 in the state and 100 saved times. First every adjoint at one
+tolerance; then a sweep of tolerances, from which the time at equal gradient error is read: a continuous adjoint that is
+quick and wrong must not look good beside a discrete one.
 
     python -m experiments.benchmarks.adjoints [--quick] [--record]
 """
 
 import functools
+import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -96,9 +97,7 @@ def _tolerances(name: str, quick: bool) -> tuple[float, ...]:
     return (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
 
 
-def _sweep(
-    case: Case, solve: Solve, exact: Any, tolerances: tuple[float, ...], is_traced: bool
-) -> list[Point]:
+def _sweep(case: Case, solve: Solve, exact: Any, tolerances: tuple[float, ...], is_traced: bool) -> list[Point]:
     """Error and time of the gradient at each tolerance; one compilation where tolerances can be traced."""
     parameters, static = eqx.partition(case.field, eqx.is_inexact_array)
 
@@ -121,7 +120,7 @@ def _time_at(points: list[Point], target: float) -> float | None:
     """Milliseconds at a gradient error, interpolated in logarithms between the points that enclose it."""
     if not points or points[0].error <= target:
         return points[0].seconds * 1e3 if points else None
-    for before, after in zip(points[:-1], points[1:], strict=True):
+    for before, after in itertools.pairwise(points):
         if before.error >= target >= after.error:
             share = math.log(before.error / target) / math.log(before.error / after.error)
             return 1e3 * before.seconds ** (1 - share) * after.seconds**share

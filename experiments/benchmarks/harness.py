@@ -2,6 +2,7 @@
 
 import datetime
 import importlib.metadata
+import itertools
 import os
 import platform
 import statistics
@@ -122,7 +123,7 @@ def compile_figures(function: Callable[..., Any], *args: Any, repeats: int = 1) 
         marks.append(time.perf_counter())
         compiled = lowered.compile()
         marks.append(time.perf_counter())
-        seconds.append([after - before for before, after in zip(marks[:-1], marks[1:], strict=True)])
+        seconds.append([after - before for before, after in itertools.pairwise(marks)])
     names = [equation.primitive.name for equation in equations_of(traced.jaxpr.jaxpr)]
     memory = compiled.memory_analysis()
     figures = CompileFigures(

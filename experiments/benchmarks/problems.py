@@ -5,6 +5,9 @@ equations", SIAM J. Numer. Anal. 9, 603-637, doi:10.1137/0709052. Robertson and 
 (1996), Solving Ordinary Differential Equations II, IV.10.
 """
 
+# Every derivative has the arguments (np, t, y), whatever it uses of them.
+# ruff: noqa: ARG005
+
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass

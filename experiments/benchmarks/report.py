@@ -74,7 +74,9 @@ def _with_tables(text: str, results: dict[str, Any]) -> str:
     """`text` with the tables of one benchmark between its markers replaced."""
     begin, end = f"<!-- begin {results['name']} -->", f"<!-- end {results['name']} -->"
     if begin not in text or end not in text:
-        raise ValueError(f"record: the page has no place for {results['name']!r}: it needs the lines {begin} and {end}.")
+        raise ValueError(
+            f"record: the page has no place for {results['name']!r}: it needs the lines {begin} and {end}."
+        )
     pattern = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.DOTALL)
     return pattern.sub(lambda _: f"{begin}\n{to_markdown(results)}{end}", text)
 

@@ -30,7 +30,7 @@ TOLERANCES = (1e-3, 1e-5, 1e-7, 1e-8, 1e-9, 1e-11)
 STIFF_TOLERANCES = (1e-3, 1e-5, 1e-7)
 SIDES: dict[str, Solve] = {"node_jax": ours.solve, "diffrax": rivals.diffrax_solve}
 _MAX_STEPS = 2**16
-_LEAST_ERROR = 1e-12
+_LEAST_ERROR = 3e-12
 """Errors below this are those of the reference."""
 _COLOURS = dict(zip(SOLVERS, ("#D55E00", "#009E73", "#0072B2", "#CC79A7"), strict=True))
 
@@ -139,7 +139,10 @@ def _merit_table(problems: tuple[Problem, ...], solvers: tuple[str, ...], curves
                 (
                     solver,
                     label,
-                    *(float(np.mean(by_family[family])) if by_family[family] else None for family in _families(problems)),
+                    *(
+                        float(np.mean(by_family[family])) if by_family[family] else None
+                        for family in _families(problems)
+                    ),
                     float(np.mean(everything)) if everything else None,
                     len(everything),
                 )
@@ -157,7 +160,11 @@ def _tolerance_table(problems: tuple[Problem, ...], solvers: tuple[str, ...], cu
             for side in SIDES:
                 points = [curves[problem.name, solver, side][index] for problem in problems]
                 done = [point for point in points if point.is_usable]
-                row += [_geometric_mean([p.evals for p in done]), _geometric_mean([p.end_error for p in done]), len(done)]
+                row += [
+                    _geometric_mean([p.evals for p in done]),
+                    _geometric_mean([p.end_error for p in done]),
+                    len(done),
+                ]
             rows.append(tuple(row))
     columns = ["method", "rtol"]
     for side in SIDES:
