@@ -46,6 +46,7 @@ def run(quick: bool = False, execute: bool = False) -> Results:
     rows = []
     for name, solve in _contenders().items():
         row: list[Any] = [name]
+        seconds = None
         for num_times in (1, 100):
             say(f"{name}, {num_times} saved times")
             ts = jnp.linspace(0.0, END, max(num_times, 2))
@@ -54,8 +55,8 @@ def run(quick: bool = False, execute: bool = False) -> Results:
             figures, compiled = compile_figures(function, *arguments)
             row.append(figures.temporary_bytes / (4 * SIZE))
             results.data[f"{name}, {num_times}"] = row[-1]
-            if num_times == 1:
-                seconds = _run_time(compiled, arguments) if execute else None
+            if execute and num_times == 1:
+                seconds = _run_time(compiled, arguments)
         rows.append((*row, seconds))
     columns = ("side", "final state only [states]", "100 saved times [states]", "run, final state only [s]")
     results.tables.append(Table(f"Temporaries of the gradient, {NUM_STEPS} steps of Tsit5", columns, rows))

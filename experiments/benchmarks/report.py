@@ -85,12 +85,19 @@ def to_markdown(results: dict[str, Any]) -> str:
     """Tables, notes and the machine."""
     parts = []
     for table in results["tables"]:
-        lines = [f"**{table['caption']}**", "", _row(table["columns"]), _row(["---"] * len(table["columns"]))]
-        parts.append("\n".join([*lines, *(_row(row) for row in table["rows"])]))
+        columns, *rows = _without_empty(table["columns"], table["rows"])
+        lines = [f"**{table['caption']}**", "", _row(columns), _row(["---"] * len(columns))]
+        parts.append("\n".join([*lines, *(_row(row) for row in rows)]))
     if results["notes"]:
         parts.append("\n".join(f"- {note}" for note in results["notes"]))
     parts.append(_describe(results["environment"], results["is_quick"]))
     return "\n\n".join(parts) + "\n"
+
+
+def _without_empty(columns: Any, rows: Any) -> list[tuple[Any, ...]]:
+    """The heading and the rows without columns in which no row has anything."""
+    kept = [i for i in range(len(columns)) if any(row[i] is not None for row in rows)]
+    return [tuple(row[i] for i in kept) for row in (columns, *rows)]
 
 
 def _row(cells: Any) -> str:

@@ -32,7 +32,7 @@ SIDES: dict[str, Solve] = {"node_jax": ours.solve, "diffrax": rivals.diffrax_sol
 _MAX_STEPS = 2**16
 _LEAST_ERROR = 3e-12
 """Errors below this are those of the reference."""
-_COLOURS = dict(zip(SOLVERS, ("#D55E00", "#009E73", "#0072B2", "#CC79A7"), strict=True))
+_COLOURS: dict[str, str] = dict(zip(SOLVERS, ("#D55E00", "#009E73", "#0072B2", "#CC79A7"), strict=True))
 
 
 @dataclass(frozen=True)
