@@ -111,7 +111,7 @@ class TorchProblem:
         import torchdiffeq
 
         self._loss = lambda ys: (ys**2).mean()
-        self.module = torch_field(field)
+        self.module = torch_field(field.weights, field.biases, field.activation.__name__)
         self.y0 = torch.tensor(np.asarray(y0), requires_grad=True)
         self.ts = torch.tensor(np.asarray(ts))
         solve = torchdiffeq.odeint_adjoint if use_adjoint else torchdiffeq.odeint
@@ -158,26 +158,27 @@ def torch_method() -> str:
     return "tsit5"
 
 
-def torch_field(field: Any) -> Any:
-    """A torch module f(t, y) with the weights of an `nj.fields.MLP`."""
+def torch_field(weights: Any, biases: Any, activation: str, has_scaled_tanh: bool = False) -> Any:
+    """A torch module f(t, y): an MLP of given weights, with `has_scaled_tanh` tanh of it times a trainable number."""
     import torch
 
-    activation = {"tanh": torch.nn.Tanh, "softplus": torch.nn.Softplus}[field.activation.__name__]
+    kind = {"tanh": torch.nn.Tanh, "softplus": torch.nn.Softplus}[activation]
     layers: list[Any] = []
-    for weight, bias in zip(field.weights, field.biases, strict=True):
+    for weight, bias in zip(weights, biases, strict=True):
         linear = torch.nn.Linear(weight.shape[1], weight.shape[0])
         with torch.no_grad():
             linear.weight.copy_(torch.tensor(np.asarray(weight)))
             linear.bias.copy_(torch.tensor(np.asarray(bias)))
-        layers += [linear, activation()]
+        layers += [linear, kind()]
 
     class Field(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.layers = torch.nn.Sequential(*layers[:-1])
+            self.scale = torch.nn.Parameter(torch.tensor(1.0)) if has_scaled_tanh else None
 
         def forward(self, t: Any, y: Any) -> Any:
             del t
-            return self.layers(y)
+            return self.layers(y) if self.scale is None else self.scale * torch.tanh(self.layers(y))
 
     return Field()
