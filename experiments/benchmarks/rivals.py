@@ -2,6 +2,8 @@
 
 import functools
 import importlib.util
+import os
+import timeit
 from collections.abc import Callable
 from typing import Any
 
@@ -124,6 +126,7 @@ class TorchProblem:
             method=torch_method(),
             options={"first_step": setting.dt0},
         )
+        choose_torch_threads(self.gradient)
 
     def forward(self) -> Any:
         """The states, time first."""
@@ -139,6 +142,23 @@ class TorchProblem:
         self._loss(self._solve()).backward()
         parameters = [parameter.grad.numpy() for parameter in self.module.parameters()]
         return parameters[0::2] + parameters[1::2], self.y0.grad.numpy()
+
+
+def choose_torch_threads(call: Callable[[], Any]) -> None:
+    """Let torch use one thread or all cores, whichever runs `call` sooner here and now.
+
+    Small matrices gain little from a second thread, and on a machine that others use its threads wait for each other:
+    the same gradient then takes a hundred times as long.
+    """
+    import torch
+
+    call()
+    seconds = {}
+    for num in {os.cpu_count() or 1, 1}:
+        torch.set_num_threads(num)
+        # The slowest of a few: a choice that is sometimes a hundred times slower is no choice.
+        seconds[num] = max(timeit.repeat(call, number=1, repeat=3))
+    torch.set_num_threads(min(seconds, key=lambda num: seconds[num]))
 
 
 @functools.cache
