@@ -1,0 +1,1 @@
+"""Scripts that answer one written question each with the functional API."""

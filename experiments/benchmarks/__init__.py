@@ -1,0 +1,7 @@
+"""Measurements of node_jax beside diffrax, `jax.experimental.ode`, torchdiffeq and SciPy; see docs/benchmarks.md."""
+
+import os
+
+# equinox reads this when it is imported: diffrax's run-time checks then put NaN into results instead of calling back
+# to the host, which would cost it milliseconds a call.
+os.environ.setdefault("EQX_ON_ERROR", "nan")

@@ -1,0 +1,112 @@
+"""How fast is the gradient of a neural ODE, and how far from what the field alone costs?
+
+An MLP 2-64-64-2 that moves like an oscillator, a batch of 128 in the state, about 80 accepted steps of Tsit5; the final
+state alone, two and a hundred saved times; forward and gradient, run time and compile time.
+
+    python -m experiments.benchmarks.gradient [--quick] [--record]
+"""
+
+from typing import Any
+
+import jax.numpy as jnp
+
+from experiments.benchmarks import ours, rivals
+from experiments.benchmarks.contender import Setting, Solve
+from experiments.benchmarks.harness import field_time, gradient_floor, vjp_time
+from experiments.benchmarks.networks import oscillating_mlp, start_states
+from experiments.benchmarks.report import Results, Table, main, say
+from experiments.benchmarks.sides import COLUMNS, Case, measure, rows_of
+
+END = 12.0
+"""Gives about 80 accepted steps at rtol 1e-4."""
+SETTING = Setting(rtol=1e-4, atol=1e-6, dt0=0.01, max_steps=128)
+
+
+def times(num: int) -> Any:
+    """`num` save times; 1 means the final state alone."""
+    return jnp.linspace(0.0, END, max(num, 2))
+
+
+def case_of(activation: str, num_times: int, is_gradient: bool) -> Case:
+    """One of the solves that this file measures."""
+    return Case(
+        oscillating_mlp(activation), start_states(), times(num_times), SETTING, num_times == 1, is_gradient=is_gradient
+    )
+
+
+def run(quick: bool = False) -> Results:
+    """Measure the gradient of a neural ODE."""
+    results = Results("gradient", "How fast is the gradient of a neural ODE?", [], is_quick=quick)
+    for activation in ("tanh",) if quick else ("tanh", "softplus"):
+        field, y0 = oscillating_mlp(activation), start_states()
+        per_eval, per_vjp = field_time(field, y0), vjp_time(field, y0)
+        results.data[activation] = {"field_s": per_eval, "vjp_s": per_vjp}
+        for is_gradient in (False, True):
+            for num_times in (1, 100) if quick else (1, 2, 100):
+                case = case_of(activation, num_times, is_gradient)
+                accepted, _, evals = case.counts(ours.solve)
+                floor = evals * per_eval
+                if is_gradient:
+                    floor = gradient_floor(evals, accepted, 6, per_eval, per_vjp)
+                what = f"{'gradient' if is_gradient else 'forward'}, {activation}, {_saved(num_times)}"
+                say(what)
+                measured = measure(
+                    case,
+                    _contenders(is_gradient, num_times, quick),
+                    _torch(is_gradient, num_times, quick),
+                    rounds=7 if quick else 15,
+                    repeats=1 if quick else 3,
+                )
+                caption = f"{what}; floor {floor * 1e3:.3g} ms for {evals} evaluations, {accepted} steps"
+                results.tables.append(Table(caption, COLUMNS, rows_of(measured, floor)))
+                results.data[what] = {
+                    "floor_s": floor,
+                    "evals": evals,
+                    **{name: side.timing.median for name, side in measured.items()},
+                }
+    results.notes += [
+        "One evaluation of the field, and one with its transpose: "
+        + "; ".join(
+            f"{name} {data['field_s'] * 1e6:.3g} and {data['vjp_s'] * 1e6:.3g} us"
+            for name, data in results.data.items()
+            if "field_s" in data
+        )
+        + ".",
+        "The floor uses node_jax's own counts. diffrax never shrinks a step after an accepted one, node_jax does, so "
+        "that equal coefficients give different counts: compare the cost of a step as well.",
+        "Under vmap every row has steps of its own (the count is that of the row that took most) and the loop "
+        "runs until the last row is done.",
+        "The relative error is that of all states, or of the whole gradient, against float64 at rtol 1e-11.",
+        "jax.experimental.ode and torchdiffeq use Dormand and Prince's method and controllers of their own.",
+    ]
+    return results
+
+
+def _saved(num_times: int) -> str:
+    return "final state only" if num_times == 1 else f"{num_times} saved times"
+
+
+def _contenders(is_gradient: bool, num_times: int, quick: bool) -> dict[str, Solve]:
+    """A quick run leaves out what is known to be slow, and forward solves do not ask for an adjoint."""
+    found = ours.contenders()
+    others = rivals.diffrax_contenders(SETTING.max_steps)
+    skipped = set()
+    if not is_gradient:
+        skipped |= {"diffrax, Recursive, all steps", "diffrax, Direct", "diffrax, Backsolve"}
+    if quick:
+        skipped |= {"diffrax, Direct", "diffrax, Backsolve", "node_jax, vmap"}
+        if num_times == 1:
+            skipped |= {"diffrax, vmap"}
+    found |= others | {"jax.experimental.ode": rivals.jax_solve}
+    return {name: solve for name, solve in found.items() if name not in skipped}
+
+
+def _torch(is_gradient: bool, num_times: int, quick: bool) -> dict[str, bool]:
+    if not rivals.has_torch or (quick and num_times != 100):
+        return {}
+    sides = {"torchdiffeq odeint": False}
+    return sides | {"torchdiffeq odeint_adjoint": True} if is_gradient and not quick else sides
+
+
+if __name__ == "__main__":
+    main(run)

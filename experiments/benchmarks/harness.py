@@ -1,0 +1,242 @@
+"""How everything here is measured: alternated runs, compile figures, the floor of a solve, and what the machine was."""
+
+import datetime
+import importlib.metadata
+import itertools
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.extend.core import ClosedJaxpr, Jaxpr
+
+_PACKAGES = ("node_jax", "jax", "jaxlib", "equinox", "diffrax", "optax", "numpy", "scipy", "torch", "torchdiffeq")
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds of one call of one side, and its ratio to the first side, paired by round."""
+
+    median: float
+    lower: float
+    upper: float
+    ratio: float
+    ratio_lower: float
+    ratio_upper: float
+
+
+@dataclass(frozen=True)
+class CompileFigures:
+    """What it takes to get a program, and how large it is."""
+
+    trace: float
+    lower: float
+    compile: float
+    num_equations: int
+    temporary_bytes: int
+    has_callback: bool
+
+    @property
+    def total(self) -> float:
+        """Seconds from Python to an executable."""
+        return self.trace + self.lower + self.compile
+
+
+def compare(
+    sides: Mapping[str, Callable[[], Any]], rounds: int = 15, inner: int | None = None, turn: float = 0.02
+) -> dict[str, Timing]:
+    """Time all sides in turn, so that whatever else the machine does falls on all of them.
+
+    Arguments:
+        sides: what to call, by name; the first is the reference of the ratios. Each is called once beforehand.
+        rounds: how often every side gets its turn. The order rotates from round to round.
+        inner: calls in a turn; `None` makes a turn last about `turn` seconds for each side.
+        turn: seconds.
+
+    Returns:
+        By name: median and quartiles over rounds, of the seconds a call takes and of its ratio within a round.
+    """
+    names = list(sides)
+    calls = {name: inner or _calls_in(sides[name], turn) for name in names}
+    seconds: dict[str, list[float]] = {name: [] for name in names}
+    for index in range(rounds):
+        shift = index % len(names)
+        for name in names[shift:] + names[:shift]:
+            seconds[name].append(_time_calls(sides[name], calls[name]))
+    reference = seconds[names[0]]
+    result = {}
+    for name in names:
+        ratios = [mine / theirs for mine, theirs in zip(seconds[name], reference, strict=True)]
+        result[name] = Timing(*_quartiles(seconds[name]), *_quartiles(ratios))
+    return result
+
+
+def _calls_in(side: Callable[[], Any], turn: float) -> int:
+    """How many calls of `side` fit into `turn` seconds; also its warm-up."""
+    jax.block_until_ready(side())
+    return max(1, int(turn / max(_time_calls(side, 1), 1e-7)))
+
+
+def _time_calls(side: Callable[[], Any], calls: int) -> float:
+    start = time.perf_counter()
+    for _ in range(calls):
+        jax.block_until_ready(side())
+    return (time.perf_counter() - start) / calls
+
+
+def _quartiles(values: list[float]) -> tuple[float, float, float]:
+    """Median, lower and upper quartile."""
+    lower, middle, upper = np.quantile(values, (0.25, 0.5, 0.75))
+    return float(middle), float(lower), float(upper)
+
+
+def compile_figures(function: Callable[..., Any], *args: Any, repeats: int = 1) -> tuple[CompileFigures, Any]:
+    """Trace, lower and compile `function(*args)` from nothing, `repeats` times.
+
+    Every cache of jax is emptied before each, so what other programs share with this one is paid for anew. Programs
+    compiled before stay usable, functions under `jax.jit` have to compile again: call the executable instead.
+
+    Returns:
+        The figures (medians of the seconds), and the last executable.
+    """
+    seconds = []
+    for _ in range(repeats):
+        jax.clear_caches()
+        # Small operations that the trace runs eagerly would otherwise count the start of the backend.
+        jax.block_until_ready(jnp.zeros(()) + 1)
+
+        def fresh(*args: Any) -> Any:
+            return function(*args)
+
+        marks = [time.perf_counter()]
+        traced = jax.jit(fresh).trace(*args)
+        marks.append(time.perf_counter())
+        lowered = traced.lower()
+        marks.append(time.perf_counter())
+        compiled = lowered.compile()
+        marks.append(time.perf_counter())
+        seconds.append([after - before for before, after in itertools.pairwise(marks)])
+    names = [equation.primitive.name for equation in equations_of(traced.jaxpr.jaxpr)]
+    memory = compiled.memory_analysis()
+    figures = CompileFigures(
+        *(statistics.median(column) for column in zip(*seconds, strict=True)),
+        num_equations=len(names),
+        temporary_bytes=int(memory.temp_size_in_bytes),
+        has_callback=any("callback" in name for name in names),
+    )
+    return figures, compiled
+
+
+def equations_of(jaxpr: Jaxpr) -> Iterator[Any]:
+    """All equations of a jaxpr and of those inside it, each distinct inner jaxpr once."""
+    seen = {id(jaxpr)}
+    waiting = [jaxpr]
+    while waiting:
+        for equation in waiting.pop().eqns:
+            yield equation
+            for inner in _jaxprs_in(list(equation.params.values())):
+                if id(inner) not in seen:
+                    seen.add(id(inner))
+                    waiting.append(inner)
+
+
+def _jaxprs_in(value: Any) -> Iterator[Jaxpr]:
+    if isinstance(value, ClosedJaxpr):
+        yield value.jaxpr
+    elif isinstance(value, Jaxpr):
+        yield value
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _jaxprs_in(item)
+
+
+def field_time(field: Callable[..., Any], y: jax.Array, num: int = 2000) -> float:
+    """Seconds of one evaluation of `field(t, y, None)`, from a compiled loop of `num`, so that no dispatch counts."""
+
+    def body(_: Any, x: jax.Array) -> jax.Array:
+        # Every evaluation depends on the one before, else the compiler would do one.
+        return y + 1e-3 * field(0.0, x, None)
+
+    return _loop_time(lambda y: lax.fori_loop(0, num, body, y), y, num)
+
+
+def vjp_time(field: Any, y: jax.Array, num: int = 2000) -> float:
+    """Seconds of one evaluation of `field` together with its transposed derivative, parameters' cotangents added up.
+
+    Arguments:
+        field: a module; its floating-point arrays are the parameters.
+        y: a state.
+        num: evaluations in the compiled loop.
+    """
+    parameters, static = eqx.partition(field, eqx.is_inexact_array)
+
+    def body(_: Any, carry: Any) -> Any:
+        y_bar, parameters_bar = carry
+        _, pull = jax.vjp(lambda p, x: eqx.combine(p, static)(0.0, x, None), parameters, y + 1e-3 * y_bar)
+        more, y_bar = pull(y + 1e-3 * y_bar)
+        return y_bar, jax.tree.map(jnp.add, parameters_bar, more)
+
+    start = jax.tree.map(jnp.zeros_like, parameters)
+    return _loop_time(lambda y: lax.fori_loop(0, num, body, (y, start)), y, num)
+
+
+def _loop_time(loop: Callable[[jax.Array], Any], y: jax.Array, num: int) -> float:
+    """The best of a few runs: a floor is what remains when nothing disturbs."""
+    compiled = jax.jit(loop).lower(y).compile()
+    jax.block_until_ready(compiled(y))
+    return min(_time_calls(lambda: compiled(y), 1) for _ in range(7)) / num
+
+
+def gradient_floor(num_evals: int, num_accepted: int, stages: int, field: float, vjp: float) -> float:
+    """Seconds below which no gradient by recomputed stages can go.
+
+    Every evaluation of the forward pass, then for each accepted step one evaluation with its transpose a stage. The
+    last stage of a "first same as last" method is the first of the next step and is not counted twice.
+
+    Arguments:
+        num_evals: evaluations of the forward solve.
+        num_accepted: its accepted steps.
+        stages: stages a step without the repeated one; 6 for Tsit5.
+        field, vjp: seconds from `field_time` and `vjp_time`.
+    """
+    return num_evals * field + num_accepted * stages * vjp
+
+
+def environment() -> dict[str, Any]:
+    """Processor, cores, versions, settings that matter, and the date."""
+    versions = {}
+    for package in _PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            versions[package] = None
+    return {
+        "date": datetime.date.today().isoformat(),
+        "processor": _processor(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "system": platform.system(),
+        "python": platform.python_version(),
+        "device": jax.devices()[0].device_kind,
+        "load_before": round(os.getloadavg()[0], 2),
+        "settings": {name: os.environ.get(name) for name in ("EQX_ON_ERROR", "XLA_FLAGS", "JAX_PLATFORMS")},
+        "versions": versions,
+    }
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo") as lines:
+            for line in lines:
+                if line.startswith("model name"):
+                    return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()

@@ -1,0 +1,248 @@
+"""How right is a solve for its field evaluations?
+
+DETEST's 25 problems, pendulum, cubic spiral, Lotka-Volterra and Lorenz in float64, by the same explicit methods of
+node_jax and of diffrax, at six tolerances; Robertson and HIRES through diffrax's Kvaerno5 by our call and by its own.
+
+    python -m experiments.benchmarks.work_precision [--quick] [--record]
+"""
+
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+import node_jax as nj
+from experiments.benchmarks import ours, rivals
+from experiments.benchmarks.contender import Setting, Solve
+from experiments.benchmarks.harness import compare
+from experiments.benchmarks.problems import DETEST, OTHERS, STIFF, Problem
+from experiments.benchmarks.report import Results, Table, main, results_folder, say
+
+SOLVERS = ("Bosh3", "Dopri5", "Tsit5", "Dopri8")
+TOLERANCES = (1e-3, 1e-5, 1e-7, 1e-8, 1e-9, 1e-11)
+STIFF_TOLERANCES = (1e-3, 1e-5, 1e-7)
+SIDES: dict[str, Solve] = {"node_jax": ours.solve, "diffrax": rivals.diffrax_solve}
+_MAX_STEPS = 2**16
+_LEAST_ERROR = 3e-12
+"""Errors below this are those of the reference."""
+_COLOURS: dict[str, str] = dict(zip(SOLVERS, ("#D55E00", "#009E73", "#0072B2", "#CC79A7"), strict=True))
+
+
+@dataclass(frozen=True)
+class Point:
+    """One solve: tolerance, evaluations (steps where nobody counts those), relative errors, attempted steps."""
+
+    rtol: float
+    evals: int
+    end_error: float
+    path_error: float
+    steps: int
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether the solve came to its end with an error that the reference can tell."""
+        return bool(np.isfinite(self.end_error)) and self.end_error > _LEAST_ERROR
+
+
+def run(quick: bool = False) -> Results:
+    """Measure error against evaluations."""
+    results = Results("work_precision", "How right is a solve for its field evaluations?", [], is_quick=quick)
+    explicit = DETEST + OTHERS
+    if quick:
+        explicit = tuple(problem for problem in explicit if problem.name in ("A3", "B1", "C1", "D3", "E2", "Lorenz"))
+    solvers = tuple(name for name in (("Tsit5", "Dopri8") if quick else SOLVERS) if ours.has_solver(name))
+    curves: dict[tuple[str, str, str], list[Point]] = {}
+    with jax.enable_x64(True):
+        for problem in explicit:
+            say(problem.name)
+            for solver in solvers:
+                for side, solve in SIDES.items():
+                    curves[problem.name, solver, side] = _curve(problem, solver, solve, TOLERANCES)
+        results.tables += [_merit_table(explicit, solvers, curves), _tolerance_table(explicit, solvers, curves)]
+        results.tables.append(_stiff_table())
+    folder = results_folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    draw(explicit, solvers, curves, folder / "work_precision.png")
+    results.data["curves"] = {
+        " / ".join(key): [(point.rtol, point.evals, point.end_error, point.path_error) for point in points]
+        for key, points in curves.items()
+    }
+    results.notes += [
+        "Errors are the largest over components at the end, relative to the largest component of the reference "
+        "(DOP853 near rounding); those of saved times are the largest over 41 times, and contain the dense output.",
+        "Figure of merit: the mean over the common range of evaluations of log10(error of node_jax / error of diffrax) "
+        "at equal evaluations, curves interpolated in logarithms. Below zero node_jax is the more accurate.",
+        "Both sides start with the same step. Coefficients of the controllers are equal (0.4, 0.3, 0); their "
+        "limits are not: diffrax keeps or grows a step after an accepted one, node_jax may shrink it.",
+        "Evaluations of diffrax are attempted steps times evaluations a step, plus one.",
+    ]
+    return results
+
+
+def _curve(problem: Problem, solver: str, solve: Solve, tolerances: tuple[float, ...]) -> list[Point]:
+    """One compilation, one solve for each tolerance."""
+    y0, ts = jnp.asarray(problem.y0, jnp.float64), jnp.asarray(problem.ts)
+
+    @jax.jit
+    def solve_at(rtol: Any) -> Any:
+        # The same first step on both sides, small enough for every problem and method at the tightest tolerance.
+        setting = Setting(rtol, rtol * 1e-2, problem.t1 * 1e-4, _MAX_STEPS, solver)
+        return solve(problem.field, y0, ts, setting)
+
+    return [_point(problem, rtol, jax.device_get(solve_at(jnp.asarray(rtol)))) for rtol in tolerances]
+
+
+def _point(problem: Problem, rtol: float, solved: Any) -> Point:
+    exact = problem.reference()
+    steps = int(solved.num_accepted) + int(solved.num_rejected)
+    errors = np.max(np.abs(np.asarray(solved.ys) - exact), axis=1)
+    end, path = errors[-1] / np.max(np.abs(exact[-1])), np.max(errors) / np.max(np.abs(exact))
+    return Point(rtol, int(solved.num_evals), float(end), float(path), steps)
+
+
+def merit(mine: list[Point], theirs: list[Point], error: str = "end_error") -> float | None:
+    """Mean of log10(my error / their error) at equal evaluations, over the range that both curves cover."""
+    curves = []
+    for points in (mine, theirs):
+        used = sorted((point for point in points if point.is_usable), key=lambda point: point.evals)
+        if len(used) < 2:
+            return None
+        curves.append((np.log10([p.evals for p in used]), np.log10([getattr(p, error) for p in used])))
+    low = max(evals[0] for evals, _ in curves)
+    high = min(evals[-1] for evals, _ in curves)
+    if low >= high:
+        return None
+    grid = np.linspace(low, high, 50)
+    difference = np.interp(grid, *curves[0]) - np.interp(grid, *curves[1])
+    return float(np.mean(difference))
+
+
+def _merit_table(problems: tuple[Problem, ...], solvers: tuple[str, ...], curves: Any) -> Table:
+    rows = []
+    for solver in solvers:
+        for label, error in (("end", "end_error"), ("saved times", "path_error")):
+            by_family = defaultdict(list)
+            for problem in problems:
+                pair = (curves[problem.name, solver, side] for side in SIDES)
+                value = merit(*pair, error=error)
+                if value is not None:
+                    by_family[problem.family].append(value)
+            everything = [value for values in by_family.values() for value in values]
+            rows.append(
+                (
+                    solver,
+                    label,
+                    *(
+                        float(np.mean(by_family[family])) if by_family[family] else None
+                        for family in _families(problems)
+                    ),
+                    float(np.mean(everything)) if everything else None,
+                    len(everything),
+                )
+            )
+    columns = ("method", "error at", *_families(problems), "mean", "problems")
+    return Table("log10 of the error of node_jax over that of diffrax, at equal evaluations", columns, rows)
+
+
+def _tolerance_table(problems: tuple[Problem, ...], solvers: tuple[str, ...], curves: Any) -> Table:
+    """Geometric means over problems at each tolerance: how honest is rtol, and what does it cost?"""
+    rows = []
+    for solver in solvers:
+        for index, rtol in enumerate(TOLERANCES):
+            row: list[Any] = [solver, f"{rtol:g}"]
+            for side in SIDES:
+                points = [curves[problem.name, solver, side][index] for problem in problems]
+                done = [point for point in points if point.is_usable]
+                row += [
+                    _geometric_mean([p.evals for p in done]),
+                    _geometric_mean([p.end_error for p in done]),
+                    len(done),
+                ]
+            rows.append(tuple(row))
+    columns = ["method", "rtol"]
+    for side in SIDES:
+        columns += [f"evaluations, {side}", f"error, {side}", f"usable, {side}"]
+    return Table("Geometric means over the problems, by tolerance", tuple(columns), rows)
+
+
+def _geometric_mean(values: list[float]) -> float | None:
+    return float(np.exp(np.mean(np.log(values)))) if values else None
+
+
+def _stiff_table() -> Table:
+    rows = []
+    for problem in STIFF:
+        y0, ts = jnp.asarray(problem.y0, jnp.float64), jnp.asarray(problem.ts)
+        for rtol in STIFF_TOLERANCES:
+            setting = Setting(jnp.asarray(rtol), jnp.asarray(rtol * 1e-5), problem.t1 * 1e-7, 4096, "Kvaerno5")
+            for side, solve in {"node_jax": _through_ours, "diffrax": rivals.diffrax_solve}.items():
+                say(f"{problem.name} {rtol:g} {side}")
+                compiled = jax.jit(lambda y0, solve=solve, s=setting, p=problem, ts=ts: solve(p.field, y0, ts, s))
+                point = _point(problem, rtol, jax.device_get(compiled(y0)))
+                timing = compare({"side": lambda compiled=compiled, y0=y0: compiled(y0)}, rounds=5)["side"]
+                rows.append((problem.name, f"{rtol:g}", side, point.steps, point.end_error, timing.median * 1e3))
+    columns = ("problem", "rtol", "call", "attempted steps", "error", "run [ms]")
+    return Table("Stiff problems by diffrax's Kvaerno5, through our call and its own", columns, rows)
+
+
+def _through_ours(field: Any, y0: Any, ts: Any, setting: Setting, final_only: bool = False) -> Any:
+    """Kvaerno5 by `nj.odeint`."""
+    import diffrax
+
+    return ours.solve(field, y0, ts, setting, final_only, solver=diffrax.Kvaerno5())
+
+
+def _families(problems: tuple[Problem, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(problem.family for problem in problems))
+
+
+def draw(problems: tuple[Problem, ...], solvers: tuple[str, ...], curves: Any, path: Path) -> None:
+    """One panel a family: geometric means over its problems of evaluations and error, a point a tolerance."""
+    families = _families(problems)
+    figure = Figure(figsize=(13, 7.5), layout="constrained")
+    FigureCanvasAgg(figure)
+    grid = figure.subplots(2, (len(families) + 1) // 2, squeeze=False)
+    for axes in grid.flat[len(families) :]:
+        axes.set_visible(False)
+    for axes, family in zip(grid.flat, families, strict=False):
+        members = [problem.name for problem in problems if problem.family == family]
+        for solver in solvers:
+            for side in SIDES:
+                points = [_family_point(curves, members, solver, side, index) for index in range(len(TOLERANCES))]
+                evals, errors = zip(*(point for point in points if point is not None), strict=True)
+                style = {"linestyle": "-", "marker": "o"} if side == "node_jax" else {"linestyle": "--", "marker": "x"}
+                axes.plot(evals, errors, color=_COLOURS[solver], markersize=4, linewidth=1.3, **style)
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+        axes.set_title(f"{family} ({len(members)} problems)", fontsize=10)
+        axes.set_xlabel("field evaluations")
+        axes.set_ylabel("relative error at the end")
+        axes.grid(alpha=0.25, linewidth=0.5)
+        axes.spines[["top", "right"]].set_visible(False)
+    handles = [Line2D([], [], color=_COLOURS[solver], label=solver) for solver in solvers]
+    handles.append(Line2D([], [], color="black", marker="o", label=f"node_jax {nj.__version__}"))
+    handles.append(Line2D([], [], color="black", marker="x", linestyle="--", label="diffrax"))
+    figure.legend(handles=handles, loc="outside upper center", ncols=len(handles), frameon=False)
+    figure.savefig(path, dpi=110)
+
+
+def _family_point(
+    curves: Any, members: list[str], solver: str, side: str, index: int
+) -> tuple[float | None, float | None] | None:
+    """Geometric means of evaluations and error at one tolerance, if every problem of the family was solved."""
+    points = [curves[name, solver, side][index] for name in members]
+    if not all(np.isfinite(point.end_error) for point in points):
+        return None
+    errors = [max(point.end_error, _LEAST_ERROR / 100) for point in points]
+    return _geometric_mean([point.evals for point in points]), _geometric_mean(errors)
+
+
+if __name__ == "__main__":
+    main(run)
