@@ -14,7 +14,7 @@ import node_jax as nj
 from tests import corpus
 
 NUM_PROBLEMS = 10_000
-NUM_GRADIENTS = 500
+NUM_GRADIENTS = 1000
 CHUNK = 500
 MAX_STEPS = 200
 
@@ -81,12 +81,19 @@ def interpolation_can_overflow(problems):
     return slope > 1e-10 * largest
 
 
-rk4_dense = pytest.mark.xfail(
+field_at_the_end = pytest.mark.xfail(
     strict=True,
-    reason="A step whose end is finite but has a field that is not counts as accepted if the error estimate does not "
-    "use that field; dense output does use it, so that the rows inside the step are not finite.",
+    reason="A step to a finite state where the field is not finite is accepted if the error estimate does not use that "
+    "field. Dense output uses it, so that the rows inside the step are not finite.",
+)
+rounds_to_the_end = pytest.mark.xfail(
+    strict=True,
+    reason="A step that is shorter than the way that is left, but rounds to the last time, does not count as the last.",
 )
 every_setting = pytest.mark.parametrize("name", SETTINGS)
+every_setting_with_rows = pytest.mark.parametrize(
+    "name", ["Tsit5", "Bosh3", "Dopri5 bounded", pytest.param("RK4 constant", marks=field_at_the_end)]
+)
 
 
 @pytest.mark.slow
@@ -113,14 +120,14 @@ def test_every_status_occurs(precision, name):
     assert all(counts[status] > 0.02 * NUM_PROBLEMS for status in FAILURES), counts
 
 
-@pytest.mark.parametrize("name", ["Tsit5", "Bosh3", "Dopri5 bounded", pytest.param("RK4 constant", marks=rk4_dense)])
+@every_setting_with_rows
 def test_success_means_finite_rows(precision, name):
     problems, sol = outcomes(name, precision)
     is_finite = np.isfinite(sol.ys).all((1, 2))
     assert_none((sol.status == nj.Status.success) & ~is_finite, problems)
 
 
-@pytest.mark.parametrize("name", ["Tsit5", "Bosh3", "Dopri5 bounded", pytest.param("RK4 constant", marks=rk4_dense)])
+@every_setting_with_rows
 def test_failure_means_finite_rows_and_then_nan(precision, name):
     problems, sol = outcomes(name, precision)
     has_failed = sol.status != nj.Status.success
@@ -175,8 +182,10 @@ def test_a_row_is_at_its_time(precision, name):
 
 @pytest.mark.slow
 @every_setting
-def test_rows_in_between_change_no_outcome(precision, name):
+def test_rows_in_between_change_no_outcome(precision, name, request):
     """A last bit may fall differently in two programs, and decide whether a pole is met: a few may differ."""
+    if (name, precision) == ("RK4 constant", "float32"):
+        request.applymarker(rounds_to_the_end)
     _, many = outcomes(name, precision)
     problems, ends = outcomes(name, precision, only_ends=True)
     assert (many.status != ends.status).mean() < 0.002
@@ -187,7 +196,7 @@ def test_rows_in_between_change_no_outcome(precision, name):
 
 def test_what_scipy_solves_is_solved_and_right(x64):
     """Tame problems that DOP853 solves at 1e-10 end in success, within a modest multiple of the tolerance."""
-    problems = corpus.generate(600, 1, "float64")
+    problems = corpus.generate(300, 1, "float64")
     kinds = [corpus.KINDS.index(kind) for kind in ("smooth", "forced", "stiff", "pole in state")]
     is_tame = np.isin(problems.kind, kinds) & (problems.y_scale == 1) & (abs(problems.ts[:, 0]) < 1e3)
     problems = corpus.take(problems, np.flatnonzero(is_tame & (problems.ts[:, 0] != problems.ts[:, -1])))
@@ -197,18 +206,19 @@ def test_what_scipy_solves_is_solved_and_right(x64):
     sol = run_all(lambda p: solve(setting, p, p.y0, p.coefficients, 2000), problems)
     num_compared = 0
     for i in range(len(problems.kind)):
-        exact = solve_with_scipy(corpus.take(problems, i), max_evals=3000)
+        exact = solve_with_scipy(corpus.take(problems, i), max_evals=1000)
         if exact is None or abs(exact).max() > 1e3:
             continue
         num_compared += 1
         assert sol.status[i] == nj.Status.success, i
         allowed = 100 * tol * (1 + abs(exact).max())
         np.testing.assert_allclose(sol.ys[i, -1], exact, rtol=0, atol=allowed, err_msg=str(i))
-    assert num_compared > 60
+    assert num_compared > 20
 
 
 def solve_with_scipy(problem, max_evals):
     """The last state by DOP853 at 1e-10; `None` if it fails or takes too long."""
+    on_device = jax.device_put(problem)
     num_evals = 0
 
     def derivative(t, y):
@@ -216,13 +226,12 @@ def solve_with_scipy(problem, max_evals):
         num_evals += 1
         if num_evals > max_evals:
             raise StopIteration
-        return np.asarray(field_alone(t, y, problem))
+        return np.asarray(field_alone(t, y, on_device))
 
+    span = (problem.ts[0], problem.ts[-1])
     try:
         with np.errstate(all="ignore"):
-            sol = solve_ivp(
-                derivative, (problem.ts[0], problem.ts[-1]), problem.y0, method="DOP853", rtol=1e-10, atol=1e-12
-            )
+            sol = solve_ivp(derivative, span, problem.y0, method="DOP853", rtol=1e-10, atol=1e-12)
     except (StopIteration, ValueError):
         return None
     return sol.y[:, -1] if sol.success and np.isfinite(sol.y).all() else None
@@ -231,49 +240,148 @@ def solve_with_scipy(problem, max_evals):
 field_alone = jax.jit(corpus.field)
 
 
+class Gradient(NamedTuple):
+    """With respect to the initial state and to the coefficients."""
+
+    y0: np.ndarray
+    coefficients: np.ndarray
+
+
 @functools.cache
-def gradients(name, dtype, first_row_only):
-    """Of the sum of all reached rows, or of the first row alone, with respect to the initial state and coefficients."""
+def gradients(name, dtype):
+    """The problems and their solutions; the gradients of the sum of all finite rows, and of the first row alone."""
 
-    def loss(y0, coefficients, problem):
-        sol = solve(SETTINGS[name], problem, y0, coefficients)
-        is_counted = jnp.isfinite(sol.ys).all(axis=1)
-        if first_row_only:
-            is_counted = is_counted & (jnp.arange(len(sol.ys)) == 0)
-        return jnp.sum(jnp.where(is_counted[:, None], sol.ys, 0)), sol
+    def pull_both(problem):
+        def run(y0, coefficients):
+            sol = solve(SETTINGS[name], problem, y0, coefficients, max_steps=100)
+            return sol.ys, sol
 
-    gradient = jax.grad(loss, argnums=(0, 1), has_aux=True)
+        ys, pull, sol = jax.vjp(run, problem.y0, problem.coefficients, has_aux=True)
+        # The cotangents of a loss that masks: zero in every row that is not counted.
+        is_finite = jnp.isfinite(ys).all(axis=1)
+        is_first = jnp.arange(ys.shape[0]) == 0
+        masks = jnp.stack([is_finite, is_first])[:, :, None]
+        bars = Gradient(*jax.lax.map(pull, jnp.broadcast_to(masks, (2, *ys.shape)).astype(ys.dtype)))
+        return sol, *(jax.tree.map(lambda bar, i=i: bar[i], bars) for i in range(2))
+
     problems = corpus.generate(NUM_GRADIENTS, 2, dtype)
-    return problems, *run_all(lambda p: gradient(p.y0, p.coefficients, p), problems)
+    return problems, *run_all(pull_both, problems)
 
 
-def test_a_solve_that_fails_before_its_first_step_has_the_gradient_of_its_first_row(precision):
-    for name in SETTINGS:
-        problems, (y0_bar, coefficients_bar), sol = gradients(name, precision, first_row_only=False)
-        has_no_step = (sol.status != nj.Status.success) & (sol.stats.num_accepted == 0)
-        num_rows = (problems.ts == problems.ts[:, :1]).sum(1)
-        assert_none(has_no_step & (y0_bar != num_rows[:, None]).any(1), problems)
-        assert_none(has_no_step & (coefficients_bar != 0).any((1, 2)), problems)
-
-
-@pytest.mark.xfail(
+with_gradients = pytest.mark.parametrize("name", ["Tsit5", "RK4 constant"])
+masked_rows = pytest.mark.xfail(
     strict=True,
-    reason="The backward pass walks steps that no counted row depends on; a Jacobian that is not finite makes NaN of "
-    "their zero cotangents.",
+    reason="The backward pass walks steps that no counted row depends on, and a Jacobian that is not finite makes NaN "
+    "of their cotangents, which are zero.",
 )
-@pytest.mark.parametrize("name", ["Tsit5", "RK4 constant"])
+
+
+@with_gradients
+def test_a_solve_that_fails_before_its_first_step_has_the_gradient_of_its_first_rows(precision, name):
+    problems, sol, bars, _ = gradients(name, precision)
+    has_no_step = (sol.status != nj.Status.success) & (sol.stats.num_accepted == 0)
+    num_rows = (problems.ts == problems.ts[:, :1]).sum(1)
+    assert has_no_step.sum() > 20
+    assert_none(has_no_step & (bars.y0 != num_rows[:, None]).any(1), problems)
+    assert_none(has_no_step & (bars.coefficients != 0).any((1, 2)), problems)
+
+
+@masked_rows
+@with_gradients
 def test_rows_that_the_loss_masks_add_nothing_to_the_gradient(precision, name):
-    problems, (y0_bar, coefficients_bar), sol = gradients(name, precision, first_row_only=True)
+    problems, sol, _, bars = gradients(name, precision)
     has_failed = sol.status != nj.Status.success
     assert has_failed.sum() > 100
-    assert_none(has_failed & ((y0_bar != 1).any(1) | (coefficients_bar != 0).any((1, 2))), problems)
+    assert_none(has_failed & ((bars.y0 != 1).any(1) | (bars.coefficients != 0).any((1, 2))), problems)
 
 
-@pytest.mark.parametrize("name", ["Tsit5", "RK4 constant"])
+@with_gradients
 def test_gradients_of_tame_solves_are_finite(precision, name):
-    problems, (y0_bar, coefficients_bar), sol = gradients(name, precision, first_row_only=False)
+    problems, sol, bars, _ = gradients(name, precision)
     kinds = [corpus.KINDS.index(kind) for kind in ("smooth", "forced", "jump in time", "NaN in time", "stiff")]
     is_tame = np.isin(problems.kind, kinds) & (problems.y_scale == 1) & (sol.status == nj.Status.success)
     is_tame &= (abs(sol.ys) < 1e3).all((1, 2))
     assert is_tame.sum() > 50
-    assert_none(is_tame & ~(np.isfinite(y0_bar).all(1) & np.isfinite(coefficients_bar).all((1, 2))), problems)
+    assert_none(is_tame & ~(np.isfinite(bars.y0).all(1) & np.isfinite(bars.coefficients).all((1, 2))), problems)
+
+
+@field_at_the_end
+@pytest.mark.parametrize(("solver", "limit"), [(nj.RK4(), 0.95), (nj.Midpoint(), 0.7), (nj.Ralston(), 0.95)])
+def test_a_step_that_ends_where_there_is_no_field_is_no_success_with_nan(solver, limit):
+    """Only the end of the step lies beyond `limit`, no stage does."""
+
+    def field(t, y, args):
+        return jnp.where(y > args, jnp.nan, 3 * t * t)
+
+    controller = nj.PIController(1.0, 1.0, dt0=1.0) if solver.has_error_estimate else nj.ConstantStep(1.0)
+    sol = nj.odeint(field, jnp.zeros(1), [0.0, 0.5, 1.0], limit, solver=solver, controller=controller)
+    assert int(sol.status) != nj.Status.success or np.isfinite(np.asarray(sol.ys)).all()
+
+
+@rounds_to_the_end
+@pytest.mark.parametrize("ends", [[0, 1], [0, 1, 1]])
+def test_a_step_that_rounds_to_the_last_time_is_the_last(ends):
+    t0 = np.float32(1e6)
+    spacing = np.spacing(t0)
+    controller = nj.ConstantStep(0.6 * float(spacing))
+    ts = t0 + spacing * np.array(ends, np.float32)
+    sol = nj.odeint(lambda t, y, args: -y, jnp.ones(1), ts, solver=nj.RK4(), controller=controller)
+    assert np.isfinite(np.asarray(sol.ys)).all()
+    assert int(sol.status) == nj.Status.success
+
+
+@pytest.mark.xfail(
+    strict=True,
+    reason="After an accepted step of the smallest size the next proposal may be smaller still, which ends the solve "
+    "although the jump lies behind it; a step of one spacing of the times is not tried.",
+)
+@pytest.mark.parametrize(
+    ("solver", "t0", "jump", "place"),
+    [
+        (nj.Tsit5(), 10.0, 1e4, 10.323728561401367),
+        (nj.Bosh3(), 0.0, 1e4, 0.6796610355377197),
+        (nj.Bosh3(), 100.0, 1e2, 100.32373046875),
+    ],
+)
+def test_a_solve_that_has_crossed_a_jump_goes_on(solver, t0, jump, place):
+    """The second row stands at the jump itself: once it is reached, the field is constant up to the end."""
+
+    def field(t, y, args):
+        return jnp.where(t < args, 0.0, jump) + 0 * y
+
+    sol = nj.odeint(field, jnp.ones(1), [t0, place, t0 + 2], place, solver=solver)
+    assert int(sol.status) == nj.Status.success
+
+
+@pytest.mark.xfail(
+    strict=True, reason="The slope at a last time that was not reached counts times zero, also where it is infinite."
+)
+def test_the_gradient_of_times_is_zero_where_they_were_not_reached():
+    def loss(ts):
+        sol = nj.odeint(lambda t, y, args: jnp.where(t > 1, jnp.inf, y), jnp.ones(1), ts)
+        return jnp.sum(jnp.where(jnp.isfinite(sol.ys), sol.ys, 0))
+
+    np.testing.assert_array_equal(jax.grad(loss)(jnp.array([0.0, 2.0])), [0, 0])
+
+
+@masked_rows
+@pytest.mark.parametrize("solver", [nj.Tsit5(), nj.RK4()], ids=["Tsit5", "RK4"])
+def test_the_gradient_of_the_first_row_is_one_though_the_rest_fails(solver):
+    """Adaptive steps run into the end of a tank that empties, constant ones into a blow-up."""
+
+    def tank(t, y, args):
+        return -jnp.sqrt(jnp.maximum(y, 0))
+
+    def blow_up(t, y, args):
+        return y**3
+
+    is_adaptive = solver.has_error_estimate
+    field, controller = (tank, nj.PIController()) if is_adaptive else (blow_up, nj.ConstantStep(0.5))
+
+    def loss(y0):
+        sol = nj.odeint(field, y0, [0.0, 1e6], solver=solver, controller=controller, max_steps=30)
+        return sol.ys[0, 0], sol.status
+
+    gradient, status = jax.grad(loss, has_aux=True)(jnp.array([1.0 if is_adaptive else 3.0]))
+    assert int(status) != nj.Status.success
+    assert float(gradient[0]) == 1
