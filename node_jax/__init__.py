@@ -8,11 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from node_jax import data, fields, losses, models
-    from node_jax.adjoints import AbstractAdjoint, CheckpointedAdjoint
-    from node_jax.controllers import AbstractController, ConstantStep, PIController
+    from node_jax.adjoints import (
+        AbstractAdjoint,
+        BacksolveAdjoint,
+        CheckpointedAdjoint,
+        DirectAdjoint,
+        ForwardMode,
+        GaussAdjoint,
+        ReversibleAdjoint,
+    )
+    from node_jax.controllers import AbstractController, ConstantStep, FixedSteps, PIController
     from node_jax.errors import SolveError, UsageError
     from node_jax.integrate import Integrator, odeint
-    from node_jax.solution import Solution, Stats
+    from node_jax.solution import Solution, Stats, Steps
     from node_jax.solvers import (
         RK4,
         AbstractReversibleSolver,
@@ -37,6 +45,13 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Steps": "solution",
+    "FixedSteps": "controllers",
+    "ReversibleAdjoint": "adjoints",
+    "GaussAdjoint": "adjoints",
+    "ForwardMode": "adjoints",
+    "DirectAdjoint": "adjoints",
+    "BacksolveAdjoint": "adjoints",
     "AbstractAdjoint": "adjoints",
     "AbstractController": "controllers",
     "AbstractReversibleSolver": "solvers",
@@ -76,13 +91,18 @@ __all__ = [
     "AbstractController",
     "AbstractReversibleSolver",
     "AbstractSolver",
+    "BacksolveAdjoint",
     "Bosh3",
     "CheckpointedAdjoint",
     "ConstantStep",
+    "DirectAdjoint",
     "Dopri5",
     "Dopri8",
     "Euler",
     "ExplicitRungeKutta",
+    "FixedSteps",
+    "ForwardMode",
+    "GaussAdjoint",
     "Heun",
     "Integrator",
     "LeapfrogMidpoint",
@@ -90,12 +110,14 @@ __all__ = [
     "PIController",
     "Ralston",
     "Reversible",
+    "ReversibleAdjoint",
     "ReversibleHeun",
     "SemiImplicitEuler",
     "Solution",
     "SolveError",
     "Stats",
     "Status",
+    "Steps",
     "StormerVerlet",
     "Tsit5",
     "UsageError",

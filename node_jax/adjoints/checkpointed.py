@@ -118,8 +118,8 @@ def _times_cotangent(solved: Solved, shift: Time) -> Float[Array, " time"]:
     """
     problem, record = solved.problem, solved.record
     if record.slopes is None:
-        slopes = problem.field(problem.ts[-1], problem.solver.read(record.z_end))
-        slopes = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (problem.ts.shape[0], *leaf.shape)), slopes)
+        f_end = problem.field(problem.ts[-1], problem.solver.read(record.z_end))
+        slopes = jax.tree.map(lambda row, leaf: jnp.zeros_like(row).at[-1].set(leaf), solved.rows, f_end)
     else:
         slopes = jax.tree.map(lambda leaf: leaf[: problem.ts.shape[0]], record.slopes)
     # The slope at a time that was never reached may be NaN; the cotangent there is 0.

@@ -42,6 +42,14 @@ class ReversibleAdjoint(AbstractAdjoint):
                 f"ReversibleAdjoint: expected anchor_every to be an integer of at least 1, got {self.anchor_every!r}."
             )
 
+    def check(self, problem: Problem) -> None:
+        """A reversible method has no stiffness estimate."""
+        if "stiffness" in problem.costs:
+            raise ValueError(
+                "odeint: record='stiffness' needs two stages at the end of a step, which a reversible method does not "
+                "have. Use adjoint=nj.CheckpointedAdjoint()."
+            )
+
     def solve(self, problem: Problem) -> LoopResult:
         """See `AbstractAdjoint.solve`."""
         solver = problem.solver

@@ -146,7 +146,7 @@ class RK4:
 class DiffraxSolver:
     """A solver of diffrax through the same call."""
 
-    method: Literal["dopri5", "dopri8", "kvaerno3", "kvaerno5"] = "kvaerno5"
+    method: Literal["dopri5", "dopri8", "kvaerno3", "kvaerno4", "kvaerno5"] = "kvaerno5"
     """Explicit (dopri) or implicit (kvaerno, for stiff fields)."""
 
 

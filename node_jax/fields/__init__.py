@@ -4,5 +4,6 @@ from node_jax.fields.base import AbstractField
 from node_jax.fields.hybrid import HybridField
 from node_jax.fields.mlp import MLP
 from node_jax.fields.population import LogLotkaVolterra
+from node_jax.fields.split import SplitField
 
-__all__ = ["MLP", "AbstractField", "HybridField", "LogLotkaVolterra"]
+__all__ = ["MLP", "AbstractField", "HybridField", "LogLotkaVolterra", "SplitField"]

@@ -3,14 +3,15 @@
 Kidger (2021), On Neural Differential Equations, arXiv:2202.02435.
 """
 
-from typing import Any
+from typing import Any, get_origin
 
 import diffrax
 import jax
 import jax.numpy as jnp
 
-from node_jax.adjoints import AbstractAdjoint, CheckpointedAdjoint
+from node_jax.adjoints import AbstractAdjoint, CheckpointedAdjoint, DirectAdjoint, ForwardMode
 from node_jax.controllers import AbstractController, ConstantStep, PIController
+from node_jax.fields import SplitField
 from node_jax.integrate.validate import as_derivative
 from node_jax.solution import Solution, Stats
 from node_jax.status import Status
@@ -21,6 +22,7 @@ DIFFRAX_SOLVERS = {
     "dopri5": diffrax.Dopri5,
     "dopri8": diffrax.Dopri8,
     "kvaerno3": diffrax.Kvaerno3,
+    "kvaerno4": diffrax.Kvaerno4,
     "kvaerno5": diffrax.Kvaerno5,
 }
 """Those that a config can name; in a script, pass any diffrax solver."""
@@ -46,9 +48,10 @@ def solve_with_diffrax(
 
     t0, t1 = ts[0], ts[-1]
     jax.eval_shape(derivative, t0, y0, args)
-    dt0, step_control = _convert_controller(controller, derivative, t0, t1, y0, args, solver)
+    terms = _terms(field, derivative, solver)
+    dt0, step_control = _convert_controller(controller, derivative, ts, y0, args, solver, terms)
     solution = diffrax.diffeqsolve(
-        diffrax.ODETerm(derivative),
+        terms,
         solver,
         t0,
         t1,
@@ -80,25 +83,25 @@ def solve_with_diffrax(
 def _convert_controller(
     controller: AbstractController,
     derivative: VectorField,
-    t0: jax.Array,
-    t1: jax.Array,
+    ts: jax.Array,
     y0: State,
     args: Args,
     solver: diffrax.AbstractSolver,
+    terms: diffrax.AbstractTerm,
 ) -> tuple[Any, diffrax.AbstractStepSizeController]:
     """diffrax's first step and controller for ours."""
     if isinstance(controller, ConstantStep):
-        return jnp.where(t1 < t0, -1, 1) * controller.dt, diffrax.ConstantStepSize()
+        return jnp.where(ts[-1] < ts[0], -1, 1) * controller.dt, diffrax.ConstantStepSize()
     if isinstance(controller, PIController):
         if not isinstance(solver, diffrax.AbstractAdaptiveSolver):
             raise ValueError(
                 f"odeint: PIController needs an error estimate, which diffrax's {type(solver).__name__} does not have. "
                 "Use another solver, or controller=nj.ConstantStep(dt)."
             )
-        order = solver.order(diffrax.ODETerm(derivative)) or 1
-        f0 = derivative(t0, y0, args)
-        dt0, _ = controller.first_step(lambda t, y: derivative(t, y, args), jnp.stack([t0, t1]), y0, f0, order)
-        return jax.lax.stop_gradient(dt0), diffrax.PIDController(
+        order = solver.order(terms) or 1
+        f0 = derivative(ts[0], y0, args)
+        dt0, _ = controller.first_step(lambda t, y: derivative(t, y, args), ts, y0, f0, order)
+        adaptive = diffrax.PIDController(
             rtol=controller.rtol,
             atol=controller.atol,
             pcoeff=controller.pcoeff,
@@ -111,6 +114,10 @@ def _convert_controller(
             factormin=controller.factor_min,
             factormax=controller.factor_max,
         )
+        if controller.has_jumps:
+            jump_ts = jnp.sort(jnp.asarray(controller.jump_ts, ts.dtype).reshape(-1))
+            adaptive = diffrax.ClipStepSizeController(adaptive, jump_ts=jump_ts)
+        return jax.lax.stop_gradient(dt0), adaptive
     raise ValueError(
         f"odeint: {type(controller).__name__} cannot steer a diffrax solver; use nj.PIController or nj.ConstantStep."
     )
@@ -119,10 +126,31 @@ def _convert_controller(
 def _convert_adjoint(adjoint: AbstractAdjoint) -> diffrax.AbstractAdjoint:
     """diffrax's adjoint for ours."""
     if isinstance(adjoint, CheckpointedAdjoint):
-        return diffrax.RecursiveCheckpointAdjoint()
+        return diffrax.RecursiveCheckpointAdjoint(checkpoints=adjoint.checkpoints)
+    if isinstance(adjoint, DirectAdjoint):
+        return diffrax.DirectAdjoint()
+    if isinstance(adjoint, ForwardMode):
+        return diffrax.ForwardMode()
     raise ValueError(
-        f"odeint: {type(adjoint).__name__} is not available with a diffrax solver; use nj.CheckpointedAdjoint()."
+        f"odeint: {type(adjoint).__name__} is not available with a diffrax solver; use nj.CheckpointedAdjoint(), "
+        "nj.DirectAdjoint() or nj.ForwardMode()."
     )
+
+
+def _terms(field: VectorField, derivative: VectorField, solver: Any) -> diffrax.AbstractTerm:
+    """One term, or two for a method that treats them differently."""
+    if not issubclass(get_origin(solver.term_structure) or solver.term_structure, diffrax.MultiTerm):
+        return diffrax.ODETerm(derivative)
+    if not isinstance(field, SplitField):
+        raise ValueError(
+            f"odeint: {type(solver).__name__} treats a part of the field implicitly and the rest explicitly. Pass "
+            "nj.fields.SplitField(explicit, implicit) as the field."
+        )
+
+    def part(field: VectorField) -> diffrax.AbstractTerm:
+        return diffrax.ODETerm(lambda t, y, args: as_derivative(field(t, y, args), y))
+
+    return diffrax.MultiTerm(part(field.explicit), part(field.implicit))
 
 
 def _convert_result(result: Any) -> jax.Array:

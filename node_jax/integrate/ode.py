@@ -1,5 +1,6 @@
 """`odeint`: solve an ordinary differential equation."""
 
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -8,7 +9,17 @@ import jax.numpy as jnp
 
 from node_jax.adjoints import AbstractAdjoint, CheckpointedAdjoint
 from node_jax.controllers import AbstractController, PIController
-from node_jax.integrate.validate import as_derivative, as_state, as_times, check_parts
+from node_jax.integrate.outputs import apply_save, steps_of
+from node_jax.integrate.validate import (
+    Wanted,
+    as_derivative,
+    as_state,
+    as_times,
+    bound_steps,
+    check_parts,
+    check_wanted,
+    explain_forward_mode,
+)
 from node_jax.solution import Solution
 from node_jax.solvers import AbstractSolver, Tsit5
 from node_jax.stepping import Problem
@@ -28,6 +39,10 @@ def odeint(
     solver: Any = _DEFAULT_SOLVER,
     controller: AbstractController = _DEFAULT_CONTROLLER,
     adjoint: AbstractAdjoint = _DEFAULT_ADJOINT,
+    save: Callable[[Any, Any, Any], Any] | None = None,
+    record: tuple[str, ...] = (),
+    dense: bool = False,
+    steps: bool = False,
     max_steps: int = 4096,
 ) -> Solution:
     r"""Solve dy/dt = field(t, y, args) from y(ts[0]) = y0, and return y at every time in `ts`.
@@ -47,9 +62,16 @@ def odeint(
             anew; integers, strings and functions stay as they are, and a new value of those does.
         solver: `nj.Tsit5()`, `nj.RK4()` or another of ours, or any diffrax solver, which then runs in diffrax through
             the same call.
-        controller: `nj.PIController(rtol, atol)` for adaptive steps, `nj.ConstantStep(dt)` for steps of one size.
-        adjoint: how the gradient is computed; `nj.CheckpointedAdjoint()`.
-        max_steps: bound on attempted steps. The backward pass keeps this many states.
+        controller: `nj.PIController(rtol, atol)` for adaptive steps, `nj.ConstantStep(dt)` for steps of one size,
+            `nj.FixedSteps(n)` for n steps between requested times.
+        adjoint: how the gradient is computed; `nj.CheckpointedAdjoint()` unless you have a reason (docs/adjoints.md).
+        save: `save(t, y, args)` is returned in `ys` in place of y, any pytree of floating-point arrays.
+        record: names of sums along the solve to return in `Solution.costs`, differentiable: "error", Σ |dt| ‖error‖,
+            and "stiffness", the sum of an estimate of the largest eigenvalue (Pal et al. 2021, arXiv:2105.03918).
+        dense: keep the dense output of every step, for `Solution.evaluate` and `Solution.derivative`. Costs
+            `max_steps` times 2 states and more (4 for `nj.Tsit5`) of memory, whatever the solve takes.
+        steps: return time, size and error of every accepted step in `Solution.steps`. Costs `max_steps` numbers each.
+        max_steps: bound on attempted steps. Memory grows with it, up to a bound (see the adjoint).
 
     Returns:
         A `Solution`: `ys[i]` is y(ts[i]), `status` says how it ended (see `nj.check`), `stats` what it cost.
@@ -76,11 +98,19 @@ def odeint(
     check_parts(solver, controller, adjoint, max_steps)
     times = as_times(ts)
     state = as_state(y0)
+    wanted = Wanted(tuple(record) if not isinstance(record, str) else (record,), bool(dense), bool(steps))
+    check_wanted(solver, wanted, save)
+    if isinstance(solver, AbstractSolver):
+        solver.check_state(state)
+    max_steps = bound_steps(controller, times, int(max_steps))
     numbers = jax.tree.map(lambda leaf: jnp.asarray(leaf) if isinstance(leaf, float) else leaf, args)
     controller = jax.tree.map(
         lambda leaf: jnp.asarray(leaf, times.dtype) if isinstance(leaf, (int, float)) else leaf, controller
     )
-    return _solve(field, state, times, numbers, solver, controller, adjoint, int(max_steps))
+    try:
+        return _solve(field, state, times, numbers, solver, controller, adjoint, save, wanted, max_steps)
+    except TypeError as error:
+        raise explain_forward_mode(error) from error
 
 
 @eqx.filter_jit
@@ -92,13 +122,16 @@ def _solve(
     solver: Any,
     controller: AbstractController,
     adjoint: AbstractAdjoint,
+    save: Callable[[Any, Any, Any], Any] | None,
+    wanted: Wanted,
     max_steps: int,
 ) -> Solution:
     if not isinstance(solver, AbstractSolver):
         # diffrax is imported only by those who use it: it doubles the time `import node_jax` takes.
         from node_jax.integrate.diffrax_backend import solve_with_diffrax
 
-        return solve_with_diffrax(field, y0, ts, args, solver, controller, adjoint, max_steps)
+        solution = solve_with_diffrax(field, y0, ts, args, solver, controller, adjoint, max_steps)
+        return eqx.tree_at(lambda s: s.ys, solution, apply_save(save, solution, y0, args))
 
     def derivative(t: jax.Array, y: State) -> State:
         return as_derivative(field(t, y, args), y)
@@ -107,5 +140,18 @@ def _solve(
     # the gradient rule sees them. Leaves that are Python numbers become arrays, else their gradient would be lost.
     converted = eqx.filter_closure_convert(derivative, ts[0], y0)
     converted = jax.tree.map(lambda leaf: jnp.asarray(leaf) if isinstance(leaf, (float, complex)) else leaf, converted)
-    result = adjoint.solve(Problem(converted, y0, ts, solver, controller, max_steps=max_steps))
-    return Solution(ts, result.ys, result.status, result.stats)
+    problem = Problem(
+        converted,
+        y0,
+        ts,
+        solver,
+        controller,
+        max_steps=max_steps,
+        costs=wanted.record,
+        wants_path=wanted.dense,
+        wants_errors=wanted.steps,
+    )
+    adjoint.check(problem)
+    result = adjoint.solve(problem)
+    solution = Solution(ts, result.ys, result.status, result.stats, result.costs, steps_of(result), result.path)
+    return eqx.tree_at(lambda s: s.ys, solution, apply_save(save, solution, y0, args))

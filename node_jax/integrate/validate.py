@@ -1,6 +1,6 @@
 """Turns what a user passes into arrays, or into an error that says what was expected, what came and the cure."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -8,8 +8,9 @@ import numpy as np
 from jax.core import Tracer
 
 from node_jax.adjoints import AbstractAdjoint
-from node_jax.controllers import AbstractController
+from node_jax.controllers import AbstractController, FixedSteps
 from node_jax.solvers import AbstractSolver
+from node_jax.stepping.costs import COSTS
 from node_jax.types import State
 
 
@@ -102,17 +103,78 @@ def as_derivative(dy: Any, y: State) -> State:
     return jax.tree.map(lambda leaf, like: jnp.asarray(leaf).astype(like.dtype), dy, y)
 
 
+class Wanted(NamedTuple):
+    """What a user asked for beside the values at the times."""
+
+    record: tuple[str, ...]
+    dense: bool
+    steps: bool
+
+
+def check_wanted(solver: Any, wanted: Wanted, save: Any) -> None:
+    """The solver can give what is wanted."""
+    unknown = [name for name in wanted.record if name not in COSTS]
+    if unknown:
+        raise ValueError(f"odeint: expected record to hold names out of {COSTS}, got {unknown[0]!r}.")
+    if save is not None and not callable(save):
+        raise TypeError(f"odeint: expected save to be callable as save(t, y, args), got {type(save).__name__}.")
+    if not isinstance(solver, AbstractSolver):
+        for name, value in wanted._asdict().items():
+            if value:
+                raise ValueError(
+                    f"odeint: {name}= is not available with a diffrax solver. Use a native solver such as nj.Tsit5(), "
+                    "or ask for the times you need through ts."
+                )
+        return
+    if "error" in wanted.record and not solver.has_error_estimate:
+        raise ValueError(
+            f"odeint: record='error' needs an error estimate, which {type(solver).__name__} does not have. "
+            "Use a solver with an embedded method such as nj.Tsit5()."
+        )
+    if "stiffness" in wanted.record and not solver.has_stiffness_estimate:
+        raise ValueError(
+            f"odeint: record='stiffness' needs two stages at the end of a step, which {type(solver).__name__} does not "
+            "have. Use nj.Tsit5() or nj.Dopri5()."
+        )
+
+
+def bound_steps(controller: AbstractController, ts: jax.Array, max_steps: int) -> int:
+    """`max_steps`, or the number of steps where it is known in advance."""
+    if not isinstance(controller, FixedSteps):
+        return max_steps
+    num_steps = max(1, controller.n * (ts.shape[0] - 1))
+    if num_steps > max_steps:
+        raise ValueError(
+            f"odeint: FixedSteps({controller.n}) takes {num_steps} steps for {ts.shape[0]} times, more than "
+            f"max_steps={max_steps}. Write max_steps={num_steps}."
+        )
+    return num_steps
+
+
+def explain_forward_mode(error: TypeError) -> TypeError:
+    """JAX's error about forward mode through a reverse rule, with the cure; another error as it is."""
+    if "forward-mode" not in str(error) or "custom_vjp" not in str(error):
+        return error
+    return TypeError(
+        "odeint: this adjoint gives reverse-mode gradients (jax.grad, jax.vjp), and forward mode over them "
+        "(jax.hessian), but no jax.jvp or jax.jacfwd of the solve itself. Use adjoint=nj.ForwardMode(), or "
+        "adjoint=nj.DirectAdjoint() for both."
+    )
+
+
 def check_parts(solver: Any, controller: Any, adjoint: Any, max_steps: Any) -> None:
     """Each part is of its kind, and solver and controller suit each other."""
     if not isinstance(controller, AbstractController):
         raise TypeError(
-            f"odeint: expected controller to be nj.PIController(...) or nj.ConstantStep(dt), got {controller!r}."
+            "odeint: expected controller to be nj.PIController(...), nj.ConstantStep(dt) or nj.FixedSteps(n), "
+            f"got {controller!r}."
         )
     if not isinstance(adjoint, AbstractAdjoint):
         raise TypeError(f"odeint: expected adjoint to be nj.CheckpointedAdjoint() or another, got {adjoint!r}.")
     if isinstance(max_steps, bool) or not isinstance(max_steps, (int, np.integer)) or max_steps < 1:
         raise ValueError(f"odeint: expected max_steps to be an integer of at least 1, got {max_steps!r}.")
     controller.validate()
+    adjoint.validate()
     if isinstance(solver, AbstractSolver) and controller.is_adaptive and not solver.has_error_estimate:
         raise ValueError(
             f"odeint: {type(controller).__name__} needs an error estimate, which this solver does not have. "

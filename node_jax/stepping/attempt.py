@@ -44,9 +44,8 @@ class Attempt(NamedTuple):
     """What one attempt did."""
 
     accept: Bool[Array, ""]
-    dt: Time
-    z0: State
-    step: Step
+    coefficients: tuple[State, ...] | None
+    """Of the step's dense output, if that is needed."""
     error_ratio: Float[Array, ""]
 
 
@@ -86,9 +85,10 @@ def attempt(problem: Problem, stops: Array | None, now: Progress) -> tuple[Progr
     dt = lax.stop_gradient(t1 - now.t)
     step = take_step(problem, stops, problem.field, now.t, t1, dt, now.z, now.f)
     y0, y1 = problem.solver.read(now.z), problem.solver.read(step.z1)
-    if step.f1 is not None:
-        # Not every error estimate looks at the last stage, but the next step and the dense output do.
-        y1 = tree_where(tree_all_finite(step.f1), y1, jax.tree.map(lambda leaf: jnp.full_like(leaf, jnp.nan), y1))
+    coefficients = problem.solver.coefficients(dt, step.stages) if problem.needs_dense else None
+    # Not every error estimate looks at the last stage and at what dense output is made of.
+    is_usable = tree_all_finite((step.f1, coefficients))
+    y1 = tree_where(is_usable, y1, jax.tree.map(lambda leaf: jnp.full_like(leaf, jnp.nan), y1))
     decision = controller.decide(now.memory, problem.ts, t1, dt, y0, y1, step.error, problem.solver.order)
     accept = decision.accept & now.is_running
 
@@ -109,13 +109,9 @@ def attempt(problem: Problem, stops: Array | None, now: Progress) -> tuple[Progr
     num_accepted = now.num_accepted + accept
     num_rejected = now.num_rejected + (now.is_running & ~accept)
     is_done = accept & (t == problem.ts[-1])
-    # In floating point a smaller step may still end at the same t1: no progress is possible then.
     if controller.is_adaptive:
-        # An accepted step of the smallest size there is, say across a jump, may be followed by another.
-        spacing = jnp.nextafter(t, problem.direction * jnp.inf) - t
-        next_dt = jnp.where(accept & (t + next_dt == t), spacing, next_dt)
-    next_t1 = t + next_dt
-    has_stalled = (next_t1 == t) | (~accept & (next_t1 == t1)) | decision.is_stuck
+        next_dt = _representable(problem.direction, t, next_dt, jnp.where(accept, jnp.inf, t1))
+    has_stalled = (t + next_dt == t) | decision.is_stuck
     is_finite = tree_all_finite(y1)
     is_broken = (has_stalled & ~is_finite) | (~accept & (not controller.is_adaptive))
     status = jnp.where(num_accepted + num_rejected >= problem.max_steps, Status.max_steps, Status.success)
@@ -126,7 +122,17 @@ def attempt(problem: Problem, stops: Array | None, now: Progress) -> tuple[Progr
     status = jnp.where(now.is_running, status, now.status).astype(jnp.int32)
     is_running = now.is_running & ~is_done & (status == Status.success)
     progress = Progress(t, next_dt, z, f, memory, costs, num_accepted, num_rejected, status, is_running)
-    return progress, Attempt(accept, dt, now.z, step, decision.error_ratio)
+    return progress, Attempt(accept, coefficients, decision.error_ratio)
+
+
+def _representable(direction: Time, t: Time, dt: Time, too_far: Time) -> Time:
+    """`dt`, or the nearest step that moves t and ends before `too_far`, where a step was rejected; 0 if there is none.
+
+    The smallest step that floating point has gets its turn, say to cross a jump, before a solve gives up.
+    """
+    next_float = jnp.nextafter(t, direction * jnp.inf)
+    dt = jnp.where(t + dt == t, next_float - t, dt)
+    return jnp.where(t + dt == too_far, jnp.nextafter(too_far, -direction * jnp.inf) - t, dt)
 
 
 def _copies_are_apart(problem: Problem, z: State) -> Bool[Array, ""]:

@@ -123,8 +123,8 @@ def _attempt(problem: Problem, stops: Array | None, carry: _Carry) -> _Carry:
     if errors is not None:
         errors = tree_write(errors, carry.num_nodes, did.error_ratio)
     if path is not None:
-        coefficients = problem.solver.coefficients(did.dt, did.step.stages)
-        path = extend_path(path, carry.num_path, now.t, problem.solver.read(now.z), coefficients)
+        assert did.coefficients is not None
+        path = extend_path(path, carry.num_path, now.t, problem.solver.read(now.z), did.coefficients)
     return _Carry(now, carry.num_nodes + advance, tape, errors, path, carry.num_path + advance)
 
 

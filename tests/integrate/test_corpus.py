@@ -81,19 +81,7 @@ def interpolation_can_overflow(problems):
     return slope > 1e-10 * largest
 
 
-field_at_the_end = pytest.mark.xfail(
-    strict=True,
-    reason="A step to a finite state where the field is not finite is accepted if the error estimate does not use that "
-    "field. Dense output uses it, so that the rows inside the step are not finite.",
-)
-rounds_to_the_end = pytest.mark.xfail(
-    strict=True,
-    reason="A step that is shorter than the way that is left, but rounds to the last time, does not count as the last.",
-)
 every_setting = pytest.mark.parametrize("name", SETTINGS)
-every_setting_with_rows = pytest.mark.parametrize(
-    "name", ["Tsit5", "Bosh3", "Dopri5 bounded", pytest.param("RK4 constant", marks=field_at_the_end)]
-)
 
 
 @pytest.mark.slow
@@ -120,14 +108,14 @@ def test_every_status_occurs(precision, name):
     assert all(counts[status] > 0.02 * NUM_PROBLEMS for status in FAILURES), counts
 
 
-@every_setting_with_rows
+@every_setting
 def test_success_means_finite_rows(precision, name):
     problems, sol = outcomes(name, precision)
     is_finite = np.isfinite(sol.ys).all((1, 2))
     assert_none((sol.status == nj.Status.success) & ~is_finite, problems)
 
 
-@every_setting_with_rows
+@every_setting
 def test_failure_means_finite_rows_and_then_nan(precision, name):
     problems, sol = outcomes(name, precision)
     has_failed = sol.status != nj.Status.success
@@ -182,10 +170,8 @@ def test_a_row_is_at_its_time(precision, name):
 
 @pytest.mark.slow
 @every_setting
-def test_rows_in_between_change_no_outcome(precision, name, request):
+def test_rows_in_between_change_no_outcome(precision, name):
     """A last bit may fall differently in two programs, and decide whether a pole is met: a few may differ."""
-    if (name, precision) == ("RK4 constant", "float32"):
-        request.applymarker(rounds_to_the_end)
     _, many = outcomes(name, precision)
     problems, ends = outcomes(name, precision, only_ends=True)
     assert (many.status != ends.status).mean() < 0.002
@@ -269,11 +255,6 @@ def gradients(name, dtype):
 
 
 with_gradients = pytest.mark.parametrize("name", ["Tsit5", "RK4 constant"])
-masked_rows = pytest.mark.xfail(
-    strict=True,
-    reason="The backward pass walks steps that no counted row depends on, and a Jacobian that is not finite makes NaN "
-    "of their cotangents, which are zero.",
-)
 
 
 @with_gradients
@@ -286,7 +267,6 @@ def test_a_solve_that_fails_before_its_first_step_has_the_gradient_of_its_first_
     assert_none(has_no_step & (bars.coefficients != 0).any((1, 2)), problems)
 
 
-@masked_rows
 @with_gradients
 def test_rows_that_the_loss_masks_add_nothing_to_the_gradient(precision, name):
     problems, sol, _, bars = gradients(name, precision)
@@ -305,7 +285,6 @@ def test_gradients_of_tame_solves_are_finite(precision, name):
     assert_none(is_tame & ~(np.isfinite(bars.y0).all(1) & np.isfinite(bars.coefficients).all((1, 2))), problems)
 
 
-@field_at_the_end
 @pytest.mark.parametrize(("solver", "limit"), [(nj.RK4(), 0.95), (nj.Midpoint(), 0.7), (nj.Ralston(), 0.95)])
 def test_a_step_that_ends_where_there_is_no_field_is_no_success_with_nan(solver, limit):
     """Only the end of the step lies beyond `limit`, no stage does."""
@@ -318,7 +297,6 @@ def test_a_step_that_ends_where_there_is_no_field_is_no_success_with_nan(solver,
     assert int(sol.status) != nj.Status.success or np.isfinite(np.asarray(sol.ys)).all()
 
 
-@rounds_to_the_end
 @pytest.mark.parametrize("ends", [[0, 1], [0, 1, 1]])
 def test_a_step_that_rounds_to_the_last_time_is_the_last(ends):
     t0 = np.float32(1e6)
@@ -330,11 +308,6 @@ def test_a_step_that_rounds_to_the_last_time_is_the_last(ends):
     assert int(sol.status) == nj.Status.success
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="After an accepted step of the smallest size the next proposal may be smaller still, which ends the solve "
-    "although the jump lies behind it; a step of one spacing of the times is not tried.",
-)
 @pytest.mark.parametrize(
     ("solver", "t0", "jump", "place"),
     [
@@ -353,9 +326,6 @@ def test_a_solve_that_has_crossed_a_jump_goes_on(solver, t0, jump, place):
     assert int(sol.status) == nj.Status.success
 
 
-@pytest.mark.xfail(
-    strict=True, reason="The slope at a last time that was not reached counts times zero, also where it is infinite."
-)
 def test_the_gradient_of_times_is_zero_where_they_were_not_reached():
     def loss(ts):
         sol = nj.odeint(lambda t, y, args: jnp.where(t > 1, jnp.inf, y), jnp.ones(1), ts)
@@ -364,7 +334,6 @@ def test_the_gradient_of_times_is_zero_where_they_were_not_reached():
     np.testing.assert_array_equal(jax.grad(loss)(jnp.array([0.0, 2.0])), [0, 0])
 
 
-@masked_rows
 @pytest.mark.parametrize("solver", [nj.Tsit5(), nj.RK4()], ids=["Tsit5", "RK4"])
 def test_the_gradient_of_the_first_row_is_one_though_the_rest_fails(solver):
     """Adaptive steps run into the end of a tank that empties, constant ones into a blow-up."""

@@ -1,0 +1,51 @@
+"""From what a loop gives to what a user asked for."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from node_jax.solution import Solution, Steps
+from node_jax.status import Status
+from node_jax.stepping import LoopResult
+from node_jax.tree import expand_like, tree_freeze
+from node_jax.types import Args, State
+
+
+def apply_save(save: Callable[[Any, Any, Any], Any] | None, solution: Solution, y0: State, args: Args) -> Any:
+    """`save(t, y, args)` at every row that was reached, NaN in the others; the rows themselves without `save`."""
+    if save is None:
+        return solution.ys
+    is_saved = jnp.stack([jnp.all(jnp.isfinite(leaf.reshape(leaf.shape[0], -1)), axis=1) for leaf in _rows(solution)])
+    is_saved = jnp.all(is_saved, axis=0)
+
+    def fill(leaf: jax.Array, start: jax.Array) -> jax.Array:
+        return jnp.where(expand_like(is_saved, leaf), leaf, start)
+
+    # `save` sees y0 in place of NaN: the gradient of a masked row must not be NaN.
+    safe = jax.tree.map(fill, solution.ys, y0)
+    saved = jax.vmap(lambda t, y: save(t, y, args))(solution.ts, safe)
+    for path, leaf in jax.tree_util.tree_leaves_with_path(saved):
+        if not jnp.issubdtype(leaf.dtype, jnp.inexact):
+            raise TypeError(
+                f"odeint: expected save to return floating-point arrays, got dtype {leaf.dtype} at "
+                f"save(...){jax.tree_util.keystr(path)}. Rows that were not reached are NaN, which no integer is."
+            )
+    return jax.tree.map(lambda leaf: jnp.where(expand_like(is_saved, leaf), leaf, jnp.nan), saved)
+
+
+def _rows(solution: Solution) -> list[jax.Array]:
+    return [leaf for leaf in jax.tree.leaves(solution.ys) if leaf.size] or [solution.ts]
+
+
+def steps_of(result: LoopResult) -> Steps | None:
+    """The record of accepted steps, if the loop kept one."""
+    if result.times is None or result.errors is None:
+        return None
+    starts, ends = result.times[:-1], result.times[1:]
+    # Under `jax.vmap` a row in which only other lanes stepped has no length here.
+    is_step = (jnp.arange(starts.shape[0]) < result.num_nodes) & (starts != ends)
+    is_step = is_step & (result.status != Status.invalid_input)
+    t, dt, error_ratio = (jnp.where(is_step, x, jnp.nan) for x in (starts, ends - starts, result.errors))
+    return tree_freeze(Steps(t, dt, error_ratio))
