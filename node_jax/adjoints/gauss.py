@@ -150,7 +150,8 @@ class _Sweep:
             return adjoint_slope(lambda y: field(self.solved.parameters, t, y), y, a)
 
         step = solver.step(slope, high, h, a, None, dense=True)
-        frame = eqx.tree_at(lambda p: (p.ts, p.y0), self.problem, (jnp.stack([high, low]), a))
+        ends = (jnp.stack([high, low]), a, -direction)
+        frame = eqx.tree_at(lambda p: (p.ts, p.y0, p.direction), self.problem, ends)
         adjoint_path = extend_path(
             empty_path(frame, 1), jnp.int32(0), low, step.z1, solver.coefficients(h, step.stages)
         )

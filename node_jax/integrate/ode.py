@@ -22,7 +22,7 @@ from node_jax.integrate.validate import (
 )
 from node_jax.solution import Solution
 from node_jax.solvers import AbstractSolver, Tsit5
-from node_jax.stepping import Problem
+from node_jax.stepping import Problem, direction_of
 from node_jax.types import Args, State, VectorField
 
 _DEFAULT_SOLVER = Tsit5()
@@ -144,6 +144,7 @@ def _solve(
         converted,
         y0,
         ts,
+        direction_of(ts),
         solver,
         controller,
         max_steps=max_steps,
