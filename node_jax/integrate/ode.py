@@ -100,6 +100,7 @@ def odeint(
     state = as_state(y0)
     wanted = Wanted(tuple(record) if not isinstance(record, str) else (record,), bool(dense), bool(steps))
     check_wanted(solver, wanted, save)
+    controller.check_state(state)
     if isinstance(solver, AbstractSolver):
         solver.check_state(state)
     max_steps = bound_steps(controller, times, int(max_steps))
