@@ -95,7 +95,7 @@ def initial_field() -> ScaledNetwork:
     """The weights that every side starts from, drawn as equinox draws those of its MLP."""
     layers = eqx.nn.MLP(2, 2, 64, 2, key=jax.random.key(5678)).layers
     biases = [layer.bias for layer in layers if layer.bias is not None]
-    return ScaledNetwork([layer.weight for layer in layers], biases, jnp.array(1.0))
+    return ScaledNetwork([layer.weight for layer in layers], biases, jnp.asarray(1.0, jnp.float32))
 
 
 def _train_jax(data: Data, solve: Callable[[Any, Any, Any], Any], is_padded: bool) -> Course:

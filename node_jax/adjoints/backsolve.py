@@ -88,6 +88,7 @@ class BacksolveAdjoint(AbstractAdjoint):
             field=_augmented(solved),
             y0=add_output(ts[-1], zeros),
             ts=jnp.stack([ts[-1], ts[0]]),
+            direction=-problem.direction,
             solver=problem.solver,
             controller=self._backward_controller(problem),
             extra_stops=ts[::-1],

@@ -123,7 +123,8 @@ class Rewinder:
             t0, t1 = tape.step(n)
 
             def step(z: State) -> State:
-                return take_step(problem, self.stops, problem.field, t0, t1, t1 - t0, z).z1
+                dt = t1 - t0
+                return take_step(problem, self.stops, problem.field, t0, t1, dt, z, with_slope=False).z1
 
             z = lax.cond(tape.is_kept(n + 1), lambda _: tape.state(n + 1), step, z)
             return n + 1, z, window

@@ -6,13 +6,12 @@ from typing import Any, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jax import lax
 from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Array, Float
 
 from node_jax.interpolate.dense import DensePath
 from node_jax.stepping import LoopResult, Problem
-from node_jax.tree import expand_like
+from node_jax.tree import expand_like, tree_freeze
 from node_jax.types import BoundField, State
 
 
@@ -64,9 +63,10 @@ def solve_with_rule(
     active, passive = eqx.partition(inputs, eqx.is_inexact_array)
     frame = eqx.tree_at(lambda p: (p.field, p.y0, p.ts), problem, (None, None, None))
     arrays, static = eqx.partition((passive, frame), eqx.is_array)
+    arrays = tree_freeze(arrays)
 
     def rebuild(active: Any, arrays: Any) -> Problem:
-        passive, frame = eqx.combine(lax.stop_gradient(arrays), static)
+        passive, frame = eqx.combine(arrays, static)
         parts = eqx.combine(active, passive)
         return eqx.tree_at(lambda p: (p.field, p.y0, p.ts), frame, parts, is_leaf=lambda x: x is None)
 

@@ -59,6 +59,7 @@ class Transposer:
         # Cotangents of the outputs are collected for a whole span, unless that would outgrow the states themselves.
         self.collects_spans = reads_dense and rewinder.length <= chunk_length(problem)
         self.hands_on = self.collects_spans and problem.reuses_slope and not problem.costs
+        self.wants_slope = bool(problem.costs) or (reads_dense and not self.hands_on)
 
     def run(self, z_bar: State) -> Cotangents:
         """The cotangents at the start of the solve, given that of its end."""
@@ -113,7 +114,7 @@ class Transposer:
         def take(parameters: list[Array], shift: Time, z0: State) -> Any:
             field = self._shifted(parameters, shift)
             f0 = solver.slope(field, t0, z0) if self.hands_on else None
-            step = take_step(problem, self.rewinder.stops, field, t0, t1, dt, z0, f0)
+            step = take_step(problem, self.rewinder.stops, field, t0, t1, dt, z0, f0, with_slope=self.wants_slope)
             path = None
             if mine is not None:
                 without = solver.last_stage if self.hands_on else None

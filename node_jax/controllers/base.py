@@ -47,6 +47,10 @@ class AbstractController(eqx.Module):
     def validate(self) -> None:
         """Raise `ValueError` for values that cannot work; called before anything is traced."""
 
+    def check_state(self, y0: State) -> None:
+        """Raise `ValueError` for a state that does not fit the settings; called before anything is traced."""
+        del y0
+
     @property
     def has_jumps(self) -> bool:
         """Whether the field may be discontinuous at the `stops`."""

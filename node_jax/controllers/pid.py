@@ -4,12 +4,13 @@ from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
 from node_jax.controllers.base import AbstractController, Decision, require_finite, require_positive
-from node_jax.tree import rms_norm, scaled_norm, tree_all_finite, tree_axpy, tree_weighted_sum
+from node_jax.tree import rms_norm, scaled_norm, tree_all_finite, tree_axpy, tree_spread, tree_weighted_sum
 from node_jax.types import State, Time
 
 _SMALLEST_ERROR = 1e-9
@@ -90,6 +91,18 @@ class PIController(AbstractController):
                 f"{owner}: expected factor_min < 1 < factor_max, got {factors[0]} and {factors[1]}; "
                 "otherwise dt can never shrink or never grow."
             )
+
+    def check_state(self, y0: State) -> None:
+        """Tolerances that are trees must be a prefix of the state's structure."""
+        for name in ("rtol", "atol"):
+            tolerance = getattr(self, name)
+            try:
+                tree_spread(tolerance, y0)
+            except ValueError as error:
+                raise ValueError(
+                    f"PIController: expected {name} to be a number or a tree with one for each part of the state, got "
+                    f"{jax.tree.structure(tolerance)} for a state {jax.tree.structure(y0)}."
+                ) from error
 
     @property
     def has_jumps(self) -> bool:

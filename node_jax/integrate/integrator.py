@@ -1,5 +1,6 @@
 """The solver settings as one value that a model can hold."""
 
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -30,7 +31,18 @@ class Integrator(eqx.Module):
     adjoint: AbstractAdjoint = eqx.field(default_factory=CheckpointedAdjoint)
     max_steps: int = eqx.field(static=True, default=4096)
 
-    def __call__(self, field: VectorField, y0: State, ts: Any, args: Args = None) -> Solution:
+    def __call__(
+        self,
+        field: VectorField,
+        y0: State,
+        ts: Any,
+        args: Args = None,
+        *,
+        save: Callable[[Any, Any, Any], Any] | None = None,
+        record: tuple[str, ...] = (),
+        dense: bool = False,
+        steps: bool = False,
+    ) -> Solution:
         """`nj.odeint(field, y0, ts, args, ...)` with these settings."""
         return odeint(
             field,
@@ -40,5 +52,9 @@ class Integrator(eqx.Module):
             solver=self.solver,
             controller=self.controller,
             adjoint=self.adjoint,
+            save=save,
+            record=record,
+            dense=dense,
+            steps=steps,
             max_steps=self.max_steps,
         )

@@ -22,7 +22,7 @@ from node_jax.integrate.validate import (
 )
 from node_jax.solution import Solution
 from node_jax.solvers import AbstractSolver, Tsit5
-from node_jax.stepping import Problem
+from node_jax.stepping import Problem, direction_of
 from node_jax.types import Args, State, VectorField
 
 _DEFAULT_SOLVER = Tsit5()
@@ -100,6 +100,7 @@ def odeint(
     state = as_state(y0)
     wanted = Wanted(tuple(record) if not isinstance(record, str) else (record,), bool(dense), bool(steps))
     check_wanted(solver, wanted, save)
+    controller.check_state(state)
     if isinstance(solver, AbstractSolver):
         solver.check_state(state)
     max_steps = bound_steps(controller, times, int(max_steps))
@@ -144,6 +145,7 @@ def _solve(
         converted,
         y0,
         ts,
+        direction_of(ts),
         solver,
         controller,
         max_steps=max_steps,

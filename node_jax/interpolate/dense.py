@@ -79,14 +79,11 @@ class DensePath(eqx.Module):
     def locate(self, t: Float[Array, " query"], direction: Time) -> tuple[Int[Array, " query"], Float[Array, " query"]]:
         """The step in which each time lies (the earlier of two at a node), and θ there.
 
-        A time at or before the first node is in the first step, one beyond the last used node in the last used step.
+        A time at or before the first node is in the first step; of one beyond the last used node nothing is promised.
         Through θ a gradient flows to `t` and to a shift of the whole grid, not to the length of a step.
         """
-        signed = self.times * direction
-        is_used = jnp.isfinite(self.times)
-        num_steps = jnp.sum(is_used, dtype=jnp.int32) - 1
-        step = jnp.sum(signed[1:] < (t * direction)[:, None], axis=1, dtype=jnp.int32)
-        step = jnp.clip(step, 0, jnp.maximum(num_steps - 1, 0))
+        is_beyond = (self.times[1:] * direction)[None, :] < (t * direction)[:, None]
+        step = jnp.minimum(jnp.sum(is_beyond, axis=1, dtype=jnp.int32), self.times.shape[0] - 2)
         t0 = self.times[step]
         dt = lax.stop_gradient(self.times[step + 1] - t0)
         has_length = jnp.isfinite(dt) & (dt != 0)

@@ -19,7 +19,7 @@ class Step(NamedTuple):
     f1: State | None
     """What the next step takes as its `f0`, for a method that is first same as last; else `None`. It is f(t1, y1) for
     an explicit Runge-Kutta method; others may have evaluated the field at a copy of y1, or only half of it there."""
-    stages: tuple[State, ...]
+    stages: tuple[State | None, ...]
     """The stage derivatives k_i that the dense output needs, one a polynomial in `solver.bridge`; after a step with
     `dense=False` those that only the dense output needs are not there."""
     error: State | None
@@ -94,6 +94,7 @@ class AbstractSolver(eqx.Module):
         f0: State | None,
         *,
         dense: bool = True,
+        with_slope: bool = True,
     ) -> Step:
         """One step.
 
@@ -103,7 +104,9 @@ class AbstractSolver(eqx.Module):
             dt: signed step size.
             z0: internal state at `t0`.
             f0: `Step.f1` of the step before, or `field(t0, y0)`; `None` lets the method evaluate it.
-            dense: whether `interpolate` will be called, for methods that spend evaluations on it alone.
+            dense: whether dense output will be read, for methods that spend evaluations on it alone.
+            with_slope: whether `Step.f1` and the error are wanted. Without, a method may leave out the stage f(t1, y1),
+                which is `None` in `Step.stages` then.
         """
 
     @property
@@ -130,7 +133,7 @@ class AbstractSolver(eqx.Module):
         """What a step that starts at (t, z) takes as `f0`: `field(t, y)` unless the method says otherwise."""
         return field(t, self.read(z))
 
-    def coefficients(self, dt: Time, stages: tuple[State, ...], without: int | None = None) -> tuple[State, ...]:
+    def coefficients(self, dt: Time, stages: tuple[State | None, ...], without: int | None = None) -> tuple[State, ...]:
         """The coefficients C_p = dt Σ_i q_ip k_i of a step's dense output (see `DensePath`).
 
         Arguments:
@@ -143,5 +146,5 @@ class AbstractSolver(eqx.Module):
             tree_weighted_sum([q[p] if p < len(q) else 0.0 for q, _ in kept], [k for _, k in kept])
             for p in range(self.num_coefficients)
         ]
-        zeros = tree_zeros(stages[0])
+        zeros = tree_zeros(kept[0][1])
         return tuple(zeros if total is None else tree_scale(dt, total) for total in sums)

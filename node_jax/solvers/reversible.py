@@ -101,9 +101,10 @@ class ReversibleHeun(AbstractReversibleSolver):
         f0: State | None,
         *,
         dense: bool = True,
+        with_slope: bool = True,
     ) -> Step:
         """One step; see `AbstractSolver.step`."""
-        del dense
+        del dense, with_slope
         y0, hat0 = z0
         f0 = field(t0, hat0) if f0 is None else f0
         hat1 = tree_axpy(dt, f0, tree_weighted_sum((2.0, -1.0), (y0, hat0)))
@@ -209,9 +210,10 @@ class Reversible(AbstractReversibleSolver):
         f0: State | None,
         *,
         dense: bool = True,
+        with_slope: bool = True,
     ) -> Step:
         """One step; see `AbstractSolver.step`."""
-        del f0
+        del f0, with_slope
         y0, v0 = z0
         t1 = t0 + dt
         forward, stages = self._increment(field, t0, dt, v0)

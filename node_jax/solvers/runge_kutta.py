@@ -89,13 +89,25 @@ class ExplicitRungeKutta(AbstractSolver):
         f0: State | None,
         *,
         dense: bool = True,
+        with_slope: bool = True,
     ) -> Step:
         """One step of the tableau; see `AbstractSolver.step`."""
         last = len(self.tableau.c) - 1
         count = last + 1 + (len(self.tableau.dense_c) if dense else 0)
         known = () if f0 is None else (f0,)
+        if not with_slope and not (dense and self.tableau.dense_c):
+            return self._without_last_stage(field, t0, dt, z0, known)
         y1, stages = self.extend_stages(field, t0, dt, z0, known, count, wanted=last)
         return Step(y1, stages[last], stages, self.error(dt, stages[: last + 1]))
+
+    def _without_last_stage(
+        self, field: Callable[[Time, State], State], t0: Time, dt: Time, y0: State, known: tuple[State, ...]
+    ) -> Step:
+        """A step without the evaluation at its end."""
+        weights = self.tableau.a[-1]
+        _, stages = self.extend_stages(field, t0, dt, y0, known, len(weights))
+        y1 = tree_axpy(dt, tree_weighted_sum(weights, stages), y0)
+        return Step(y1, None, (*stages, None), None)
 
     def extend_stages(
         self,

@@ -83,9 +83,10 @@ class SemiImplicitEuler(AbstractSymplecticSolver):
         f0: State | None,
         *,
         dense: bool = True,
+        with_slope: bool = True,
     ) -> Step:
         """One step; see `AbstractSolver.step`."""
-        del dense
+        del dense, with_slope
         q0, p0 = z0
         f0 = field(t0, z0) if f0 is None else f0
         force = f0[1]
@@ -135,9 +136,10 @@ class StormerVerlet(AbstractSymplecticSolver):
         f0: State | None,
         *,
         dense: bool = True,
+        with_slope: bool = True,
     ) -> Step:
         """One step; see `AbstractSolver.step`."""
-        del dense
+        del dense, with_slope
         q0, p0 = z0
         f0 = field(t0, z0) if f0 is None else f0
         half = tree_axpy(dt / 2, f0[1], p0)
@@ -185,9 +187,10 @@ class LeapfrogMidpoint(AbstractSymplecticSolver):
         f0: State | None,
         *,
         dense: bool = True,
+        with_slope: bool = True,
     ) -> Step:
         """One step; see `AbstractSolver.step`."""
-        del dense
+        del dense, with_slope
         q0, p0 = z0
         f0 = field(t0, z0) if f0 is None else f0
         half = tree_axpy(dt / 2, f0[0], q0)

@@ -1,8 +1,8 @@
 """The time loops. They know solvers and controllers, and no gradient rule."""
 
 from node_jax.stepping.attempt import take_step
-from node_jax.stepping.problem import LoopResult, Problem
+from node_jax.stepping.problem import LoopResult, Problem, direction_of
 from node_jax.stepping.single import integrate_single
 from node_jax.stepping.tape import Tape
 
-__all__ = ["LoopResult", "Problem", "Tape", "integrate_single", "take_step"]
+__all__ = ["LoopResult", "Problem", "Tape", "direction_of", "integrate_single", "take_step"]

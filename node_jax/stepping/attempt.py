@@ -1,5 +1,6 @@
 """One attempted step, whatever the loop around it keeps."""
 
+from functools import reduce
 from typing import NamedTuple
 
 import jax
@@ -11,7 +12,7 @@ from node_jax.solvers import Step
 from node_jax.status import Status
 from node_jax.stepping.costs import step_cost
 from node_jax.stepping.problem import Problem
-from node_jax.tree import rms_norm, tree_all_finite, tree_where
+from node_jax.tree import rms_norm, tree_add, tree_all_finite, tree_where
 from node_jax.types import BoundField, State, Time
 
 _SLACK = 1.001
@@ -87,7 +88,8 @@ def attempt(problem: Problem, stops: Array | None, now: Progress) -> tuple[Progr
     y0, y1 = problem.solver.read(now.z), problem.solver.read(step.z1)
     coefficients = problem.solver.coefficients(dt, step.stages) if problem.needs_dense else None
     # Not every error estimate looks at the last stage and at what dense output is made of.
-    is_usable = tree_all_finite((step.f1, coefficients))
+    read_later = [tree for tree in (step.f1, *(coefficients or ())) if tree is not None]
+    is_usable = tree_all_finite(reduce(tree_add, read_later)) if read_later else jnp.asarray(True)
     y1 = tree_where(is_usable, y1, jax.tree.map(lambda leaf: jnp.full_like(leaf, jnp.nan), y1))
     decision = controller.decide(now.memory, problem.ts, t1, dt, y0, y1, step.error, problem.solver.order)
     accept = decision.accept & now.is_running
@@ -155,10 +157,12 @@ def take_step(
     f0: State | None = None,
     *,
     dense: bool | None = None,
+    with_slope: bool = True,
 ) -> Step:
     """A step from t0 to t1 = t0 + dt, that sees a discontinuous field from the inner side at both ends."""
     field = inside(problem, stops, field, t0, t1)
-    return problem.solver.step(field, t0, dt, z0, f0, dense=problem.needs_dense if dense is None else dense)
+    dense = problem.needs_dense if dense is None else dense
+    return problem.solver.step(field, t0, dt, z0, f0, dense=dense, with_slope=with_slope)
 
 
 def inside(problem: Problem, stops: Array | None, field: BoundField, t0: Time, t1: Time) -> BoundField:

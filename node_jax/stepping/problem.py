@@ -14,6 +14,11 @@ from node_jax.solvers import AbstractSolver
 from node_jax.types import State, Time
 
 
+def direction_of(ts: Float[Array, " time"]) -> Time:
+    """+1 for times that do not decrease, -1 for others, in the dtype of the times."""
+    return jnp.where(ts[-1] < ts[0], -1, 1).astype(ts.dtype)
+
+
 class Problem(eqx.Module):
     """An initial value problem, checked and ready for a loop: every number in it is an array leaf."""
 
@@ -21,6 +26,8 @@ class Problem(eqx.Module):
     """dy/dt = field(t, y): a pytree whose array leaves are all that the field reads, arguments and closures too."""
     y0: State
     ts: Float[Array, " time"]
+    direction: Time
+    """+1 forward in time, -1 backward; see `direction_of`."""
     solver: AbstractSolver
     controller: AbstractController
     extra_stops: Float[Array, " stop"] | None = None
@@ -35,11 +42,6 @@ class Problem(eqx.Module):
     """Whether the dense output of every step is kept."""
     wants_errors: bool = eqx.field(static=True, default=False, kw_only=True)
     """Whether the scaled error of every step is kept."""
-
-    @property
-    def direction(self) -> Time:
-        """+1 forward in time, -1 backward."""
-        return jnp.where(self.ts[-1] < self.ts[0], -1, 1).astype(self.ts.dtype)
 
     @property
     def only_ends(self) -> bool:

@@ -100,6 +100,11 @@ class Tape(eqx.Module):
         return tree_read(self.states, self.slot(node))
 
 
+def tape_is_small(max_steps: int, z0: Any, states_a_step: int = 1) -> bool:
+    """Whether so many states for each possible step may be kept without a second thought."""
+    return max_steps * states_a_step * tree_bytes(z0) <= _SMALL_BYTES
+
+
 def choose_num_slots(checkpoints: int | None, max_steps: int, z0: Any) -> int:
     """How many states to keep.
 
