@@ -87,12 +87,13 @@ class BacksolveAdjoint(AbstractAdjoint):
         backward = Problem(
             field=_augmented(solved),
             y0=add_output(ts[-1], zeros),
-            ts=jnp.stack([ts[-1], ts[0]]),
+            ts=ts[::-1],
             direction=-problem.direction,
             solver=problem.solver,
             controller=self._backward_controller(problem),
             extra_stops=ts[::-1],
             at_stop=add_output,
+            reads_rows=False,
             max_steps=self.max_steps or problem.max_steps + 2 * ts.shape[0],
         )
         result = integrate_single(backward)[0]

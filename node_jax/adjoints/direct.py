@@ -36,14 +36,13 @@ class DirectAdjoint(AbstractAdjoint):
 
     A first loop finds the steps; it is not differentiated. A second takes the accepted ones again, in about
     sqrt(max_steps) blocks of as many steps, checkpointed at both levels; blocks and steps beyond the last are skipped.
-    Gradients equal those of `CheckpointedAdjoint`. It costs one solve more, and compiles longer.
+    Gradients equal those of `CheckpointedAdjoint`. A value costs two solves, a gradient three; it compiles longer.
     """
 
     def solve(self, problem: Problem) -> LoopResult:
         """See `AbstractAdjoint.solve`."""
-        found, tape, _ = integrate_single(
-            tree_freeze(dataclasses.replace(problem, wants_path=False, wants_errors=True)), with_rows=False
-        )
+        bare = dataclasses.replace(problem, reads_rows=False, wants_path=False, wants_errors=True)
+        found, tape, _ = integrate_single(tree_freeze(bare))
         assert tape is not None
         end, path = _take_again(problem, tape.times, found.num_nodes)
         if problem.only_ends:

@@ -14,8 +14,8 @@ from node_jax.types import State, Time
 class FixedSteps(AbstractController):
     """`n` equal steps in each interval of `ts`, so that every requested time is the end of a step.
 
-    The cost is known in advance: n evaluations of a step for each interval that is not empty; repeated times cost
-    nothing. Set `max_steps` to n (len(ts) - 1).
+    The cost is known in advance: n steps for each interval that is not empty; repeated times cost nothing. Memory is
+    taken for n (len(ts) - 1) steps, which must not exceed `max_steps`.
 
     Arguments:
         n: steps an interval, at least 1.

@@ -6,6 +6,7 @@ Kidger (2021), On Neural Differential Equations, arXiv:2202.02435.
 from typing import Any, get_origin
 
 import diffrax
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 
@@ -98,6 +99,11 @@ def _convert_controller(
                 f"odeint: PIController needs an error estimate, which diffrax's {type(solver).__name__} does not have. "
                 "Use another solver, or controller=nj.ConstantStep(dt)."
             )
+        if not all(eqx.is_array(tol) for tol in (controller.rtol, controller.atol)):
+            raise ValueError(
+                "odeint: a diffrax solver takes one rtol and one atol for the whole state, got a tree. Use numbers, or "
+                "a native solver such as nj.Tsit5()."
+            )
         order = solver.order(terms) or 1
         f0 = derivative(ts[0], y0, args)
         dt0, _ = controller.first_step(lambda t, y: derivative(t, y, args), ts, y0, f0, order)
@@ -108,6 +114,7 @@ def _convert_controller(
             icoeff=controller.icoeff,
             dcoeff=controller.dcoeff,
             dtmin=controller.dtmin,
+            force_dtmin=False,
             dtmax=controller.dtmax,
             norm=controller.norm,
             safety=controller.safety,

@@ -69,7 +69,7 @@ def odeint(
         record: names of sums along the solve to return in `Solution.costs`, differentiable: "error", Σ |dt| ‖error‖,
             and "stiffness", the sum of an estimate of the largest eigenvalue (Pal et al. 2021, arXiv:2105.03918).
         dense: keep the dense output of every step, for `Solution.evaluate` and `Solution.derivative`. Costs
-            `max_steps` times 2 states and more (4 for `nj.Tsit5`) of memory, whatever the solve takes.
+            `max_steps` times 3 states and more (4 for `nj.Tsit5`) of memory, whatever the solve takes.
         steps: return time, size and error of every accepted step in `Solution.steps`. Costs `max_steps` numbers each.
         max_steps: bound on attempted steps. Memory grows with it, up to a bound (see the adjoint).
 

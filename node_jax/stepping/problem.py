@@ -38,6 +38,8 @@ class Problem(eqx.Module):
     """Bound on attempted steps, accepted or not."""
     costs: tuple[str, ...] = eqx.field(static=True, default=(), kw_only=True)
     """Which sums along the solve to record (see `node_jax.stepping.costs`)."""
+    reads_rows: bool = eqx.field(static=True, default=True, kw_only=True)
+    """Whether values at `ts` between its ends are wanted."""
     wants_path: bool = eqx.field(static=True, default=False, kw_only=True)
     """Whether the dense output of every step is kept."""
     wants_errors: bool = eqx.field(static=True, default=False, kw_only=True)
@@ -45,8 +47,8 @@ class Problem(eqx.Module):
 
     @property
     def only_ends(self) -> bool:
-        """Whether `ts` holds just a start and an end, so that no dense output is needed for it."""
-        return self.ts.shape[0] <= 2
+        """Whether just the start and the end of `ts` are read, so that no dense output is needed for it."""
+        return self.ts.shape[0] <= 2 or not self.reads_rows
 
     @property
     def needs_dense(self) -> bool:

@@ -36,7 +36,6 @@ def integrate_single(
     stride: int | None = None,
     *,
     with_slopes: bool = False,
-    with_rows: bool = True,
 ) -> tuple[LoopResult, Tape | None, Rows | None]:
     """Step `problem` from `ts[0]` to `ts[-1]` and read off the values at `ts`.
 
@@ -45,7 +44,6 @@ def integrate_single(
         num_slots: how many states to keep on a tape (see `Tape.empty`); 0 keeps none.
         stride: keep every so many states; `None` lets the stride double when slots run out.
         with_slopes: whether to read dy/dt off beside y.
-        with_rows: whether values at the times are wanted; if not, `ys` holds the start and the end.
 
     Returns:
         The result; the tape, if states or times were asked for; the rows with slopes, if there are more than two times.
@@ -68,7 +66,7 @@ def integrate_single(
         end = lax.while_loop(is_running, step, _Carry(now, zero, tape, errors, path, zero))
         assert end.path is not None
         rows = write_rows(problem, end.path, end.now.t, first_rows(problem, f0, with_slopes))
-    elif problem.only_ends or not with_rows:
+    elif problem.only_ends:
         end = lax.while_loop(is_running, step, _Carry(now, zero, tape, errors, None, zero))
         rows = None
     else:
