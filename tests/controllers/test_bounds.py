@@ -61,13 +61,14 @@ def test_a_loose_leaf_does_not_drive_the_steps(atol):
     def num_steps(controller):
         sol = nj.odeint(two_scales, Y0, [0.0, 2.0], controller=controller)
         assert int(sol.status) == nj.Status.success
-        return int(sol.stats.num_accepted)
+        return int(sol.stats.num_accepted), float(sol.ys["slow"][-1, 0])
 
-    everywhere = num_steps(nj.PIController(rtol=1e-6, atol=1e-6))
-    loose = num_steps(nj.PIController(rtol=1e-6, atol=atol))
+    everywhere, _ = num_steps(nj.PIController(rtol=1e-6, atol=1e-6))
+    loose, slow = num_steps(nj.PIController(rtol=1e-6, atol=atol))
     assert loose <= everywhere / 4
+    np.testing.assert_allclose(slow, np.exp(-2.0), rtol=1e-5)
     # The other way round nothing is gained.
-    assert num_steps(nj.PIController(rtol=1e-6, atol={"slow": 1e3, "fast": 1e-6})) >= 0.8 * everywhere
+    assert num_steps(nj.PIController(rtol=1e-6, atol={"slow": 1e3, "fast": 1e-6}))[0] >= 0.8 * everywhere
 
 
 def test_a_tolerance_tree_of_equal_numbers_is_the_number():
