@@ -23,7 +23,7 @@ from node_jax.adjoints.rule import Gradient, Solved, solve_with_rule
 from node_jax.controllers import AbstractController, PIController
 from node_jax.status import Status
 from node_jax.stepping import LoopResult, Problem, integrate_single
-from node_jax.tree import tree_add, tree_scale
+from node_jax.tree import tree_add, tree_scale, tree_where
 from node_jax.types import State, Time
 
 
@@ -80,7 +80,7 @@ class BacksolveAdjoint(AbstractAdjoint):
 
         def add_output(t: Time, z: Any) -> Any:
             y, row = outputs.at(t)
-            return y, tree_add(z[1], row), z[2]
+            return tree_where(jnp.any(outputs.ts == t), (y, tree_add(z[1], row), z[2]), z)
 
         ts = outputs.ts
         zeros = jax.tree.map(jnp.zeros_like, (problem.y0, problem.y0, solved.parameters))

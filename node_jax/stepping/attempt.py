@@ -112,7 +112,7 @@ def attempt(problem: Problem, stops: Array | None, now: Progress) -> tuple[Progr
     num_rejected = now.num_rejected + (now.is_running & ~accept)
     is_done = accept & (t == problem.ts[-1])
     if controller.is_adaptive:
-        next_dt = _representable(problem.direction, t, next_dt, jnp.where(accept, jnp.inf, t1))
+        next_dt = _representable(problem.direction, *lax.stop_gradient((t, next_dt, jnp.where(accept, jnp.inf, t1))))
     has_stalled = (t + next_dt == t) | decision.is_stuck
     is_finite = tree_all_finite(y1)
     is_broken = (has_stalled & ~is_finite) | (~accept & (not controller.is_adaptive))
