@@ -286,7 +286,8 @@ def test_jumps_pass_through_to_diffrax(x64, ends):
 
     def solve(jump_ts):
         controller = nj.PIController(rtol=1e-9, atol=1e-9, jump_ts=jump_ts)
-        return nj.odeint(field, jnp.zeros(1), ends, solver=diffrax.Tsit5(), controller=controller)
+        run = compiled(lambda ts: nj.odeint(field, jnp.zeros(1), ts, solver=diffrax.Tsit5(), controller=controller))
+        return run(jnp.array(ends))
 
     known, unknown = solve([0.3]), solve(None)
     sign = 1 if ends[1] > ends[0] else -1

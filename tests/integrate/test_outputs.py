@@ -29,17 +29,13 @@ def exact(t, t0=0.0, order=0):
 def dense_solve(is_backward=False, adjoint=None):
     ts = BACKWARD if is_backward else FORWARD
     adjoint = adjoint or nj.CheckpointedAdjoint()
-    return nj.odeint(
-        oscillator,
-        jnp.array([1.0, 0.0]),
-        ts,
-        4.0,
-        controller=TIGHT,
-        dense=True,
-        steps=True,
-        max_steps=128,
-        adjoint=adjoint,
-    )
+
+    def run(y0, ts, rate):
+        return nj.odeint(
+            oscillator, y0, ts, rate, controller=TIGHT, dense=True, steps=True, max_steps=128, adjoint=adjoint
+        )
+
+    return compiled(run)(jnp.array([1.0, 0.0]), jnp.asarray(ts), jnp.array(4.0))
 
 
 @pytest.mark.parametrize("is_backward", [False, True], ids=["forward", "backward"])
