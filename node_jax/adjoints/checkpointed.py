@@ -36,17 +36,22 @@ class CheckpointedAdjoint(AbstractAdjoint):
 
     def validate(self) -> None:
         """`checkpoints` must be an integer of at least 4."""
-        is_integer = isinstance(self.checkpoints, int) and not isinstance(self.checkpoints, bool)
-        if self.checkpoints is not None and not (is_integer and self.checkpoints >= 4):
-            raise ValueError(
-                f"CheckpointedAdjoint: expected checkpoints to be an integer of at least 4, got {self.checkpoints!r}. "
-                "Leave it out to let memory decide."
-            )
+        validate_checkpoints("CheckpointedAdjoint", self.checkpoints)
 
     def solve(self, problem: Problem) -> LoopResult:
         """See `AbstractAdjoint.solve`."""
         num_slots = choose_num_slots(self.checkpoints, problem.max_steps, problem.solver.start(problem.y0))
         return solve_discretely(problem, num_slots, None)
+
+
+def validate_checkpoints(owner: str, checkpoints: int | None) -> None:
+    """Raise `ValueError` unless `checkpoints` is `None` or an integer of at least 4."""
+    is_integer = isinstance(checkpoints, int) and not isinstance(checkpoints, bool)
+    if checkpoints is not None and not (is_integer and checkpoints >= 4):
+        raise ValueError(
+            f"{owner}: expected checkpoints to be an integer of at least 4, got {checkpoints!r}. "
+            "Leave it out to let memory decide."
+        )
 
 
 def solve_discretely(problem: Problem, num_slots: int, stride: int | None, *, steps_back: bool = False) -> LoopResult:

@@ -17,6 +17,7 @@ from jax import lax
 from jaxtyping import Array, Int
 
 from node_jax.adjoints.base import AbstractAdjoint
+from node_jax.adjoints.checkpointed import validate_checkpoints
 from node_jax.adjoints.continuous import Outputs, adjoint_slope, refuse_path_and_costs, times_cotangent
 from node_jax.adjoints.rewind import Rewinder, Span
 from node_jax.adjoints.rule import Gradient, Solved, solve_with_rule
@@ -52,7 +53,8 @@ class GaussAdjoint(AbstractAdjoint):
     num_nodes: int | None = eqx.field(static=True, default=None)
 
     def validate(self) -> None:
-        """`num_nodes` must be positive."""
+        """`checkpoints` as for `CheckpointedAdjoint`, and `num_nodes` positive."""
+        validate_checkpoints("GaussAdjoint", self.checkpoints)
         if self.num_nodes is not None and self.num_nodes < 1:
             raise ValueError(f"GaussAdjoint: expected num_nodes to be at least 1, got {self.num_nodes}.")
 
@@ -84,7 +86,9 @@ class GaussAdjoint(AbstractAdjoint):
         num_nodes = self.num_nodes or problem.solver.order // 2 + 1
         sweep = _Sweep(solved, rewinder, outputs, num_nodes)
         zeros = jax.tree.map(jnp.zeros_like, solved.parameters)
-        a = outputs.at(outputs.ts[-1])[1]
+        # A solve that failed goes on beyond the last output that it reached: nothing depends on that part.
+        is_at_end = outputs.ts[-1] == record.tape.times[record.num_nodes]
+        a = jax.tree.map(lambda row: jnp.where(is_at_end, row, 0), outputs.at(outputs.ts[-1])[1])
         slope = adjoint_slope(lambda y: problem.field(outputs.ts[-1], y), record.z_end, a)
         a, _, parameters_bar = rewinder.run((a, slope, zeros), sweep.visit)
         ts_bar = times_cotangent(solved, record.ys, a) if solved.wants_times else None

@@ -6,6 +6,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
@@ -106,12 +107,12 @@ class PIController(AbstractController):
 
     @property
     def has_jumps(self) -> bool:
-        """Whether `jump_ts` is given."""
-        return self.jump_ts is not None
+        """Whether `jump_ts` holds a time."""
+        return any(np.size(leaf) for leaf in jax.tree.leaves(self.jump_ts))
 
     def stops(self, ts: Float[Array, " time"]) -> Float[Array, " stop"] | None:
         """`jump_ts`, sorted in the direction of the solve."""
-        if self.jump_ts is None:
+        if not self.has_jumps:
             return None
         direction = jnp.where(ts[-1] < ts[0], -1, 1).astype(ts.dtype)
         return jnp.sort(jnp.asarray(self.jump_ts, ts.dtype).reshape(-1) * direction) * direction

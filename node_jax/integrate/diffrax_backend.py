@@ -6,7 +6,6 @@ Kidger (2021), On Neural Differential Equations, arXiv:2202.02435.
 from typing import Any, get_origin
 
 import diffrax
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 
@@ -27,6 +26,27 @@ DIFFRAX_SOLVERS = {
     "kvaerno5": diffrax.Kvaerno5,
 }
 """Those that a config can name; in a script, pass any diffrax solver."""
+
+
+def check_with_diffrax(solver: Any, controller: AbstractController, adjoint: AbstractAdjoint) -> None:
+    """Raise `ValueError` for parts that diffrax cannot serve; called before anything is traced."""
+    _convert_adjoint(adjoint)
+    if isinstance(controller, PIController):
+        if not isinstance(solver, diffrax.AbstractAdaptiveSolver):
+            raise ValueError(
+                f"odeint: PIController needs an error estimate, which diffrax's {type(solver).__name__} does not have. "
+                "Use another solver, or controller=nj.ConstantStep(dt)."
+            )
+        if any(isinstance(tolerance, (dict, tuple, list)) for tolerance in (controller.rtol, controller.atol)):
+            raise ValueError(
+                "odeint: a diffrax solver takes one rtol and one atol for the whole state, got a tree. Use numbers, or "
+                "a native solver such as nj.Tsit5()."
+            )
+    elif not isinstance(controller, ConstantStep):
+        raise ValueError(
+            f"odeint: {type(controller).__name__} cannot steer a diffrax solver; use nj.PIController or "
+            "nj.ConstantStep."
+        )
 
 
 def solve_with_diffrax(
@@ -93,41 +113,28 @@ def _convert_controller(
     """diffrax's first step and controller for ours."""
     if isinstance(controller, ConstantStep):
         return jnp.where(ts[-1] < ts[0], -1, 1) * controller.dt, diffrax.ConstantStepSize()
-    if isinstance(controller, PIController):
-        if not isinstance(solver, diffrax.AbstractAdaptiveSolver):
-            raise ValueError(
-                f"odeint: PIController needs an error estimate, which diffrax's {type(solver).__name__} does not have. "
-                "Use another solver, or controller=nj.ConstantStep(dt)."
-            )
-        if not all(eqx.is_array(tol) for tol in (controller.rtol, controller.atol)):
-            raise ValueError(
-                "odeint: a diffrax solver takes one rtol and one atol for the whole state, got a tree. Use numbers, or "
-                "a native solver such as nj.Tsit5()."
-            )
-        order = solver.order(terms) or 1
-        f0 = derivative(ts[0], y0, args)
-        dt0, _ = controller.first_step(lambda t, y: derivative(t, y, args), ts, y0, f0, order)
-        adaptive = diffrax.PIDController(
-            rtol=controller.rtol,
-            atol=controller.atol,
-            pcoeff=controller.pcoeff,
-            icoeff=controller.icoeff,
-            dcoeff=controller.dcoeff,
-            dtmin=controller.dtmin,
-            force_dtmin=False,
-            dtmax=controller.dtmax,
-            norm=controller.norm,
-            safety=controller.safety,
-            factormin=controller.factor_min,
-            factormax=controller.factor_max,
-        )
-        if controller.has_jumps:
-            jump_ts = jnp.sort(jnp.asarray(controller.jump_ts, ts.dtype).reshape(-1))
-            adaptive = diffrax.ClipStepSizeController(adaptive, jump_ts=jump_ts)
-        return jax.lax.stop_gradient(dt0), adaptive
-    raise ValueError(
-        f"odeint: {type(controller).__name__} cannot steer a diffrax solver; use nj.PIController or nj.ConstantStep."
+    assert isinstance(controller, PIController)
+    order = solver.order(terms) or 1
+    f0 = derivative(ts[0], y0, args)
+    dt0, _ = controller.first_step(lambda t, y: derivative(t, y, args), ts, y0, f0, order)
+    adaptive = diffrax.PIDController(
+        rtol=controller.rtol,
+        atol=controller.atol,
+        pcoeff=controller.pcoeff,
+        icoeff=controller.icoeff,
+        dcoeff=controller.dcoeff,
+        dtmin=controller.dtmin,
+        force_dtmin=False,
+        dtmax=controller.dtmax,
+        norm=controller.norm,
+        safety=controller.safety,
+        factormin=controller.factor_min,
+        factormax=controller.factor_max,
     )
+    if controller.has_jumps:
+        jump_ts = jnp.sort(jnp.asarray(controller.jump_ts, ts.dtype).reshape(-1))
+        adaptive = diffrax.ClipStepSizeController(adaptive, jump_ts=jump_ts)
+    return jax.lax.stop_gradient(dt0), adaptive
 
 
 def _convert_adjoint(adjoint: AbstractAdjoint) -> diffrax.AbstractAdjoint:

@@ -103,6 +103,11 @@ def odeint(
     controller.check_state(state)
     if isinstance(solver, AbstractSolver):
         solver.check_state(state)
+    else:
+        # diffrax is imported only by those who use it: it doubles the time `import node_jax` takes.
+        from node_jax.integrate.diffrax_backend import check_with_diffrax
+
+        check_with_diffrax(solver, controller, adjoint)
     max_steps = bound_steps(controller, times, int(max_steps))
     numbers = jax.tree.map(lambda leaf: jnp.asarray(leaf) if isinstance(leaf, float) else leaf, args)
     controller = jax.tree.map(
@@ -128,7 +133,6 @@ def _solve(
     max_steps: int,
 ) -> Solution:
     if not isinstance(solver, AbstractSolver):
-        # diffrax is imported only by those who use it: it doubles the time `import node_jax` takes.
         from node_jax.integrate.diffrax_backend import solve_with_diffrax
 
         solution = solve_with_diffrax(field, y0, ts, args, solver, controller, adjoint, max_steps)

@@ -166,17 +166,23 @@ def take_step(
 
 
 def inside(problem: Problem, stops: Array | None, field: BoundField, t0: Time, t1: Time) -> BoundField:
-    """`field` with its time kept within (t0, t1), by one unit in the last place, at the ends where it may jump."""
+    """`field` with its time kept within (t0, t1), by a rounding error, at the ends where it may jump."""
     if stops is None or not problem.controller.has_jumps:
         return field
     direction = problem.direction
-    first = jnp.where(jnp.any(stops == t0), jnp.nextafter(t0, direction * jnp.inf), t0)
-    last = jnp.where(jnp.any(stops == t1), jnp.nextafter(t1, -direction * jnp.inf), t1)
+    first = t0 + jnp.where(jnp.any(stops == t0), direction * _least_change(t0), 0)
+    last = t1 - jnp.where(jnp.any(stops == t1), direction * _least_change(t1), 0)
 
     def inner(t: Time, y: State) -> State:
         return field(jnp.clip(t * direction, first * direction, last * direction) * direction, y)
 
     return inner
+
+
+def _least_change(t: Time) -> Time:
+    """What makes a difference to t: one or two units in its last place, and near zero the smallest normal number."""
+    info = jnp.finfo(t.dtype)
+    return lax.stop_gradient(jnp.maximum(info.eps * abs(t), info.tiny))
 
 
 def _next_stop(problem: Problem, stops: Array, t: Time) -> Time:

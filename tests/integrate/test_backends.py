@@ -228,22 +228,17 @@ def test_direct_and_forward_derivatives_through_diffrax(x64):
         np.testing.assert_allclose(ours, theirs, atol=1e-5)
 
 
-def refused_late(keywords, message):
-    reason = "the field is traced before this is refused"
-    return pytest.param(keywords, message, marks=pytest.mark.xfail(strict=True, raises=AssertionError, reason=reason))
-
-
 @pytest.mark.parametrize(
     ("keywords", "message"),
     [
         ({"dense": True}, "dense="),
         ({"steps": True}, "steps="),
         ({"record": ("error",)}, "record="),
-        refused_late({"adjoint": nj.GaussAdjoint()}, "GaussAdjoint is not available with a diffrax solver"),
-        refused_late({"adjoint": nj.BacksolveAdjoint()}, "BacksolveAdjoint is not available with a diffrax solver"),
-        refused_late({"adjoint": nj.ReversibleAdjoint()}, "ReversibleAdjoint is not available with a diffrax solver"),
-        refused_late({"controller": nj.FixedSteps(4)}, "FixedSteps cannot steer a diffrax solver"),
-        refused_late({"solver": diffrax.Euler()}, "error estimate"),
+        ({"adjoint": nj.GaussAdjoint()}, "GaussAdjoint is not available with a diffrax solver"),
+        ({"adjoint": nj.BacksolveAdjoint()}, "BacksolveAdjoint is not available with a diffrax solver"),
+        ({"adjoint": nj.ReversibleAdjoint()}, "ReversibleAdjoint is not available with a diffrax solver"),
+        ({"controller": nj.FixedSteps(4)}, "FixedSteps cannot steer a diffrax solver"),
+        ({"solver": diffrax.Euler()}, "error estimate"),
     ],
     ids=lambda x: "-".join(x) if isinstance(x, dict) else "",
 )
