@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Int
 from node_jax.solvers import AbstractReversibleSolver
 from node_jax.stepping import Problem, Tape, take_step
 from node_jax.stepping.attempt import inside
-from node_jax.stepping.outputs import chunk_length
+from node_jax.stepping.outputs import span_length
 from node_jax.stepping.tape import WINDOW
 from node_jax.tree import tree_buffer, tree_read, tree_write
 from node_jax.types import State
@@ -44,7 +44,7 @@ class Rewinder:
     Arguments:
         problem: the solved problem.
         tape, num_nodes, z_end: the record of the solve.
-        reads_dense: whether visits need memory for dense output; then spans are no longer than a chunk.
+        reads_dense: whether visits need memory for dense output; then spans are short for a large state.
         steps_back: whether states between the kept ones are found by stepping back.
     """
 
@@ -65,7 +65,7 @@ class Rewinder:
         self.steps_back = steps_back
         self.stops = problem.stops()
         replays = not tape.keeps_all and not steps_back
-        self.length = min(problem.max_steps, chunk_length(problem) if reads_dense and not replays else WINDOW)
+        self.length = min(problem.max_steps, span_length(problem) if reads_dense and not replays else WINDOW)
 
     def run(
         self,

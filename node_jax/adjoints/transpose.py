@@ -24,9 +24,9 @@ from node_jax.stepping.costs import step_cost
 from node_jax.stepping.outputs import (
     PathCotangents,
     add_cotangents,
-    chunk_length,
     collect_cotangents,
     path_cotangents,
+    span_length,
 )
 from node_jax.tree import tree_add, tree_any_nonzero, tree_read, tree_scale, tree_weighted_sum, tree_where
 from node_jax.types import BoundField, State, Time
@@ -57,7 +57,7 @@ class Transposer:
         self.rewinder = rewinder
         reads_dense = solved.path is not None or not problem.only_ends
         # Cotangents of the outputs are collected for a whole span, unless that would outgrow the states themselves.
-        self.collects_spans = reads_dense and rewinder.length <= chunk_length(problem)
+        self.collects_spans = reads_dense and rewinder.length <= span_length(problem)
         self.hands_on = self.collects_spans and problem.reuses_slope and not problem.costs
         self.wants_slope = bool(problem.costs) or (reads_dense and not self.hands_on)
 

@@ -20,7 +20,9 @@ from node_jax.types import State, Time
 
 _CHUNK_ELEMENTS = 2**16
 """A chunk of dense output holds about this many numbers: it stays in a core's cache."""
-_LONGEST_CHUNK = 64
+_LONGEST_CHUNK = 16
+"""Longer ones only cost: the loop over steps copies the chunk as it writes into it."""
+_LONGEST_SPAN = 64
 _TINY_BYTES = 640
 """XLA compiles a loop that carries less than a kilobyte into one function on a CPU, about seven times as fast a step as
 a loop of separate kernels. A chunk of this size leaves room for the rest of the carry."""
@@ -34,19 +36,24 @@ def _power_of_two_below(number: int) -> int:
 
 
 def chunk_length(problem: Problem) -> int:
-    """Steps whose dense output is held at once: from 1 for a large state to 64 for a small one, 16 for a tiny one."""
+    """Steps whose dense output is held at once while solving: from 1 for a large state to 16 for a small one."""
+    return min(span_length(problem), _LONGEST_CHUNK)
+
+
+def span_length(problem: Problem) -> int:
+    """Steps whose cotangents are held at once on the way back: from 1 for a large state to 64, 16 for a tiny one."""
     states_a_step = 1 + problem.solver.num_coefficients
     tiny = _power_of_two_below(_TINY_BYTES // max(1, states_a_step * tree_bytes(problem.y0)))
     if tiny >= _TINY_CHUNK:
         return min(tiny, 2 * _TINY_CHUNK)
     longest = _power_of_two_below(_CHUNK_ELEMENTS // max(1, states_a_step * tree_size(problem.y0)))
-    return min(longest, _LONGEST_CHUNK)
+    return min(longest, _LONGEST_SPAN)
 
 
 def window_length(problem: Problem) -> int:
-    """Rows handled at once: as many as a chunk has steps, fewer if the state is large."""
+    """Rows handled at once: as many as a span has steps, fewer if the state is large."""
     longest = max(1, _WINDOW_ELEMENTS // max(1, tree_size(problem.y0)))
-    return max(1, min(longest, chunk_length(problem), problem.ts.shape[0] - 1))
+    return max(1, min(longest, span_length(problem), problem.ts.shape[0] - 1))
 
 
 def empty_path(problem: Problem, num_steps: int) -> DensePath:
