@@ -17,6 +17,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import NullFormatter
 
 import node_jax as nj
 from experiments.benchmarks import ours, rivals
@@ -220,8 +221,9 @@ def draw(problems: tuple[Problem, ...], solvers: tuple[str, ...], curves: Any, p
                 style = {"linestyle": "-", "marker": "o"} if side == "node_jax" else {"linestyle": "--", "marker": "x"}
                 axes.plot(evals, errors, color=_COLOURS[solver], markersize=4, linewidth=1.3, **style)
         axes.set_xscale("log")
+        axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set_yscale("log")
-        axes.set_title(f"{family} ({len(members)} problems)", fontsize=10)
+        axes.set_title(f"{family} ({len(members)} problem{'s' * (len(members) > 1)})", fontsize=10)
         axes.set_xlabel("field evaluations")
         axes.set_ylabel("relative error at the end")
         axes.grid(alpha=0.25, linewidth=0.5)

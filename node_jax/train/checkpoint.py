@@ -3,6 +3,7 @@
 import logging
 import sys
 import zlib
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from node_jax.train.state import TrainState
+
+_ABANDONED = "Event loop is closed"
 
 
 class CheckpointError(RuntimeError):
@@ -69,12 +72,12 @@ class Checkpoints:
         like = {"state": _as_tree(self._like), "constants": self._constants, "best_loss": np.float64(0)}
         like["checksum"] = np.float64(0)
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
+        _silence_abandoned_reads()
         try:
             tree = dict(manager.restore(step, args=ocp.args.StandardRestore(abstract)))
             if int(tree.pop("checksum")) != int(_checksum(tree)):
                 raise ValueError("the values differ from those that were saved")
         except Exception as error:
-            _silence_abandoned_reads()
             reason = str(error).strip().splitlines()
             raise CheckpointError(
                 f"Expected a readable checkpoint of this model in {where / str(step)}, got "
@@ -97,17 +100,22 @@ class Checkpoints:
             manager.close()
 
 
+@cache
 def _silence_abandoned_reads() -> None:
-    """When one array cannot be read, the reads of the others end after their event loop has closed; Python would print
-    a traceback for each, long after our own message.
+    """When one array cannot be read, the reads of the others end after their event loop has closed, in threads that are
+    not Python's; a traceback would be printed for each, beside our own message or long after it.
     """
-    show = sys.unraisablehook
+    show_unraisable, show = sys.unraisablehook, sys.excepthook
 
-    def hook(unraisable: Any) -> None:
-        if str(unraisable.exc_value) != "Event loop is closed":
-            show(unraisable)
+    def unraisable_hook(unraisable: Any) -> None:
+        if str(unraisable.exc_value) != _ABANDONED:
+            show_unraisable(unraisable)
 
-    sys.unraisablehook = hook
+    def hook(kind: Any, value: Any, traceback: Any) -> None:
+        if str(value) != _ABANDONED:
+            show(kind, value, traceback)
+
+    sys.unraisablehook, sys.excepthook = unraisable_hook, hook
 
 
 def _checksum(tree: Any) -> np.float64:
