@@ -44,7 +44,8 @@ def run(quick: bool = False) -> Results:
         for is_gradient in (False, True):
             for num_times in (1, 100) if quick else (1, 2, 100):
                 case = case_of(activation, num_times, is_gradient)
-                accepted, _, evals = case.counts(ours.solve)
+                solved = case.solved(ours.solve)
+                accepted, evals = int(solved.num_accepted), int(solved.num_evals)
                 floor = evals * per_eval
                 if is_gradient:
                     floor = gradient_floor(evals, accepted, 6, per_eval, per_vjp)

@@ -109,6 +109,8 @@ def _cell(value: Any) -> str:
         return ""
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if value != value:
+        return "failed"
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 

@@ -1,5 +1,6 @@
 """One problem, many contenders: compile each, run them in turn, and put what came out into rows."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -9,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.benchmarks.contender import Setting, Solve, gradient_of, relative_error
+from experiments.benchmarks.contender import Setting, Solve, Solved, gradient_of, relative_error
 from experiments.benchmarks.harness import CompileFigures, Timing, compare, compile_figures
 from experiments.benchmarks.report import say
 from experiments.benchmarks.rivals import TorchProblem, diffrax_solve
@@ -39,11 +40,10 @@ class Case:
 
         return gradient if self.is_gradient else forward, (parameters, self.y0, self.ts)
 
-    def counts(self, solve: Solve) -> tuple[int, int, int]:
-        """Accepted steps, rejected steps, evaluations: of the row that took most, for rows with steps of their own."""
-        solved = jax.jit(lambda y0: solve(self.field, y0, self.ts, self.setting, self.final_only)[1:])(self.y0)
-        accepted, rejected, evals = (int(np.max(count)) for count in solved)
-        return accepted, rejected, evals
+    def solved(self, solve: Solve) -> Solved:
+        """The forward solve, on the host."""
+        run = jax.jit(lambda y0: solve(self.field, y0, self.ts, self.setting, self.final_only))
+        return jax.device_get(run(self.y0))
 
     def exact(self) -> Any:
         """The states or the gradient in float64 by Dopri8 of diffrax with tight tolerances, on the host."""
@@ -104,7 +104,9 @@ def measure(
     """
     calls: dict[str, Callable[[], Any]] = {}
     figures: dict[str, CompileFigures | None] = {}
-    steps = {name: case.counts(solve)[0] for name, solve in contenders.items()}
+    solved = {name: case.solved(solve) for name, solve in contenders.items()}
+    # Of rows with steps of their own, the one that took most.
+    steps = {name: int(np.max(side.num_accepted)) for name, side in solved.items()}
     for name, solve in contenders.items():
         say(name)
         function, arguments = case.program(solve)
@@ -117,7 +119,13 @@ def measure(
     timings = compare(calls, rounds, turn=turn)
     exact = case.exact()
     errors = {name: relative_error(call(), exact) for name, call in calls.items()}
+    # A gradient of what a failed solve reached is finite, and no result.
+    errors |= {name: math.nan for name, side in solved.items() if not _is_finite(side.ys)}
     return {name: Measured(timings[name], figures[name], steps[name], errors[name]) for name in calls}
+
+
+def _is_finite(ys: Any) -> bool:
+    return all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(ys))
 
 
 def _bind(compiled: Callable[..., Any], arguments: tuple[Any, ...]) -> Callable[[], Any]:

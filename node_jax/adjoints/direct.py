@@ -28,7 +28,7 @@ class ForwardMode(AbstractAdjoint):
 
     def solve(self, problem: Problem) -> LoopResult:
         """See `AbstractAdjoint.solve`."""
-        return _move_end(problem, integrate_single(problem)[0])
+        return _move_ends(problem, integrate_single(problem)[0])
 
 
 class DirectAdjoint(AbstractAdjoint):
@@ -59,7 +59,7 @@ class DirectAdjoint(AbstractAdjoint):
             times=found.times if problem.wants_errors else None,
             z_end=end.z,
         )
-        return _move_end(problem, result)
+        return _move_ends(problem, result)
 
 
 class _Carry(NamedTuple):
@@ -121,12 +121,12 @@ def _take_again(
         return lax.cond(first < num_steps, jax.checkpoint(block), lambda carry, _: skip(carry, shapes), carry, first)
 
     z0 = solver.start(problem.y0)
-    f0 = solver.slope(problem.field, ts[0], z0) if problem.reuses_slope or not problem.only_ends else None
+    f0 = solver.slope(problem.field, ts[0], z0) if problem.reuses_slope else None
     ys = None
     if not problem.only_ends:
-        ys = jax.tree.map(lambda leaf: leaf[: ts.shape[0]], first_rows(problem, f0, False).ys)
+        ys = jax.tree.map(lambda leaf: leaf[: ts.shape[0]], first_rows(problem).ys)
     costs = {name: jnp.zeros((), ts.dtype) for name in problem.costs}
-    start = _Carry(z0, f0 if problem.reuses_slope else None, ys, costs)
+    start = _Carry(z0, f0, ys, costs)
     end, nodes = lax.scan(maybe_block, start, jnp.arange(num_blocks) * length)
     if not problem.wants_path:
         return end, None
@@ -164,14 +164,21 @@ def _(primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> tuple[State, State
     return y, jax.tree.map(lambda dy, f: dy + t_dot.astype(f.dtype) * f, y_dot, slope)
 
 
-def _move_end(problem: Problem, result: LoopResult) -> LoopResult:
-    """The end of a solve without dense output moves with the last time, and against the first, along the slope."""
-    if not problem.only_ends or problem.ts.shape[0] < 2:
+def _move_ends(problem: Problem, result: LoopResult) -> LoopResult:
+    """Rows that were not read off dense output move along the slope when their time moves away from the first."""
+    ts, slope_at = problem.ts, problem.field
+    if problem.only_ends and ts.shape[0] < 2:
         return result
-    y_end = jax.tree.map(lambda leaf: leaf[-1], result.ys)
-    slope = problem.field(problem.ts[-1], problem.solver.read(result.z_end))
-    is_reached = result.num_saved == 2
-    slope = tree_where(is_reached, slope, jax.tree.map(jnp.zeros_like, slope))
-    moved = _move(y_end, problem.ts[-1] - problem.ts[0], slope)
-    ys = jax.tree.map(lambda leaf, end: jnp.stack([leaf[0], end]), result.ys, moved)
+    if problem.only_ends:
+        y_end = jax.tree.map(lambda leaf: leaf[-1], result.ys)
+        slope = slope_at(ts[-1], problem.solver.read(result.z_end))
+        is_reached = result.num_saved == 2
+        slope = tree_where(is_reached, slope, jax.tree.map(jnp.zeros_like, slope))
+        moved = _move(y_end, ts[-1] - ts[0], slope)
+        ys = jax.tree.map(lambda leaf, end: jnp.stack([leaf[0], end]), result.ys, moved)
+    else:
+        slope = slope_at(ts[0], problem.y0)
+        slope = jax.tree.map(lambda leaf: jnp.where(jnp.isfinite(leaf), leaf, 0), slope)
+        is_start = ts == ts[0]
+        ys = jax.vmap(_move, in_axes=(0, 0, None))(result.ys, jnp.where(is_start, ts - ts[0], 0), slope)
     return dataclasses.replace(result, ys=ys)

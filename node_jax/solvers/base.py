@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import equinox as eqx
+from jaxtyping import Array, Bool
 
 from node_jax.interpolate.dense import Polynomial
 from node_jax.tree import tree_scale, tree_weighted_sum, tree_zeros
@@ -21,7 +22,7 @@ class Step(NamedTuple):
     an explicit Runge-Kutta method; others may have evaluated the field at a copy of y1, or only half of it there."""
     stages: tuple[State | None, ...]
     """The stage derivatives k_i that the dense output needs, one a polynomial in `solver.bridge`; after a step with
-    `dense=False` those that only the dense output needs are not there."""
+    `dense=False` those that only the dense output needs are not there, or zero if `dense` is traced."""
     error: State | None
     """The estimate of the local error of y1, `None` for a method without one."""
 
@@ -42,6 +43,11 @@ class AbstractSolver(eqx.Module):
     @abc.abstractmethod
     def has_error_estimate(self) -> bool:
         """Whether `Step.error` is there, which an adaptive controller needs."""
+
+    @property
+    def sees_last_stage(self) -> bool:
+        """Whether `Step.error` is finite only if `Step.f1` is."""
+        return False
 
     @property
     def is_fsal(self) -> bool:
@@ -93,7 +99,7 @@ class AbstractSolver(eqx.Module):
         z0: State,
         f0: State | None,
         *,
-        dense: bool = True,
+        dense: bool | Bool[Array, ""] = True,
         with_slope: bool = True,
     ) -> Step:
         """One step.
@@ -104,7 +110,7 @@ class AbstractSolver(eqx.Module):
             dt: signed step size.
             z0: internal state at `t0`.
             f0: `Step.f1` of the step before, or `field(t0, y0)`; `None` lets the method evaluate it.
-            dense: whether dense output will be read, for methods that spend evaluations on it alone.
+            dense: whether dense output will be read, for methods that spend evaluations on it alone; may be traced.
             with_slope: whether `Step.f1` and the error are wanted. Without, a method may leave out the stage f(t1, y1),
                 which is `None` in `Step.stages` then.
         """

@@ -4,6 +4,7 @@ import abc
 from collections.abc import Callable
 
 import equinox as eqx
+from jaxtyping import Array, Bool
 
 from node_jax.interpolate.dense import Polynomial, hermite_bridge
 from node_jax.solvers.base import AbstractSolver, Step
@@ -100,7 +101,7 @@ class ReversibleHeun(AbstractReversibleSolver):
         z0: State,
         f0: State | None,
         *,
-        dense: bool = True,
+        dense: bool | Bool[Array, ""] = True,
         with_slope: bool = True,
     ) -> Step:
         """One step; see `AbstractSolver.step`."""
@@ -209,7 +210,7 @@ class Reversible(AbstractReversibleSolver):
         z0: State,
         f0: State | None,
         *,
-        dense: bool = True,
+        dense: bool | Bool[Array, ""] = True,
         with_slope: bool = True,
     ) -> Step:
         """One step; see `AbstractSolver.step`."""
@@ -225,9 +226,7 @@ class Reversible(AbstractReversibleSolver):
         # is of the order of the global error, and enter the values times dt.
         stages = (*stages, stages_back[0])
         error = self.solver.error(dt, stages)
-        if dense:
-            _, stages = self.solver.extend_stages(field, t0, dt, v0, stages, len(self.bridge))
-        return Step((y1, v1), None, stages, error)
+        return Step((y1, v1), None, self.solver.with_dense_stages(field, t0, dt, v0, stages, dense), error)
 
     def step_back(
         self,

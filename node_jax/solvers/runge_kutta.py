@@ -4,6 +4,8 @@ from collections.abc import Callable, Sequence
 
 import equinox as eqx
 import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Bool
 
 from node_jax.interpolate.dense import Polynomial
 from node_jax.solvers import tableaus
@@ -11,7 +13,7 @@ from node_jax.solvers.base import AbstractSolver, Step
 from node_jax.solvers.stages import scanned_stages, unrolled_stages
 from node_jax.solvers.tableaus import ButcherTableau
 from node_jax.solvers.tableaus_high_order import DOPRI8
-from node_jax.tree import rms_norm, tree_axpy, tree_weighted_sum
+from node_jax.tree import rms_norm, tree_axpy, tree_weighted_sum, tree_zeros
 from node_jax.types import State, Time
 
 _MOST_UNROLLED_STAGES = 7
@@ -40,6 +42,11 @@ class ExplicitRungeKutta(AbstractSolver):
     def has_error_estimate(self) -> bool:
         """Whether the tableau has an embedded method."""
         return self.tableau.error is not None
+
+    @property
+    def sees_last_stage(self) -> bool:
+        """Whether f(t1, y1) has a weight in the error estimate."""
+        return self.tableau.error is not None and self.tableau.error[-1] != 0
 
     def num_evals(self, dense: bool) -> int:
         """All stages but the first, which the step before has evaluated; with `dense` those of dense output too."""
@@ -88,17 +95,40 @@ class ExplicitRungeKutta(AbstractSolver):
         z0: State,
         f0: State | None,
         *,
-        dense: bool = True,
+        dense: bool | Bool[Array, ""] = True,
         with_slope: bool = True,
     ) -> Step:
         """One step of the tableau; see `AbstractSolver.step`."""
         last = len(self.tableau.c) - 1
-        count = last + 1 + (len(self.tableau.dense_c) if dense else 0)
         known = () if f0 is None else (f0,)
-        if not with_slope and not (dense and self.tableau.dense_c):
+        if not with_slope and (dense is False or not self.tableau.dense_c):
             return self._without_last_stage(field, t0, dt, z0, known)
-        y1, stages = self.extend_stages(field, t0, dt, z0, known, count, wanted=last)
-        return Step(y1, stages[last], stages, self.error(dt, stages[: last + 1]))
+        y1, stages = self.extend_stages(field, t0, dt, z0, known, last + 1, wanted=last)
+        all_stages = self.with_dense_stages(field, t0, dt, z0, stages, dense)
+        return Step(y1, stages[last], all_stages, self.error(dt, stages))
+
+    def with_dense_stages(
+        self,
+        field: Callable[[Time, State], State],
+        t0: Time,
+        dt: Time,
+        y0: State,
+        stages: tuple[State, ...],
+        dense: bool | Bool[Array, ""],
+    ) -> tuple[State, ...]:
+        """`stages` and those that only dense output needs; if `dense` is traced and false, zeros in their place."""
+        num_more = len(self.tableau.dense_c)
+        if dense is False or not num_more:
+            return stages
+
+        def evaluate(stages: tuple[State, ...]) -> tuple[State, ...]:
+            return self.extend_stages(field, t0, dt, y0, stages, len(stages) + num_more)[1][-num_more:]
+
+        def skip(stages: tuple[State, ...]) -> tuple[State, ...]:
+            return (tree_zeros(stages[0]),) * num_more
+
+        more = evaluate(stages) if dense is True else lax.cond(dense, evaluate, skip, stages)
+        return (*stages, *more)
 
     def _without_last_stage(
         self, field: Callable[[Time, State], State], t0: Time, dt: Time, y0: State, known: tuple[State, ...]
@@ -215,7 +245,7 @@ def Tsit5(*, scan_stages: bool | None = None) -> ExplicitRungeKutta:
 def Dopri8(*, scan_stages: bool | None = None) -> ExplicitRungeKutta:
     """Prince and Dormand's method of order 8(7), 13 evaluations a step: for tight tolerances in float64.
 
-    Dense output of order 7, for 3 evaluations a step more, which are spent only where it is used. Stages run in one
-    loop unless `scan_stages=False`. Reference: Prince & Dormand (1981), doi:10.1016/0771-050X(81)90010-3.
+    Dense output of order 7, for 3 evaluations more in each step that holds an output. Stages run in one loop unless
+    `scan_stages=False`. Reference: Prince & Dormand (1981), doi:10.1016/0771-050X(81)90010-3.
     """
     return ExplicitRungeKutta(DOPRI8, scan_stages)

@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Bool
 
 from node_jax.interpolate.dense import Polynomial, hermite_bridge
 from node_jax.solvers.base import Step
@@ -82,7 +83,7 @@ class SemiImplicitEuler(AbstractSymplecticSolver):
         z0: State,
         f0: State | None,
         *,
-        dense: bool = True,
+        dense: bool | Bool[Array, ""] = True,
         with_slope: bool = True,
     ) -> Step:
         """One step; see `AbstractSolver.step`."""
@@ -135,7 +136,7 @@ class StormerVerlet(AbstractSymplecticSolver):
         z0: State,
         f0: State | None,
         *,
-        dense: bool = True,
+        dense: bool | Bool[Array, ""] = True,
         with_slope: bool = True,
     ) -> Step:
         """One step; see `AbstractSolver.step`."""
@@ -186,7 +187,7 @@ class LeapfrogMidpoint(AbstractSymplecticSolver):
         z0: State,
         f0: State | None,
         *,
-        dense: bool = True,
+        dense: bool | Bool[Array, ""] = True,
         with_slope: bool = True,
     ) -> Step:
         """One step; see `AbstractSolver.step`."""

@@ -37,6 +37,8 @@ class Progress(NamedTuple):
     costs: dict[str, Float[Array, ""]]
     num_accepted: Int[Array, ""]
     num_rejected: Int[Array, ""]
+    num_dense: Int[Array, ""] | None
+    """Attempts that evaluated the stages of dense output, where not all do."""
     status: Int[Array, ""]
     is_running: Bool[Array, ""]
 
@@ -69,6 +71,7 @@ def begin(problem: Problem) -> tuple[Progress, State]:
         costs={name: jnp.zeros((), ts.dtype) for name in problem.costs},
         num_accepted=zero,
         num_rejected=zero,
+        num_dense=zero if problem.chooses_dense else None,
         status=status,
         is_running=(status == Status.success) & (ts[0] != ts[-1]),
     )
@@ -87,10 +90,14 @@ def attempt(problem: Problem, stops: Array | None, now: Progress) -> tuple[Progr
     step = take_step(problem, stops, problem.field, now.t, t1, dt, now.z, now.f)
     y0, y1 = problem.solver.read(now.z), problem.solver.read(step.z1)
     coefficients = problem.solver.coefficients(dt, step.stages) if problem.needs_dense else None
-    # Not every error estimate looks at the last stage and at what dense output is made of.
-    read_later = [tree for tree in (step.f1, *(coefficients or ())) if tree is not None]
-    is_usable = tree_all_finite(reduce(tree_add, read_later)) if read_later else jnp.asarray(True)
-    y1 = tree_where(is_usable, y1, jax.tree.map(lambda leaf: jnp.full_like(leaf, jnp.nan), y1))
+    # What is read later must be finite too: the last stage, if the error estimate does not see it, and dense output,
+    # whose coefficients may overflow where no stage does.
+    read_later = list(coefficients or ())
+    if step.f1 is not None and not (controller.is_adaptive and problem.solver.sees_last_stage):
+        read_later.append(step.f1)
+    if read_later:
+        is_usable = tree_all_finite(reduce(tree_add, read_later))
+        y1 = tree_where(is_usable, y1, jax.tree.map(lambda leaf: jnp.full_like(leaf, jnp.nan), y1))
     decision = controller.decide(now.memory, problem.ts, t1, dt, y0, y1, step.error, problem.solver.order)
     accept = decision.accept & now.is_running
 
@@ -99,9 +106,11 @@ def attempt(problem: Problem, stops: Array | None, now: Progress) -> tuple[Progr
         if problem.at_stop is not None:
             z1 = tree_where(jnp.any(stops == t1), problem.at_stop(t1, z1), z1)
         if controller.is_adaptive:
-            # A step that was cut short at a stop says little about the next: that one starts at least at the full size.
+            # A step that was cut short at a stop says little about the next: that one starts at least at the full size,
+            # and the small error of the short one is not remembered.
             is_cut = accept & reaches_target & (abs(remaining) < abs(now.dt))
             next_dt = jnp.where(is_cut & (abs(next_dt) < abs(now.dt)), now.dt, next_dt)
+            memory = tree_where(is_cut, now.memory, memory)
 
     t, z, f = tree_where(accept, (t1, z1, step.f1 if problem.reuses_slope else None), (now.t, now.z, now.f))
     costs = {
@@ -110,11 +119,14 @@ def attempt(problem: Problem, stops: Array | None, now: Progress) -> tuple[Progr
     }
     num_accepted = now.num_accepted + accept
     num_rejected = now.num_rejected + (now.is_running & ~accept)
+    num_dense = now.num_dense
+    if num_dense is not None:
+        num_dense = num_dense + (now.is_running & problem.holds_output(now.t, t1))
     is_done = accept & (t == problem.ts[-1])
     if controller.is_adaptive:
         next_dt = _representable(problem.direction, *lax.stop_gradient((t, next_dt, jnp.where(accept, jnp.inf, t1))))
     has_stalled = (t + next_dt == t) | decision.is_stuck
-    is_finite = tree_all_finite(y1)
+    is_finite = tree_all_finite(y1) & jnp.isfinite(decision.error_ratio)
     is_broken = (has_stalled & ~is_finite) | (~accept & (not controller.is_adaptive))
     status = jnp.where(num_accepted + num_rejected >= problem.max_steps, Status.max_steps, Status.success)
     status = jnp.where(has_stalled, Status.dt_underflow, status)
@@ -123,7 +135,7 @@ def attempt(problem: Problem, stops: Array | None, now: Progress) -> tuple[Progr
     status = jnp.where(_copies_are_apart(problem, z), Status.copies_apart, status)
     status = jnp.where(now.is_running, status, now.status).astype(jnp.int32)
     is_running = now.is_running & ~is_done & (status == Status.success)
-    progress = Progress(t, next_dt, z, f, memory, costs, num_accepted, num_rejected, status, is_running)
+    progress = Progress(t, next_dt, z, f, memory, costs, num_accepted, num_rejected, num_dense, status, is_running)
     return progress, Attempt(accept, coefficients, decision.error_ratio)
 
 
@@ -161,8 +173,10 @@ def take_step(
 ) -> Step:
     """A step from t0 to t1 = t0 + dt, that sees a discontinuous field from the inner side at both ends."""
     field = inside(problem, stops, field, t0, t1)
-    dense = problem.needs_dense if dense is None else dense
-    return problem.solver.step(field, t0, dt, z0, f0, dense=dense, with_slope=with_slope)
+    holds_output = problem.needs_dense if dense is None else dense
+    if dense is None and problem.chooses_dense:
+        holds_output = problem.holds_output(t0, t1)
+    return problem.solver.step(field, t0, dt, z0, f0, dense=holds_output, with_slope=with_slope)
 
 
 def inside(problem: Problem, stops: Array | None, field: BoundField, t0: Time, t1: Time) -> BoundField:

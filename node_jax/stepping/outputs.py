@@ -23,7 +23,7 @@ _CHUNK_ELEMENTS = 2**16
 _LONGEST_CHUNK = 16
 """Longer ones only cost: the loop over steps copies the chunk as it writes into it."""
 _LONGEST_SPAN = 64
-_TINY_BYTES = 640
+_TINY_BYTES = 512
 """XLA compiles a loop that carries less than a kilobyte into one function on a CPU, about seven times as fast a step as
 a loop of separate kernels. A chunk of this size leaves room for the rest of the carry."""
 _TINY_CHUNK = 8
@@ -43,7 +43,7 @@ def chunk_length(problem: Problem) -> int:
 def span_length(problem: Problem) -> int:
     """Steps whose cotangents are held at once on the way back: from 1 for a large state to 64, 16 for a tiny one."""
     states_a_step = 1 + problem.solver.num_coefficients
-    tiny = _power_of_two_below(_TINY_BYTES // max(1, states_a_step * tree_bytes(problem.y0)))
+    tiny = _power_of_two_below(_TINY_BYTES // max(1, states_a_step * tree_bytes(problem.y0)) - 1)
     if tiny >= _TINY_CHUNK:
         return min(tiny, 2 * _TINY_CHUNK)
     longest = _power_of_two_below(_CHUNK_ELEMENTS // max(1, states_a_step * tree_size(problem.y0)))
@@ -89,24 +89,15 @@ class Rows(NamedTuple):
     num_written: Int[Array, ""]
 
 
-def first_rows(problem: Problem, f0: State, with_slopes: bool) -> Rows:
-    """y0 in every row; rows at the start are thereby done.
+def first_rows(problem: Problem, slope: State | None = None) -> Rows:
+    """y0 in every row, and `slope` if slopes are wanted; rows at the start are thereby done."""
+    num_rows = problem.ts.shape[0] + window_length(problem)
 
-    A row at the start time moves with its time along f0, which is what a derivative for `ts` sees.
-    """
-    ts = problem.ts
-    elapsed = jnp.where(ts == ts[0], ts - ts[0], 0)
-    window = window_length(problem)
+    def spread(leaf: Array) -> Array:
+        return jnp.broadcast_to(leaf, (num_rows, *leaf.shape))
 
-    def fill(y: Array, f: Array) -> Array:
-        drift = elapsed.reshape(-1, *[1] * y.ndim).astype(y.dtype) * jnp.where(jnp.isfinite(f), f, 0)
-        return jnp.concatenate([y + drift, jnp.zeros((window, *y.shape), y.dtype)])
-
-    def spread(f: Array) -> Array:
-        return jnp.broadcast_to(f, (ts.shape[0] + window, *f.shape))
-
-    slopes = jax.tree.map(spread, f0) if with_slopes else None
-    return Rows(jax.tree.map(fill, problem.y0, f0), slopes, jnp.sum(ts == ts[0], dtype=jnp.int32))
+    num_written = jnp.sum(problem.ts == problem.ts[0], dtype=jnp.int32)
+    return Rows(jax.tree.map(spread, problem.y0), jax.tree.map(spread, slope), num_written)
 
 
 def write_rows(problem: Problem, path: DensePath, t_now: Time, rows: Rows) -> Rows:

@@ -56,6 +56,16 @@ class Problem(eqx.Module):
         return self.wants_path or not self.only_ends
 
     @property
+    def chooses_dense(self) -> bool:
+        """Whether dense output costs evaluations of its own and only some steps hold an output."""
+        return self.needs_dense and not self.wants_path and self.solver.num_evals(True) > self.solver.num_evals(False)
+
+    def holds_output(self, t0: Time, t1: Time) -> Bool[Array, ""]:
+        """Whether one of `ts` lies in the step from t0, excluded, to t1."""
+        ts = self.ts * self.direction
+        return jnp.any((ts > t0 * self.direction) & (ts <= t1 * self.direction))
+
+    @property
     def reuses_slope(self) -> bool:
         """Whether each step takes its first stage from the step before."""
         is_smooth = not self.controller.has_jumps and self.at_stop is None

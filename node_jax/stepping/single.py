@@ -49,6 +49,7 @@ def integrate_single(
         The result; the tape, if states or times were asked for; the rows with slopes, if there are more than two times.
     """
     now, f0 = begin(problem)
+    slope = f0 if with_slopes else None
     stops = problem.stops()
     zero = jnp.zeros((), jnp.int32)
     needs_tape = bool(num_slots) or problem.wants_errors
@@ -65,7 +66,7 @@ def integrate_single(
         path = empty_path(problem, problem.max_steps)
         end = lax.while_loop(is_running, step, _Carry(now, zero, tape, errors, path, zero))
         assert end.path is not None
-        rows = write_rows(problem, end.path, end.now.t, first_rows(problem, f0, with_slopes))
+        rows = write_rows(problem, end.path, end.now.t, first_rows(problem, slope))
     elif problem.only_ends:
         end = lax.while_loop(is_running, step, _Carry(now, zero, tape, errors, None, zero))
         rows = None
@@ -84,9 +85,7 @@ def integrate_single(
             return inner, write_rows(problem, inner.path, inner.now.t, rows)
 
         start = _Carry(now, zero, tape, errors, empty_path(problem, length), zero)
-        end, rows = lax.while_loop(
-            lambda carry: is_running(carry[0]), chunk, (start, first_rows(problem, f0, with_slopes))
-        )
+        end, rows = lax.while_loop(lambda carry: is_running(carry[0]), chunk, (start, first_rows(problem, slope)))
 
     now, num_rows = end.now, problem.ts.shape[0]
     if rows is None:
@@ -94,8 +93,12 @@ def integrate_single(
         ys = jax.tree.map(lambda y0, y1: jnp.stack([y0, y1][:num_rows]), problem.y0, y_end)
     else:
         ys = jax.tree.map(lambda leaf: leaf[:num_rows], rows.ys)
-    is_reached = problem.ts * problem.direction <= now.t * problem.direction
-    num_saved = jnp.where(now.status == Status.invalid_input, 1, jnp.sum(is_reached, dtype=jnp.int32))
+    if rows is None:
+        is_reached = problem.ts * problem.direction <= now.t * problem.direction
+        num_saved = jnp.sum(is_reached, dtype=jnp.int32)
+    else:
+        num_saved = rows.num_written
+    num_saved = jnp.where(now.status == Status.invalid_input, 1, num_saved)
     result = LoopResult(
         ys=nan_beyond(ys, num_saved),
         status=now.status,
@@ -129,8 +132,11 @@ def _attempt(problem: Problem, stops: Array | None, carry: _Carry) -> _Carry:
 def _count(problem: Problem, now: Progress) -> Stats:
     """Evaluations follow from the number of attempts."""
     solver = problem.solver
-    a_step = solver.num_evals(problem.needs_dense) + (solver.is_fsal and not problem.reuses_slope)
+    a_step = solver.num_evals(problem.needs_dense and now.num_dense is None)
+    a_step += solver.is_fsal and not problem.reuses_slope
     num_evals = 1 + problem.controller.num_evals_first_step + a_step * (now.num_accepted + now.num_rejected)
+    if now.num_dense is not None:
+        num_evals += now.num_dense * (solver.num_evals(True) - solver.num_evals(False))
     return Stats(num_evals.astype(jnp.int32), now.num_accepted, now.num_rejected)
 
 

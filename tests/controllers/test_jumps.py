@@ -55,6 +55,19 @@ def test_a_step_ends_at_every_jump(precision, is_backward):
     assert ends.max() <= 1
 
 
+def test_steps_that_end_at_stops_do_not_hold_back_the_others():
+    """Stops a little wider than steps: the remainders, whose error is tiny, must not keep the steps so short."""
+
+    def circle(t, y, args):
+        return jnp.stack([y[1], -y[0]])
+
+    y0, ts = jnp.array([1.0, 0.0]), [0.0, 20.0]
+    free = solve(ts, None, circle, y0, rtol=1e-5)
+    stops = np.linspace(0.0, 20.0, int(1.2 * free.stats.num_accepted))
+    stopped = solve(ts, stops, circle, y0, rtol=1e-5)
+    assert int(stopped.stats.num_accepted) < 1.2 * len(stops)
+
+
 @pytest.mark.parametrize("is_backward", [False, True], ids=["forward", "backward"])
 def test_a_known_jump_costs_no_rejection_and_no_accuracy(x64, is_backward):
     ts = np.linspace(0.0, 1.0, 6)

@@ -92,12 +92,26 @@ def test_evaluations_are_counted_exactly(x64):
         jax.debug.callback(lambda: calls.append(1))
         return jnp.sin(20 * t) * y
 
-    for solver, controller in ((nj.Tsit5(), nj.PIController()), (nj.RK4(), nj.ConstantStep(0.11))):
+    sides = ((nj.Tsit5(), nj.PIController()), (nj.RK4(), nj.ConstantStep(0.11)), (nj.Dopri8(), nj.PIController()))
+    for solver, controller in sides:
         calls.clear()
         sol = nj.odeint(field, jnp.ones(1), [0.0, 0.3, 2.0], solver=solver, controller=controller)
         jax.block_until_ready(sol.ys)
         jax.effects_barrier()
         assert int(sol.stats.num_evals) == len(calls)
+
+
+def test_dense_output_that_costs_evaluations_is_made_only_where_it_is_read(x64):
+    def num_evals(ts, **keywords):
+        controller = nj.PIController(rtol=1e-9, atol=1e-9)
+        sol = nj.odeint(decay, jnp.ones(1), ts, 3.0, solver=nj.Dopri8(), controller=controller, **keywords)
+        return int(sol.stats.num_evals), int(sol.stats.num_accepted)
+
+    ends, num_steps = num_evals([0.0, 2.0])
+    # One output inside, and the last one: two steps hold an output.
+    assert num_evals([0.0, 0.7, 2.0]) == (ends + 2 * 3, num_steps)
+    assert num_evals([0.0, 0.7, 0.7, 2.0]) == (ends + 2 * 3, num_steps)
+    assert num_evals([0.0, 2.0], dense=True) == (ends + num_steps * 3, num_steps)
 
 
 def test_constant_steps_clip_the_last_and_do_not_drift():

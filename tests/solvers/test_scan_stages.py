@@ -56,21 +56,24 @@ def test_the_loop_works_under_vmap(precision):
 
 
 @pytest.mark.parametrize(
-    ("solver", "copies"),
+    ("solver", "dense", "copies"),
     [
-        (nj.Tsit5(), 7),
-        (nj.Tsit5(scan_stages=True), 1),
-        (nj.Dopri8(), 1),
-        (nj.Dopri8(scan_stages=False), 17),
+        (nj.Tsit5(), True, 7),
+        (nj.Tsit5(scan_stages=True), True, 1),
+        (nj.Dopri8(), False, 1),
+        (nj.Dopri8(), True, 2),
+        (nj.Dopri8(scan_stages=False), True, 17),
     ],
-    ids=["Tsit5", "Tsit5 scanned", "Dopri8", "Dopri8 written out"],
+    ids=["Tsit5", "Tsit5 scanned", "Dopri8", "Dopri8 with dense output", "Dopri8 written out"],
 )
-def test_the_loop_holds_the_field_once(solver, copies):
+def test_a_loop_over_stages_holds_the_field_once(solver, dense, copies):
     def field(t, y):
         return jnp.tanh(y) * t
 
-    jaxpr = jax.make_jaxpr(lambda y0: solver.step(field, jnp.asarray(0.1), jnp.asarray(0.2), y0, None))(jnp.ones(2))
-    assert str(jaxpr).count("tanh") == copies
+    def step(y0):
+        return solver.step(field, jnp.asarray(0.1), jnp.asarray(0.2), y0, None, dense=dense)
+
+    assert str(jax.make_jaxpr(step)(jnp.ones(2))).count("tanh") == copies
 
 
 def test_the_loop_keeps_the_fields_own_precision(x64):
