@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     )
     from node_jax.controllers import AbstractController, ConstantStep, FixedSteps, PIController
     from node_jax.errors import SolveError, UsageError
-    from node_jax.integrate import Integrator, odeint
+    from node_jax.integrate import Integrator, odeint, odeint_batch
     from node_jax.solution import Solution, Stats, Steps
     from node_jax.solvers import (
         RK4,
@@ -82,6 +82,7 @@ _HOMES = {
     "UsageError": "errors",
     "check": "status",
     "odeint": "integrate",
+    "odeint_batch": "integrate",
 }
 _SUBPACKAGES = ("data", "fields", "losses", "models")
 
@@ -127,6 +128,7 @@ __all__ = [
     "losses",
     "models",
     "odeint",
+    "odeint_batch",
 ]
 
 

@@ -54,9 +54,9 @@ def tree_where(condition: Bool[Array, ""], x: PyTree, y: PyTree) -> PyTree:
     return jax.tree.map(lambda a, b: jnp.where(condition, a, b), x, y)
 
 
-def expand_like(mask: Bool[Array, " n"], leaf: Array) -> Bool[Array, "n ..."]:
-    """`mask` of shape (n,) with axes of size 1 appended, to meet `leaf` of shape (n, ...)."""
-    return mask.reshape(-1, *[1] * (leaf.ndim - 1))
+def expand_like(mask: Bool[Array, "..."], leaf: Array) -> Bool[Array, "..."]:
+    """`mask` with axes of size 1 appended, to meet `leaf`, whose first axes are those of `mask`."""
+    return mask.reshape(*mask.shape, *[1] * (leaf.ndim - mask.ndim))
 
 
 def tree_read(buffer: PyTree, row: Int[Array, ""]) -> PyTree:

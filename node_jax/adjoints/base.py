@@ -4,7 +4,7 @@ import abc
 
 import equinox as eqx
 
-from node_jax.stepping import LoopResult, Problem
+from node_jax.stepping import Batch, LoopResult, Problem
 
 
 class AbstractAdjoint(eqx.Module):
@@ -21,3 +21,11 @@ class AbstractAdjoint(eqx.Module):
     @abc.abstractmethod
     def solve(self, problem: Problem) -> LoopResult:
         """Solve `problem` so that `LoopResult.ys` is differentiable."""
+
+    def solve_batch(self, batch: Batch, num_lanes: int, max_rows: int | None) -> LoopResult:
+        """Solve all problems in `batch`, `num_lanes` at once, so that `LoopResult.ys` is differentiable."""
+        del batch, num_lanes, max_rows
+        raise ValueError(
+            f"odeint_batch: {type(self).__name__} differentiates one solve at a time. Use nj.CheckpointedAdjoint(), or "
+            "jax.vmap over nj.odeint with this adjoint."
+        )

@@ -6,10 +6,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from node_jax.adjoints.base import AbstractAdjoint
+from node_jax.adjoints.lanes import solve_lanes
 from node_jax.adjoints.rewind import Rewinder
 from node_jax.adjoints.rule import Gradient, Solved, solve_with_rule
 from node_jax.adjoints.transpose import Transposer
-from node_jax.stepping import LoopResult, Problem, Tape, integrate_single
+from node_jax.adjoints.times import times_cotangent_of_steps
+from node_jax.stepping import Batch, LoopResult, Problem, Tape, integrate_single
 from node_jax.stepping.tape import choose_num_slots
 from node_jax.tree import expand_like, tree_add, tree_vdot
 from node_jax.types import State, Time
@@ -42,6 +44,10 @@ class CheckpointedAdjoint(AbstractAdjoint):
         """See `AbstractAdjoint.solve`."""
         num_slots = choose_num_slots(self.checkpoints, problem.max_steps, problem.solver.start(problem.y0))
         return solve_discretely(problem, num_slots, None)
+
+    def solve_batch(self, batch: Batch, num_lanes: int, max_rows: int | None) -> LoopResult:
+        """See `AbstractAdjoint.solve_batch`."""
+        return solve_lanes(batch, num_lanes, max_rows)
 
 
 def validate_checkpoints(owner: str, checkpoints: int | None) -> None:
@@ -108,26 +114,11 @@ def _pull_back(solved: Solved) -> Gradient:
     _, pull_start = jax.vjp(problem.solver.start, problem.y0)
     at_start = jax.tree.map(lambda leaf: jnp.sum(jnp.where(expand_like(is_start, leaf), leaf, 0), axis=0), rows)
     y0_bar = tree_add(pull_start(bars.z)[0], at_start)
-    ts_bar = _times_cotangent(solved, bars.shift) if solved.wants_times else None
+    ts_bar = None
+    if solved.wants_times:
+        ts_bar = times_cotangent_of_steps(problem, rows, record.slopes, record.z_end, bars.shift)
     if solved.path is not None:
         y0_bar = jax.tree.map(lambda bar, leaf: bar + leaf[0, 0], y0_bar, solved.path.nodes)
         if ts_bar is not None:
             ts_bar = ts_bar.at[0].add(jnp.sum(solved.path.times))
     return Gradient(y0_bar, bars.parameters, ts_bar)
-
-
-def _times_cotangent(solved: Solved, shift: Time) -> Float[Array, " time"]:
-    """The cotangent of `ts`: each output moves along the slope there.
-
-    Moving the start moves all steps: stage times by `shift`, every output to an earlier place in its step.
-    """
-    problem, record = solved.problem, solved.record
-    if record.slopes is None:
-        f_end = problem.field(problem.ts[-1], problem.solver.read(record.z_end))
-        slopes = jax.tree.map(lambda row, leaf: jnp.zeros_like(row).at[-1].set(leaf), solved.rows, f_end)
-    else:
-        slopes = jax.tree.map(lambda leaf: leaf[: problem.ts.shape[0]], record.slopes)
-    # The slope at a time that was never reached may be NaN; the cotangent there is 0.
-    slopes = jax.tree.map(lambda leaf, row: jnp.where(row == 0, 0, leaf), slopes, solved.rows)
-    ts_bar = jax.vmap(tree_vdot)(solved.rows, slopes).astype(problem.ts.dtype)
-    return ts_bar.at[0].add(shift - jnp.sum(ts_bar))

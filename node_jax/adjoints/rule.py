@@ -25,6 +25,8 @@ class Solved(NamedTuple):
     """The arrays of the field that are differentiated."""
     field_with: Callable[[list[Array]], BoundField]
     """The field with these arrays in place of `parameters`."""
+    places: tuple[int, ...]
+    """Which leaves of the field `parameters` are."""
     wants_times: bool
     """Whether `ts` is differentiated."""
     rows: State
@@ -105,6 +107,7 @@ def _backward(
     problem = rebuild(residuals.active, residuals.arrays)
     leaves, treedef = jax.tree.flatten(residuals.active)
     num_field_leaves = len(jax.tree.leaves(residuals.active[0]))
+    places = [i for i, leaf in enumerate(jax.tree.leaves(problem.field)) if eqx.is_inexact_array(leaf)]
     wanted = [i for i in range(num_field_leaves) if residuals.is_perturbed[i]]
 
     def field_with(parameters: list[Array]) -> BoundField:
@@ -112,7 +115,7 @@ def _backward(
         active = jax.tree.unflatten(treedef, [replaced.get(i, leaf) for i, leaf in enumerate(leaves)])
         return rebuild(active, residuals.arrays).field
 
-    is_saved = jnp.arange(problem.ts.shape[0]) < residuals.num_saved
+    is_saved = jnp.arange(problem.ts.shape[-1]) < residuals.num_saved[..., None]
     rows = jax.tree.map(lambda leaf: jnp.where(expand_like(is_saved, leaf), leaf, 0), _instantiate(cotangent.ys))
     is_unused = all(_is_symbolic(leaf) for leaf in jax.tree.leaves(cotangent.path, is_leaf=_is_symbolic))
     gradient = pull_back(
@@ -121,6 +124,7 @@ def _backward(
             record=residuals.record,
             parameters=[leaves[i] for i in wanted],
             field_with=field_with,
+            places=tuple(places[i] for i in wanted),
             wants_times=residuals.is_perturbed[-1],
             rows=rows,
             path=None if is_unused else _instantiate(cotangent.path),

@@ -7,6 +7,7 @@ import equinox as eqx
 
 from node_jax.adjoints import AbstractAdjoint, CheckpointedAdjoint
 from node_jax.controllers import AbstractController, PIController
+from node_jax.integrate.batch import odeint_batch
 from node_jax.integrate.ode import odeint
 from node_jax.solution import Solution
 from node_jax.solvers import Tsit5
@@ -56,5 +57,35 @@ class Integrator(eqx.Module):
             record=record,
             dense=dense,
             steps=steps,
+            max_steps=self.max_steps,
+        )
+
+    def batch(
+        self,
+        field: VectorField,
+        y0s: State,
+        ts: Any,
+        args: Args = None,
+        *,
+        in_axes: Any = (0, None, None),
+        lanes: int | None = None,
+        max_rows: int | None = None,
+        save: Callable[[Any, Any, Any], Any] | None = None,
+        record: tuple[str, ...] = (),
+    ) -> Solution:
+        """`nj.odeint_batch(field, y0s, ts, args, ...)` with these settings."""
+        return odeint_batch(
+            field,
+            y0s,
+            ts,
+            args,
+            in_axes=in_axes,
+            lanes=lanes,
+            max_rows=max_rows,
+            solver=self.solver,
+            controller=self.controller,
+            adjoint=self.adjoint,
+            save=save,
+            record=record,
             max_steps=self.max_steps,
         )

@@ -16,6 +16,7 @@ from node_jax.integrate.validate import (
     as_state,
     as_times,
     bound_steps,
+    check_field,
     check_parts,
     check_wanted,
     explain_forward_mode,
@@ -88,13 +89,7 @@ def odeint(
         >>> bool(abs(nj.check(sol).ys[-1, 0] - jnp.exp(-2.0)) < 1e-4)
         True
     """
-    if not callable(field):
-        raise TypeError(f"odeint: expected field to be callable as field(t, y, args), got {type(field).__name__}.")
-    if getattr(type(field), "__hash__", None) is None:
-        raise TypeError(
-            f"odeint: expected field to be an Equinox module or hashable, got {type(field).__name__}, which cannot be "
-            "a key of the compilation cache. Derive it from eqx.Module instead of using @dataclass."
-        )
+    check_field(field)
     check_parts(solver, controller, adjoint, max_steps)
     times = as_times(ts)
     state = as_state(y0)
@@ -136,7 +131,7 @@ def _solve(
         from node_jax.integrate.diffrax_backend import solve_with_diffrax
 
         solution = solve_with_diffrax(field, y0, ts, args, solver, controller, adjoint, max_steps)
-        return eqx.tree_at(lambda s: s.ys, solution, apply_save(save, solution, y0, args))
+        return eqx.tree_at(lambda s: s.ys, solution, apply_save(save, ts, solution.ys, y0, args))
 
     def derivative(t: jax.Array, y: State) -> State:
         return as_derivative(field(t, y, args), y)
@@ -160,4 +155,4 @@ def _solve(
     adjoint.check(problem)
     result = adjoint.solve(problem)
     solution = Solution(ts, result.ys, result.status, result.stats, result.costs, steps_of(result), result.path)
-    return eqx.tree_at(lambda s: s.ys, solution, apply_save(save, solution, y0, args))
+    return eqx.tree_at(lambda s: s.ys, solution, apply_save(save, ts, solution.ys, y0, args))

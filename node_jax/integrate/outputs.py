@@ -6,26 +6,29 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from node_jax.solution import Solution, Steps
+from node_jax.solution import Steps
 from node_jax.status import Status
 from node_jax.stepping import LoopResult
 from node_jax.tree import expand_like, tree_freeze
 from node_jax.types import Args, State
 
 
-def apply_save(save: Callable[[Any, Any, Any], Any] | None, solution: Solution, y0: State, args: Args) -> Any:
+def apply_save(
+    save: Callable[[Any, Any, Any], Any] | None, ts: jax.Array, ys: State, y0: State, args: Args
+) -> Any:
     """`save(t, y, args)` at every row that was reached, NaN in the others; the rows themselves without `save`."""
     if save is None:
-        return solution.ys
-    is_saved = jnp.stack([jnp.all(jnp.isfinite(leaf.reshape(leaf.shape[0], -1)), axis=1) for leaf in _rows(solution)])
+        return ys
+    filled = [leaf for leaf in jax.tree.leaves(ys) if leaf.size] or [ts]
+    is_saved = jnp.stack([jnp.all(jnp.isfinite(leaf.reshape(leaf.shape[0], -1)), axis=1) for leaf in filled])
     is_saved = jnp.all(is_saved, axis=0)
 
     def fill(leaf: jax.Array, start: jax.Array) -> jax.Array:
         return jnp.where(expand_like(is_saved, leaf), leaf, start)
 
     # `save` sees y0 in place of NaN: the gradient of a masked row must not be NaN.
-    safe = jax.tree.map(fill, solution.ys, y0)
-    saved = jax.vmap(lambda t, y: save(t, y, args))(solution.ts, safe)
+    safe = jax.tree.map(fill, ys, y0)
+    saved = jax.vmap(lambda t, y: save(t, y, args))(ts, safe)
     for path, leaf in jax.tree_util.tree_leaves_with_path(saved):
         if not jnp.issubdtype(leaf.dtype, jnp.inexact):
             raise TypeError(
@@ -33,10 +36,6 @@ def apply_save(save: Callable[[Any, Any, Any], Any] | None, solution: Solution, 
                 f"save(...){jax.tree_util.keystr(path)}. Rows that were not reached are NaN, which no integer is."
             )
     return jax.tree.map(lambda leaf: jnp.where(expand_like(is_saved, leaf), leaf, jnp.nan), saved)
-
-
-def _rows(solution: Solution) -> list[jax.Array]:
-    return [leaf for leaf in jax.tree.leaves(solution.ys) if leaf.size] or [solution.ts]
 
 
 def steps_of(result: LoopResult) -> Steps | None:

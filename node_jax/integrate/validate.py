@@ -162,6 +162,17 @@ def explain_forward_mode(error: TypeError) -> TypeError:
     )
 
 
+def check_field(field: Any) -> None:
+    """The field can be called, and can be a key of the compilation cache."""
+    if not callable(field):
+        raise TypeError(f"odeint: expected field to be callable as field(t, y, args), got {type(field).__name__}.")
+    if getattr(type(field), "__hash__", None) is None:
+        raise TypeError(
+            f"odeint: expected field to be an Equinox module or hashable, got {type(field).__name__}, which cannot be "
+            "a key of the compilation cache. Derive it from eqx.Module instead of using @dataclass."
+        )
+
+
 def check_parts(solver: Any, controller: Any, adjoint: Any, max_steps: Any) -> None:
     """Each part is of its kind, and solver and controller suit each other."""
     if not isinstance(controller, AbstractController):

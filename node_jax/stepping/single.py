@@ -102,7 +102,9 @@ def integrate_single(
     result = LoopResult(
         ys=nan_beyond(ys, num_saved),
         status=now.status,
-        stats=_count(problem, now),
+        stats=Stats(
+            count_evals(problem, now.num_accepted, now.num_rejected, now.num_dense), now.num_accepted, now.num_rejected
+        ),
         num_saved=num_saved,
         costs=now.costs,
         path=end.path if problem.wants_path else None,
@@ -129,15 +131,20 @@ def _attempt(problem: Problem, stops: Array | None, carry: _Carry) -> _Carry:
     return _Carry(now, carry.num_nodes + advance, tape, errors, path, carry.num_path + advance)
 
 
-def _count(problem: Problem, now: Progress) -> Stats:
-    """Evaluations follow from the number of attempts."""
+def count_evals(
+    problem: Problem,
+    num_accepted: Int[Array, ""],
+    num_rejected: Int[Array, ""],
+    num_dense: Int[Array, ""] | None,
+) -> Int[Array, ""]:
+    """Field evaluations, which follow from the number of attempts."""
     solver = problem.solver
-    a_step = solver.num_evals(problem.needs_dense and now.num_dense is None)
+    a_step = solver.num_evals(problem.needs_dense and num_dense is None)
     a_step += solver.is_fsal and not problem.reuses_slope
-    num_evals = 1 + problem.controller.num_evals_first_step + a_step * (now.num_accepted + now.num_rejected)
-    if now.num_dense is not None:
-        num_evals += now.num_dense * (solver.num_evals(True) - solver.num_evals(False))
-    return Stats(num_evals.astype(jnp.int32), now.num_accepted, now.num_rejected)
+    num_evals = 1 + problem.controller.num_evals_first_step + a_step * (num_accepted + num_rejected)
+    if num_dense is not None:
+        num_evals += num_dense * (solver.num_evals(True) - solver.num_evals(False))
+    return num_evals.astype(jnp.int32)
 
 
 def nan_beyond(ys: State, num_saved: Int[Array, ""]) -> State:

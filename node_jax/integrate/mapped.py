@@ -1,0 +1,114 @@
+"""Which parts of a batched call have an axis of trajectories, checked and moved to the front."""
+
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+
+from node_jax.integrate.validate import as_state, as_times
+from node_jax.types import Args, State
+
+_EXAMPLE = "in_axes=(0, None, 0) maps y0s and args over their first axis and shares ts"
+
+
+class Mapped(NamedTuple):
+    """The inputs of a batched call with mapped axes in front, and which leaves are mapped."""
+
+    y0: State
+    ts: jax.Array
+    args: Args
+    is_y0_mapped: Any
+    is_ts_mapped: bool
+    is_args_mapped: Any
+    size: int
+
+
+def as_mapped(y0s: Any, ts: Any, args: Args, in_axes: Any) -> Mapped:
+    """Check and convert `y0s`, `ts` and `args`, of which `in_axes` names the axes of trajectories.
+
+    Raises:
+        ValueError, TypeError: with what was expected, what came and the cure.
+    """
+    if not isinstance(in_axes, (tuple, list)) or len(in_axes) != 3:
+        raise ValueError(
+            f"odeint_batch: expected in_axes to be a tuple of three, for y0s, ts and args, got {in_axes!r}. {_EXAMPLE}."
+        )
+    numbers = jax.tree.map(lambda leaf: jnp.asarray(leaf) if isinstance(leaf, (float, np.ndarray)) else leaf, args)
+    state = as_state(y0s)
+    sizes: dict[str, int] = {}
+    state, y0_axes = _move("y0s", state, in_axes[0], sizes)
+    numbers, args_axes = _move("args", numbers, in_axes[2], sizes)
+    times, ts_axes = _move("ts", ts if isinstance(ts, (jax.Array, Tracer)) else np.asarray(ts), in_axes[1], sizes)
+    times = _as_batch_times(times) if ts_axes else as_times(times)
+    if not sizes:
+        raise ValueError(f"odeint_batch: expected in_axes to map something, got {in_axes!r}. {_EXAMPLE}.")
+    if len(set(sizes.values())) > 1:
+        shown = ", ".join(f"{size} at {where}" for where, size in sizes.items())
+        raise ValueError(
+            f"odeint_batch: expected mapped axes of one length, got {shown}. Give each trajectory a row everywhere, or "
+            "share what is the same for all by None in in_axes."
+        )
+    size = next(iter(sizes.values()))
+    if size == 0:
+        raise ValueError("odeint_batch: expected at least one trajectory, got mapped axes of length 0.")
+    return Mapped(state, times, numbers, y0_axes, ts_axes, args_axes, size)
+
+
+def _move(name: str, tree: Any, axes: Any, sizes: dict[str, int]) -> tuple[Any, Any]:
+    """`tree` with its mapped axes in front, and a tree of booleans; `sizes` gets their lengths."""
+    try:
+        spread = jax.tree.map(
+            lambda axis, part: jax.tree.map(lambda _: -1 if axis is None else axis, part),
+            axes,
+            tree,
+            is_leaf=lambda x: x is None,
+        )
+    except ValueError as error:
+        raise ValueError(
+            f"odeint_batch: expected in_axes for {name} to be an integer, None, or a tree of them that fits {name}, got "
+            f"{axes!r} for {jax.tree.structure(tree)}."
+        ) from error
+
+    def move(path: Any, leaf: Any, axis: Any) -> Any:
+        where = f"{name}{jax.tree_util.keystr(path)}"
+        if not isinstance(axis, int) or isinstance(axis, bool):
+            raise ValueError(f"odeint_batch: expected in_axes of integers and None, got {axis!r} for {where}.")
+        if axis == -1:
+            return leaf
+        ndim = np.ndim(leaf) if eqx.is_array_like(leaf) else 0
+        if not 0 <= axis < ndim:
+            shape = np.shape(leaf) if eqx.is_array_like(leaf) else type(leaf).__name__
+            raise ValueError(
+                f"odeint_batch: expected {where} to have an axis {axis} of trajectories, got {shape}. Use None in "
+                f"in_axes for what all trajectories share: {_EXAMPLE}."
+            )
+        sizes[where] = np.shape(leaf)[axis]
+        return jnp.moveaxis(leaf, axis, 0) if axis else leaf
+
+    moved = jax.tree_util.tree_map_with_path(move, tree, spread)
+    return moved, jax.tree.map(lambda axis: axis != -1, spread)
+
+
+def _as_batch_times(ts: Any) -> jax.Array:
+    """`ts` of shape (batch, time), every row checked where its values are known."""
+    if np.ndim(ts) != 2:
+        raise ValueError(
+            f"odeint_batch: expected ts of shape (batch, time) where in_axes maps it, got {np.shape(ts)}. Pad rows that "
+            "have fewer times by repeating their last one."
+        )
+    if isinstance(ts, Tracer):
+        return as_times_dtype(ts)
+    for row, times in enumerate(np.asarray(ts)):
+        try:
+            as_times(times)
+        except ValueError as error:
+            raise ValueError(f"odeint_batch: row {row} of ts: {error}") from error
+    return as_times_dtype(jnp.asarray(ts))
+
+
+def as_times_dtype(ts: jax.Array) -> jax.Array:
+    """`ts` in floating point."""
+    return ts if jnp.issubdtype(ts.dtype, jnp.floating) else ts.astype(jnp.result_type(float))

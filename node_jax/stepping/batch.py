@@ -1,0 +1,105 @@
+"""Many initial value problems that share what is not mapped."""
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Int, PyTree
+
+from node_jax.stepping.problem import Problem
+from node_jax.tree import tree_bytes, tree_size
+
+_WIDEST_ON_CPU = 128
+"""Lanes beyond this only wait for each other: a matrix product of so many rows is as efficient as a larger one."""
+_LANE_ELEMENTS = 2**20
+"""Lanes of a large state hold about this many numbers together."""
+_STEPS_A_ROW = 512
+"""Attempts for which the tape of a queue has room, on average over all trajectories but the first."""
+
+
+class Batch(eqx.Module):
+    """Problems in one: some leaves have a leading axis of trajectories, the others are shared.
+
+    What is written for one problem is mapped over trajectories, or over lanes that each hold one of them; the shared
+    leaves stay without an axis, so that a gradient for them is summed where it arises.
+    """
+
+    problem: Problem
+    """Leaves that are mapped have a leading axis of trajectories."""
+    is_mapped: tuple[bool, ...] = eqx.field(static=True)
+    """Which of the problem's leaves are mapped."""
+    size: int = eqx.field(static=True)
+    """How many trajectories there are."""
+
+    def rows(self, index: Int[Array, " lane"] | None = None) -> list[Array]:
+        """The mapped leaves: of all trajectories, or of those in `index`; an index too large counts as the last."""
+        mapped = [leaf for leaf, is_mapped in zip(jax.tree.leaves(self.problem), self.is_mapped, strict=True) if is_mapped]
+        return mapped if index is None else [leaf.at[index].get(mode="clip") for leaf in mapped]
+
+    def problem_of(self, rows: list[Array]) -> Problem:
+        """The problem with `rows` in place of its mapped leaves."""
+        leaves, treedef = jax.tree.flatten(self.problem)
+        remaining = iter(rows)
+        return jax.tree.unflatten(
+            treedef, [next(remaining) if m else leaf for leaf, m in zip(leaves, self.is_mapped, strict=True)]
+        )
+
+    def map(self, function: Callable[..., Any], rows: list[Array], *lanes: Any, in_axes: Any = 0) -> Any:
+        """`function(problem, *lanes)` of each lane, whose problem has its part of `rows`."""
+        axes = in_axes if isinstance(in_axes, tuple) else (in_axes,) * len(lanes)
+        return jax.vmap(lambda rows, *lanes: function(self.problem_of(rows), *lanes), in_axes=(0, *axes))(rows, *lanes)
+
+    @property
+    def frame(self) -> Problem:
+        """A problem with the shapes of a single one."""
+        return self.problem_of([jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype) for leaf in self.rows()])
+
+
+def choose_lanes(lanes: int | None, size: int, y0: PyTree) -> int:
+    """How many trajectories to step at once.
+
+    Arguments:
+        lanes: what the user asked for; `None` takes on a CPU up to 128, on an accelerator all, and of a large state
+            fewer, so that together they hold about a million numbers, but at least 8.
+        size: how many trajectories there are.
+        y0: the state of one.
+    """
+    if lanes is None:
+        fitting = max(8, _LANE_ELEMENTS // max(1, tree_size(y0)))
+        lanes = min(fitting, _WIDEST_ON_CPU) if jax.default_backend() == "cpu" else fitting
+    return min(lanes, size)
+
+
+def choose_max_rows(max_rows: int | None, size: int, lanes: int, max_steps: int) -> int:
+    """How many attempts of all lanes a solve may make: by default `max_steps`, and 512 for each further queue turn."""
+    if max_rows is not None:
+        return max_rows
+    turns = -(-size // lanes)
+    return max_steps + min(max_steps, _STEPS_A_ROW) * (turns - 1)
+
+
+def lane_bytes(tree: PyTree, lanes: int) -> int:
+    """The memory of `tree` in all lanes."""
+    return lanes * tree_bytes(tree)
+
+
+def put_rows(buffer: PyTree, index: Int[Array, " lane"], values: PyTree) -> PyTree:
+    """`buffer` with the values of all lanes in their trajectories' rows; an index beyond the last row is dropped."""
+    return jax.tree.map(lambda rows, new: rows.at[index].set(new, mode="drop", unique_indices=False), buffer, values)
+
+
+def add_rows(buffer: PyTree, index: Int[Array, " lane"], values: PyTree) -> PyTree:
+    """`buffer` with the values of all lanes added to their trajectories' rows."""
+    return jax.tree.map(lambda rows, new: rows.at[index].add(new.astype(rows.dtype), mode="drop"), buffer, values)
+
+
+def take_rows(buffer: PyTree, index: Int[Array, " lane"]) -> PyTree:
+    """The rows of the trajectories in `index`, that of the last for an index beyond it."""
+    return jax.tree.map(lambda rows: rows.at[index].get(mode="clip"), buffer)
+
+
+def where_lane(mask: Array, x: PyTree, y: PyTree) -> PyTree:
+    """`x` in the lanes where `mask` holds, else `y`; leaves have a leading axis of lanes."""
+    return jax.tree.map(lambda a, b: jnp.where(mask.reshape(-1, *[1] * (a.ndim - 1)), a, b), x, y)

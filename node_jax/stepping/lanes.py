@@ -1,0 +1,404 @@
+"""The loop over steps for many systems: lanes that pull trajectories from a queue.
+
+Every lane holds one trajectory with its own time, step size and status, and all lanes attempt a step at once: the field
+is called once a stage for all of them. Steps come in chunks. Between chunks requested values are read off, lanes whose
+trajectory has ended hand it in and take the next from the queue. A chunk ends early when idle lanes have cost more than
+handing in and taking does.
+"""
+
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Bool, Float, Int
+
+from node_jax.interpolate.dense import DensePath
+from node_jax.solution import Stats
+from node_jax.status import Status
+from node_jax.stepping.attempt import Progress, attempt, begin
+from node_jax.stepping.batch import Batch, choose_max_rows, put_rows, take_rows, where_lane
+from node_jax.stepping.batching import any_over_batch
+from node_jax.stepping.outputs import Rows, chunk_length, first_rows, write_rows
+from node_jax.stepping.problem import LoopResult, Problem
+from node_jax.stepping.single import count_evals, nan_beyond
+from node_jax.tree import tree_buffer, tree_bytes, tree_size, tree_write
+from node_jax.types import State
+
+_LONGEST_CHUNK = 16
+_SHORTEST_CHUNK = 4
+_CHUNK_ELEMENTS = 2**17
+"""A chunk of dense output of all lanes holds about this many numbers."""
+_IDLE_SHARE = 0.5
+"""A chunk ends when lanes have idled for this many attempts of all lanes."""
+_NARROWER = 8
+_LEAST_TO_NARROW = 32
+"""So many lanes, before the last trajectories get a narrower loop of their own."""
+_SMALL_BYTES = 32 * 2**20
+"""Below this the states of all steps are kept, else those at the starts of chunks."""
+
+
+class LaneTape(eqx.Module):
+    """The record of a batched solve: for each chunk of attempts the trajectories in the lanes and the ends of steps.
+
+    An attempt that was rejected, or of a lane that was idle, is a step of no length.
+    """
+
+    index: Int[Array, "chunk lane"]
+    """The trajectory in each lane; one too large where there is none."""
+    num_attempts: Int[Array, " chunk"]
+    times: Float[Array, "chunk node lane"]
+    states: tuple[State, State | None]
+    """Internal state and slope, with leading axes (chunk, node, lane): before every attempt, or before the first."""
+    num_chunks: Int[Array, ""]
+    keeps_all: bool = eqx.field(static=True)
+
+
+class _Record(NamedTuple):
+    """What is known of each trajectory once it has ended; leaves have a leading axis of trajectories."""
+
+    status: Int[Array, " batch"]
+    num_accepted: Int[Array, " batch"]
+    num_rejected: Int[Array, " batch"]
+    num_dense: Int[Array, " batch"] | None
+    num_saved: Int[Array, " batch"]
+    costs: dict[str, Float[Array, " batch"]]
+    z_end: State
+    ys: State | None
+    slopes: State | None
+
+
+class _Lanes(NamedTuple):
+    """What the lanes hold; leaves have a leading axis of lanes."""
+
+    now: Progress
+    index: Int[Array, " lane"]
+    problem_rows: list[Array]
+    rows: Rows | None
+
+
+class _Carry(NamedTuple):
+    lanes: _Lanes
+    next_index: Int[Array, ""]
+    """The first trajectory of the queue."""
+    num_chunks: Int[Array, ""]
+    num_executed: Int[Array, ""]
+    record: _Record
+    tape: LaneTape | None
+
+
+def integrate_lanes(
+    batch: Batch, num_lanes: int, max_rows: int | None = None, *, with_tape: bool = False, with_slopes: bool = False
+) -> tuple[LoopResult, tuple[LaneTape, ...] | None, State | None]:
+    """Step all trajectories from the start to the end of their times and read off the values in between.
+
+    Arguments:
+        batch: the problems.
+        num_lanes: how many to step at once. When the queue is empty and few lanes are busy, those go on in a loop of an
+            eighth of the width.
+        max_rows: bound on the attempts of all lanes together; see `choose_max_rows`.
+        with_tape: whether to keep the record that a gradient needs.
+        with_slopes: whether to read dy/dt off beside y.
+
+    Returns:
+        The result, whose leaves have a leading axis of trajectories; the tapes of both loops; dy/dt at the times.
+    """
+    max_steps = batch.frame.max_steps
+    rows = choose_max_rows(max_rows, batch.size, num_lanes, max_steps)
+    settings = {"with_tape": with_tape, "with_slopes": with_slopes}
+    starts = batch.map(begin, batch.rows())
+    loop = _Loop(batch, starts, num_lanes, rows, **settings)
+    if not loop.has_queue:
+        return loop.result(loop.run(loop.first(), 0))
+    width = num_lanes // _NARROWER if num_lanes >= _LEAST_TO_NARROW else 0
+    wide = loop.run(loop.first(), width)
+    if not width:
+        return loop.result(wide)
+    # Without a queue every lane makes at most `max_steps` attempts.
+    tail = _Loop(batch, starts, width, max_steps, **settings)
+    end = tail.run(tail.first_of(wide), 0)
+    result, tapes, slopes = tail.result(end)
+    if wide.tape is None or tapes is None:
+        return result, None, slopes
+    return result, (wide.tape, *tapes), slopes
+
+
+class _Loop:
+    """One loop over chunks.
+
+    Arguments:
+        batch: the problems.
+        starts: where each trajectory starts, and its slope there.
+        num_lanes: how many to step at once.
+        max_rows: bound on attempts.
+        with_tape, with_slopes: as in `integrate_lanes`.
+    """
+
+    def __init__(
+        self,
+        batch: Batch,
+        starts: tuple[Progress, State],
+        num_lanes: int,
+        max_rows: int,
+        *,
+        with_tape: bool,
+        with_slopes: bool,
+    ) -> None:
+        self.batch, self.num_lanes = batch, num_lanes
+        self.with_tape, self.with_slopes = with_tape, with_slopes
+        self.frame = frame = batch.frame
+        self.has_queue = num_lanes < batch.size
+        self.length = lane_chunk_length(frame, num_lanes)
+        self.max_chunks = -(-max_rows // self.length)
+        self.starts, self.slopes_at_start = starts
+        states = (self.starts.z, self.starts.f)
+        state_bytes = num_lanes * tree_bytes(states) // batch.size
+        self.keeps_all = with_tape and self.max_chunks * self.length * state_bytes <= _SMALL_BYTES
+
+    def run(self, carry: _Carry, width: int) -> _Carry:
+        """Go on until the queue is empty and no more than `width` lanes are busy, or the tape is full."""
+
+        def has_work(carry: _Carry) -> Bool[Array, ""]:
+            num_busy = jnp.sum(carry.lanes.now.is_running, dtype=jnp.int32)
+            is_any = (num_busy > width) | (carry.next_index < self.batch.size)
+            return any_over_batch(is_any & (carry.num_chunks < self.max_chunks))
+
+        end = lax.while_loop(has_work, self._chunk, carry)
+        # What still runs when the tape is full is handed in as it is.
+        now = end.lanes.now
+        is_full = (jnp.sum(now.is_running, dtype=jnp.int32) > width) | (end.next_index < self.batch.size)
+        status = jnp.where(now.is_running & is_full, Status.tape_full, now.status).astype(jnp.int32)
+        lanes = end.lanes._replace(now=now._replace(status=status, is_running=now.is_running & ~is_full))
+        record = end.record
+        if self.has_queue:
+            record, lanes = self._record(record, lanes)
+        return end._replace(lanes=lanes, record=record)
+
+    def first(self) -> _Carry:
+        """The first trajectories in the lanes, the others in the queue."""
+        lanes = self._lanes_of(jnp.arange(self.num_lanes) if self.has_queue else None)
+        zero = jnp.zeros((), jnp.int32)
+        record = jax.tree.map(
+            lambda leaf: jnp.zeros((self.batch.size, *leaf.shape[1:]), leaf.dtype), self._hand_in(lanes)
+        )
+        return _Carry(lanes, jnp.asarray(self.num_lanes, jnp.int32), zero, zero, record, self._empty_tape(lanes.now))
+
+    def first_of(self, wide: _Carry) -> _Carry:
+        """The busy lanes of a wider loop."""
+        busy = wide.lanes.now.is_running
+        lanes = take_rows(wide.lanes, jnp.argsort(~busy, stable=True)[: self.num_lanes])
+        zero = jnp.zeros((), jnp.int32)
+        return _Carry(lanes, wide.next_index, zero, wide.num_executed, wide.record, self._empty_tape(lanes.now))
+
+    def _lanes_of(self, index: Int[Array, " lane"] | None) -> _Lanes:
+        """Lanes with these trajectories at their starts; `None` for all of them."""
+        now, slope, problem_rows = self.starts, self.slopes_at_start, self.batch.rows(index)
+        if index is None:
+            index = jnp.arange(self.batch.size)
+        else:
+            now, slope = take_rows((now, slope), index)
+        rows = None
+        if not self.frame.only_ends:
+            rows = self.batch.map(first_rows, problem_rows, slope if self.with_slopes else None)
+        return _Lanes(now, index.astype(jnp.int32), problem_rows, rows)
+
+    def _empty_tape(self, now: Progress) -> LaneTape | None:
+        if not self.with_tape:
+            return None
+        chunks, length, lanes = self.max_chunks, self.length, self.num_lanes
+        states = (now.z, now.f)
+        nodes = tree_buffer(length, states) if self.keeps_all else jax.tree.map(lambda leaf: leaf[None], states)
+        return LaneTape(
+            index=jnp.full((chunks, lanes), self.batch.size, jnp.int32),
+            num_attempts=jnp.zeros((chunks,), jnp.int32),
+            times=jnp.zeros((chunks, length + 1, lanes), now.t.dtype),
+            states=tree_buffer(chunks, nodes),
+            num_chunks=jnp.zeros((), jnp.int32),
+            keeps_all=self.keeps_all,
+        )
+
+    def _chunk(self, carry: _Carry) -> _Carry:
+        lanes, next_index = carry.lanes, carry.next_index
+        if self.has_queue:
+            lanes, next_index = self._refill(lanes, next_index)
+        stepped, window = self._step(lanes, next_index)
+        tape = carry.tape
+        if tape is not None:
+            tape = self._extend(tape, carry.num_chunks, lanes, stepped.now.t, window)
+        if stepped.rows is not None:
+            stepped = stepped._replace(rows=self._write(stepped, window))
+        record = carry.record
+        num_executed = carry.num_executed + window.num_attempts * self.num_lanes
+        if self.has_queue:
+            record, stepped = self._record(record, stepped)
+        return _Carry(stepped, next_index, carry.num_chunks + 1, num_executed, record, tape)
+
+    def _refill(self, lanes: _Lanes, next_index: Int[Array, ""]) -> tuple[_Lanes, Int[Array, ""]]:
+        """Give each idle lane a trajectory of the queue."""
+        is_idle = ~lanes.now.is_running
+        ahead = next_index + jnp.cumsum(is_idle, dtype=jnp.int32) - 1
+        takes = is_idle & (ahead < self.batch.size)
+        new = self._lanes_of(jnp.minimum(ahead, self.batch.size - 1))
+        index = jnp.where(takes, ahead, jnp.where(is_idle, self.batch.size, lanes.index))
+        held = where_lane(takes, new._replace(index=index), lanes._replace(index=index))
+        return held, next_index + jnp.sum(takes, dtype=jnp.int32)
+
+    def _step(self, lanes: _Lanes, next_index: Int[Array, ""]) -> tuple[_Lanes, "_Window"]:
+        """Attempt up to a chunk of steps in all lanes."""
+        stops = self.batch.map(Problem.stops, lanes.problem_rows)
+        limit = max(1, int(_IDLE_SHARE * self.num_lanes))
+        has_more = next_index < self.batch.size
+
+        def goes_on(state: tuple[_Window, Progress, Array]) -> Array:
+            window, now, num_idle = state
+            is_worth_it = (num_idle < limit) | ~has_more if self.has_queue else True
+            return any_over_batch(jnp.any(now.is_running) & (window.num_attempts < self.length) & is_worth_it)
+
+        def step(state: tuple[_Window, Progress, Array]) -> tuple[_Window, Progress, Array]:
+            window, now, num_idle = state
+            n = window.num_attempts
+            states = window.states
+            if states is not None:
+                states = tree_write(states, n, (now.z, now.f))
+            after, coefficients = self.batch.map(_attempt, lanes.problem_rows, stops, now)
+            path = window.path
+            if path is not None:
+                y1 = jax.vmap(self.frame.solver.read)(after.z)
+                path = tree_write(path, n + 1, jax.tree.map(lambda *leaves: jnp.stack(leaves, 1), y1, *coefficients))
+            times = tree_write(window.times, n + 1, after.t)
+            if self.has_queue:
+                num_idle = num_idle + jnp.sum(~after.is_running, dtype=jnp.int32)
+            return _Window(n + 1, times, states, path), after, num_idle
+
+        first = self._open(lanes)
+        zero = jnp.zeros((), jnp.int32)
+        window, now, _ = lax.while_loop(goes_on, step, (first, lanes.now, zero))
+        return lanes._replace(now=now), window
+
+    def _open(self, lanes: _Lanes) -> "_Window":
+        """A window at the lanes' present place; nodes that are not reached lie beyond every time."""
+        now, solver = lanes.now, self.frame.solver
+        direction = self.batch.map(lambda problem: problem.direction, lanes.problem_rows)
+        times = jnp.broadcast_to(direction * jnp.inf, (self.length + 1, self.num_lanes)).at[0].set(now.t)
+        path = None
+        if self.frame.needs_dense:
+            y = jax.vmap(solver.read)(now.z)
+            node = jax.tree.map(lambda leaf: jnp.stack([leaf] * (1 + solver.num_coefficients), 1), y)
+            path = tree_write(tree_buffer(self.length + 1, node), jnp.int32(0), node)
+        states = tree_buffer(self.length, (now.z, now.f)) if self.keeps_all else None
+        return _Window(jnp.zeros((), jnp.int32), times, states, path)
+
+    def _extend(
+        self, tape: LaneTape, chunk: Int[Array, ""], lanes: _Lanes, t_now: Array, window: "_Window"
+    ) -> LaneTape:
+        """`tape` with one more chunk, from `lanes` to `t_now`."""
+        is_node = jnp.arange(self.length + 1) <= window.num_attempts
+        times = jnp.where(is_node[:, None], window.times, t_now)
+        states = window.states
+        if states is None:
+            states = jax.tree.map(lambda leaf: leaf[None], (lanes.now.z, lanes.now.f))
+        return LaneTape(
+            index=tree_write(tape.index, chunk, lanes.index),
+            num_attempts=tree_write(tape.num_attempts, chunk, window.num_attempts),
+            times=tree_write(tape.times, chunk, times),
+            states=tree_write(tape.states, chunk, states),
+            num_chunks=chunk + 1,
+            keeps_all=tape.keeps_all,
+        )
+
+    def _write(self, lanes: _Lanes, window: "_Window") -> Rows:
+        """The rows of all lanes that lie in the window."""
+
+        def write(problem: Problem, times: Array, nodes: State, t_now: Array, rows: Rows) -> Rows:
+            return write_rows(problem, DensePath(times, nodes, problem.solver.num_coefficients), t_now, rows)
+
+        arguments = (window.times, window.path, lanes.now.t, lanes.rows)
+        return self.batch.map(write, lanes.problem_rows, *arguments, in_axes=(1, 1, 0, 0))
+
+    def _hand_in(self, lanes: _Lanes) -> _Record:
+        """What is recorded of the trajectories in the lanes."""
+        now, rows, num_rows = lanes.now, lanes.rows, self.frame.ts.shape[0]
+        ys = slopes = None
+        if rows is None:
+            is_reached = self.batch.map(
+                lambda problem, t: jnp.sum(problem.ts * problem.direction <= t * problem.direction, dtype=jnp.int32),
+                lanes.problem_rows,
+                now.t,
+            )
+            num_saved = is_reached
+        else:
+            ys, slopes = jax.tree.map(lambda leaf: leaf[:, :num_rows], (rows.ys, rows.slopes))
+            num_saved = rows.num_written
+        num_saved = jnp.where(now.status == Status.invalid_input, 1, num_saved)
+        return _Record(
+            now.status, now.num_accepted, now.num_rejected, now.num_dense, num_saved, now.costs, now.z, ys, slopes
+        )
+
+    def _record(self, record: _Record, lanes: _Lanes) -> tuple[_Record, _Lanes]:
+        """Record the trajectories that have ended, and let their lanes forget them."""
+        has_ended = ~lanes.now.is_running
+        index = jnp.where(has_ended, lanes.index, self.batch.size)
+        index_left = jnp.where(has_ended, self.batch.size, lanes.index)
+        return put_rows(record, index, self._hand_in(lanes)), lanes._replace(index=index_left)
+
+    def result(self, end: _Carry) -> tuple[LoopResult, tuple[LaneTape, ...] | None, State | None]:
+        """What `integrate_lanes` returns."""
+        if not self.has_queue:
+            record = self._hand_in(end.lanes)
+        else:
+            # What still waits when the tape is full has no row but the first.
+            waits = jnp.arange(self.batch.size) >= end.next_index
+            record = where_lane(waits, self._hand_in(self._lanes_of(None)), end.record)
+            record = record._replace(status=jnp.where(waits, Status.tape_full, record.status).astype(jnp.int32))
+        num_saved = record.num_saved
+        if self.frame.only_ends:
+            y_end = jax.vmap(self.frame.solver.read)(record.z_end)
+            y0 = self.batch.map(lambda problem: problem.y0, self.batch.rows())
+            count = self.frame.ts.shape[0]
+            ys = jax.tree.map(lambda start, leaf: jnp.stack([start, leaf][:count], 1), y0, y_end)
+        else:
+            ys = record.ys
+        stats = Stats(
+            count_evals(self.frame, record.num_accepted, record.num_rejected, record.num_dense),
+            record.num_accepted,
+            record.num_rejected,
+            end.num_executed,
+        )
+        result = LoopResult(
+            ys=jax.vmap(nan_beyond)(ys, num_saved),
+            status=record.status,
+            stats=stats,
+            num_saved=num_saved,
+            costs=record.costs,
+            path=None,
+            errors=None,
+            times=None,
+            z_end=record.z_end,
+            num_nodes=end.num_chunks,
+        )
+        return result, None if end.tape is None else (end.tape,), record.slopes
+
+
+class _Window(NamedTuple):
+    """The attempts of one chunk; leaves have leading axes (node, lane)."""
+
+    num_attempts: Int[Array, ""]
+    times: Float[Array, "node lane"]
+    states: tuple[State, State | None] | None
+    path: State | None
+    """Leaves of shape (node, lane, 1 + power, ...), as in `DensePath`."""
+
+
+def _attempt(problem: Problem, stops: Array | None, now: Progress) -> tuple[Progress, Any]:
+    after, did = attempt(problem, stops, now)
+    return after, did.coefficients
+
+
+def lane_chunk_length(frame: Problem, num_lanes: int) -> int:
+    """Attempts between two visits to the queue, from 4 to 16: fewer for a large state with dense output."""
+    if not frame.needs_dense:
+        return min(_LONGEST_CHUNK, frame.max_steps)
+    elements = num_lanes * (1 + frame.solver.num_coefficients) * max(1, tree_size(frame.y0))
+    length = 1 << (max(1, _CHUNK_ELEMENTS // elements).bit_length() - 1)
+    return min(max(length, _SHORTEST_CHUNK), _LONGEST_CHUNK, frame.max_steps)
