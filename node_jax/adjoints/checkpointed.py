@@ -3,18 +3,18 @@
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Int
 
 from node_jax.adjoints.base import AbstractAdjoint
 from node_jax.adjoints.lanes import solve_lanes
 from node_jax.adjoints.rewind import Rewinder
 from node_jax.adjoints.rule import Gradient, Solved, solve_with_rule
-from node_jax.adjoints.transpose import Transposer
 from node_jax.adjoints.times import times_cotangent_of_steps
+from node_jax.adjoints.transpose import Transposer
 from node_jax.stepping import Batch, LoopResult, Problem, Tape, integrate_single
 from node_jax.stepping.tape import choose_num_slots
-from node_jax.tree import expand_like, tree_add, tree_vdot
-from node_jax.types import State, Time
+from node_jax.tree import expand_like, tree_add
+from node_jax.types import State
 
 
 class CheckpointedAdjoint(AbstractAdjoint):

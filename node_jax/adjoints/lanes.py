@@ -9,10 +9,8 @@ What the trajectories share is not mapped over lanes, so that its gradient is su
 there is never one for each lane.
 """
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import lax

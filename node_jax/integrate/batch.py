@@ -63,8 +63,8 @@ def odeint_batch(
         args: anything else the field needs, shared or with an axis of trajectories.
         in_axes: the axes of trajectories of `(y0s, ts, args)` as in `jax.vmap`, nested where they differ within a tree:
             `(0, None, (None, 0))`. `None` is shared by all.
-        lanes: how many trajectories to step at once. `None` takes up to 128 on a CPU and all on an accelerator, fewer
-            of a large state. Results depend on it within the tolerance.
+        lanes: how many trajectories to step at once. `None` takes all on an accelerator, and on a CPU all up to 128
+            and else 64; fewer of a large state. Results depend on it by rounding alone.
         max_rows: bound on the attempts of all lanes together, which sizes the record that a gradient needs.
             `None` allows `max_steps` and 512 for each further turn of the queue. What does not fit has the status
             `tape_full`.

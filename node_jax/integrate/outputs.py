@@ -13,9 +13,7 @@ from node_jax.tree import expand_like, tree_freeze
 from node_jax.types import Args, State
 
 
-def apply_save(
-    save: Callable[[Any, Any, Any], Any] | None, ts: jax.Array, ys: State, y0: State, args: Args
-) -> Any:
+def apply_save(save: Callable[[Any, Any, Any], Any] | None, ts: jax.Array, ys: State, y0: State, args: Args) -> Any:
     """`save(t, y, args)` at every row that was reached, NaN in the others; the rows themselves without `save`."""
     if save is None:
         return ys

@@ -9,10 +9,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int, PyTree
 
 from node_jax.stepping.problem import Problem
-from node_jax.tree import tree_bytes, tree_size
+from node_jax.tree import tree_size
 
-_WIDEST_ON_CPU = 128
-"""Lanes beyond this only wait for each other: a matrix product of so many rows is as efficient as a larger one."""
+_NO_QUEUE_ON_CPU = 128
+"""So many trajectories are stepped without a queue."""
+_LANES_ON_CPU = 64
+"""Matrix products of so many rows are nearly as efficient as larger ones, and fewer lanes wait for each other."""
 _LANE_ELEMENTS = 2**20
 """Lanes of a large state hold about this many numbers together."""
 _STEPS_A_ROW = 512
@@ -35,7 +37,9 @@ class Batch(eqx.Module):
 
     def rows(self, index: Int[Array, " lane"] | None = None) -> list[Array]:
         """The mapped leaves: of all trajectories, or of those in `index`; an index too large counts as the last."""
-        mapped = [leaf for leaf, is_mapped in zip(jax.tree.leaves(self.problem), self.is_mapped, strict=True) if is_mapped]
+        mapped = [
+            leaf for leaf, is_mapped in zip(jax.tree.leaves(self.problem), self.is_mapped, strict=True) if is_mapped
+        ]
         return mapped if index is None else [leaf.at[index].get(mode="clip") for leaf in mapped]
 
     def problem_of(self, rows: list[Array]) -> Problem:
@@ -61,14 +65,15 @@ def choose_lanes(lanes: int | None, size: int, y0: PyTree) -> int:
     """How many trajectories to step at once.
 
     Arguments:
-        lanes: what the user asked for; `None` takes on a CPU up to 128, on an accelerator all, and of a large state
-            fewer, so that together they hold about a million numbers, but at least 8.
+        lanes: what the user asked for. `None` takes all on an accelerator, and on a CPU all up to 128 and else 64; of
+            a large state fewer, so that together they hold about a million numbers, but at least 8.
         size: how many trajectories there are.
         y0: the state of one.
     """
     if lanes is None:
         fitting = max(8, _LANE_ELEMENTS // max(1, tree_size(y0)))
-        lanes = min(fitting, _WIDEST_ON_CPU) if jax.default_backend() == "cpu" else fitting
+        is_cpu = jax.default_backend() == "cpu"
+        lanes = min(fitting, _LANES_ON_CPU) if is_cpu and size > _NO_QUEUE_ON_CPU else fitting
     return min(lanes, size)
 
 
@@ -78,11 +83,6 @@ def choose_max_rows(max_rows: int | None, size: int, lanes: int, max_steps: int)
         return max_rows
     turns = -(-size // lanes)
     return max_steps + min(max_steps, _STEPS_A_ROW) * (turns - 1)
-
-
-def lane_bytes(tree: PyTree, lanes: int) -> int:
-    """The memory of `tree` in all lanes."""
-    return lanes * tree_bytes(tree)
 
 
 def put_rows(buffer: PyTree, index: Int[Array, " lane"], values: PyTree) -> PyTree:

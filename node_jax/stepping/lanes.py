@@ -20,7 +20,7 @@ from node_jax.status import Status
 from node_jax.stepping.attempt import Progress, attempt, begin
 from node_jax.stepping.batch import Batch, choose_max_rows, put_rows, take_rows, where_lane
 from node_jax.stepping.batching import any_over_batch
-from node_jax.stepping.outputs import Rows, chunk_length, first_rows, write_rows
+from node_jax.stepping.outputs import Rows, first_rows, write_rows
 from node_jax.stepping.problem import LoopResult, Problem
 from node_jax.stepping.single import count_evals, nan_beyond
 from node_jax.tree import tree_buffer, tree_bytes, tree_size, tree_write
