@@ -220,9 +220,8 @@ class _Transposer:
             def one(problem: Problem, stops: Any, t0: Array, t1: Array, own: list[Array], shift: Array, z: Any, f: Any):
                 field = self._field(problem, shared, own, shift)
                 dt = t1 - t0
-                step = take_step(
-                    problem, stops, field, t0, t1, dt, z, f, with_slope=problem.reuses_slope or bool(problem.costs)
-                )
+                reads_last = problem.reuses_slope or mine is not None or bool(problem.costs)
+                step = take_step(problem, stops, field, t0, t1, dt, z, f, with_slope=reads_last)
                 path = None
                 if mine is not None:
                     path = PathCotangents(solver.read(z), solver.read(step.z1), solver.coefficients(dt, step.stages))

@@ -13,8 +13,8 @@ from node_jax.stepping import Problem, Tape, take_step
 from node_jax.stepping.attempt import inside
 from node_jax.stepping.outputs import span_length
 from node_jax.stepping.tape import WINDOW
-from node_jax.tree import tree_buffer, tree_read, tree_write
-from node_jax.types import State
+from node_jax.tree import tree_buffer, tree_read, tree_where, tree_write
+from node_jax.types import State, Time
 
 Carry = TypeVar("Carry")
 
@@ -124,7 +124,8 @@ class Rewinder:
 
             def step(z: State) -> State:
                 dt = t1 - t0
-                return take_step(problem, self.stops, problem.field, t0, t1, dt, z, with_slope=False).z1
+                z1 = take_step(problem, self.stops, problem.field, t0, t1, dt, z, with_slope=False).z1
+                return _unless_empty(t0, t1, z1, z)
 
             z = lax.cond(tape.is_kept(n + 1), lambda _: tape.state(n + 1), step, z)
             return n + 1, z, window
@@ -141,6 +142,11 @@ class Rewinder:
         return lax.cond(
             self.tape.is_kept(node),
             lambda _: self.tape.state(node),
-            lambda z1: solver.step_back(field, t1, t1 - t0, z1, None)[0],
+            lambda z1: _unless_empty(t0, t1, solver.step_back(field, t1, t1 - t0, z1, None)[0], z1),
             z1,
         )
+
+
+def _unless_empty(t0: Time, t1: Time, after: State, before: State) -> State:
+    """`after` a step, or `before` it where it has no length: under `jax.vmap` it is one of another lane then."""
+    return tree_where(t0 != t1, after, before)

@@ -127,8 +127,10 @@ class Transposer:
         cotangent = (bars.z, mine, f0_bar, self.solved.costs)
         parameters_bar, shift_bar, z_bar = pull(cotangent)
         more = Cotangents(z_bar, tree_add(bars.parameters, parameters_bar), bars.shift + shift_bar)
-        # Where no output depends on a step, its derivative may be infinite, and 0 times infinity must stay 0.
-        return tree_where(tree_any_nonzero(cotangent), more, bars)
+        # Where no output depends on a step, its derivative may be infinite, and 0 times infinity must stay 0. Under
+        # `jax.vmap` a step of no length is one of another lane: it changes nothing, but may take a slope's cotangent.
+        is_step = tree_any_nonzero(cotangent) & (self.hands_on | (t0 != t1))
+        return tree_where(is_step, more, bars)
 
     def _of_steps(self, times: Float[Array, " node"], first: Int[Array, ""]) -> PathCotangents | None:
         """The cotangents of the dense output of the steps between `times`, of which `first` is the first's number."""

@@ -88,8 +88,8 @@ def odeint_batch(
     check_parts(solver, controller, adjoint, max_steps)
     if not isinstance(solver, AbstractSolver):
         raise ValueError(
-            f"odeint_batch: expected a native solver such as nj.Tsit5(), got {type(solver).__name__}. Use jax.vmap over "
-            "nj.odeint for a solver of diffrax."
+            f"odeint_batch: expected a native solver such as nj.Tsit5(), got {type(solver).__name__}. Use jax.vmap "
+            "over nj.odeint for a solver of diffrax."
         )
     for name, value in (("lanes", lanes), ("max_rows", max_rows)):
         is_integer = isinstance(value, (int, np.integer)) and not isinstance(value, bool)

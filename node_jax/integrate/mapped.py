@@ -68,8 +68,8 @@ def _move(name: str, tree: Any, axes: Any, sizes: dict[str, int]) -> tuple[Any, 
         )
     except ValueError as error:
         raise ValueError(
-            f"odeint_batch: expected in_axes for {name} to be an integer, None, or a tree of them that fits {name}, got "
-            f"{axes!r} for {jax.tree.structure(tree)}."
+            f"odeint_batch: expected in_axes for {name} to be an integer, None, or a tree of them that fits {name}, "
+            f"got {axes!r} for {jax.tree.structure(tree)}."
         ) from error
 
     def move(path: Any, leaf: Any, axis: Any) -> Any:
@@ -96,19 +96,19 @@ def _as_batch_times(ts: Any) -> jax.Array:
     """`ts` of shape (batch, time), every row checked where its values are known."""
     if np.ndim(ts) != 2:
         raise ValueError(
-            f"odeint_batch: expected ts of shape (batch, time) where in_axes maps it, got {np.shape(ts)}. Pad rows that "
-            "have fewer times by repeating their last one."
+            f"odeint_batch: expected ts of shape (batch, time) where in_axes maps it, got {np.shape(ts)}. Pad rows "
+            "that have fewer times by repeating their last one."
         )
     if isinstance(ts, Tracer):
-        return as_times_dtype(ts)
+        return _as_floating(ts)
     for row, times in enumerate(np.asarray(ts)):
         try:
             as_times(times)
         except ValueError as error:
             raise ValueError(f"odeint_batch: row {row} of ts: {error}") from error
-    return as_times_dtype(jnp.asarray(ts))
+    return _as_floating(jnp.asarray(ts))
 
 
-def as_times_dtype(ts: jax.Array) -> jax.Array:
+def _as_floating(ts: jax.Array) -> jax.Array:
     """`ts` in floating point."""
     return ts if jnp.issubdtype(ts.dtype, jnp.floating) else ts.astype(jnp.result_type(float))

@@ -1,6 +1,6 @@
 """Many initial value problems that share what is not mapped."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import equinox as eqx
@@ -42,7 +42,7 @@ class Batch(eqx.Module):
         ]
         return mapped if index is None else [leaf.at[index].get(mode="clip") for leaf in mapped]
 
-    def problem_of(self, rows: list[Array]) -> Problem:
+    def problem_of(self, rows: Sequence[Any]) -> Problem:
         """The problem with `rows` in place of its mapped leaves."""
         leaves, treedef = jax.tree.flatten(self.problem)
         remaining = iter(rows)

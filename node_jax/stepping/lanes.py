@@ -6,6 +6,7 @@ trajectory has ended hand it in and take the next from the queue. A chunk ends e
 handing in and taking does.
 """
 
+import math
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -73,7 +74,7 @@ class _Lanes(NamedTuple):
     """What the lanes hold; leaves have a leading axis of lanes."""
 
     now: Progress
-    index: Int[Array, " lane"]
+    trajectory: Int[Array, " lane"]
     problem_rows: list[Array]
     rows: Rows | None
 
@@ -83,6 +84,8 @@ class _Carry(NamedTuple):
     next_index: Int[Array, ""]
     """The first trajectory of the queue."""
     num_chunks: Int[Array, ""]
+    num_rows: Int[Array, ""]
+    """Attempts of all lanes together."""
     num_executed: Int[Array, ""]
     record: _Record
     tape: LaneTape | None
@@ -150,7 +153,10 @@ class _Loop:
         self.frame = frame = batch.frame
         self.has_queue = num_lanes < batch.size
         self.length = lane_chunk_length(frame, num_lanes)
-        self.max_chunks = -(-max_rows // self.length)
+        self.max_rows = max_rows
+        # Chunks that end early leave a part empty: about a square root of the lanes of them for each turn of the queue.
+        num_turns = -(-batch.size // num_lanes)
+        self.max_chunks = -(-max_rows // self.length) + num_turns * (math.isqrt(num_lanes) + 1) * self.has_queue
         self.starts, self.slopes_at_start = starts
         states = (self.starts.z, self.starts.f)
         state_bytes = num_lanes * tree_bytes(states) // batch.size
@@ -162,7 +168,8 @@ class _Loop:
         def has_work(carry: _Carry) -> Bool[Array, ""]:
             num_busy = jnp.sum(carry.lanes.now.is_running, dtype=jnp.int32)
             is_any = (num_busy > width) | (carry.next_index < self.batch.size)
-            return any_over_batch(is_any & (carry.num_chunks < self.max_chunks))
+            has_room = (carry.num_chunks < self.max_chunks) & (carry.num_rows < self.max_rows)
+            return any_over_batch(is_any & has_room)
 
         end = lax.while_loop(has_work, self._chunk, carry)
         # What still runs when the tape is full is handed in as it is.
@@ -182,14 +189,16 @@ class _Loop:
         record = jax.tree.map(
             lambda leaf: jnp.zeros((self.batch.size, *leaf.shape[1:]), leaf.dtype), self._hand_in(lanes)
         )
-        return _Carry(lanes, jnp.asarray(self.num_lanes, jnp.int32), zero, zero, record, self._empty_tape(lanes.now))
+        first = jnp.asarray(self.num_lanes, jnp.int32)
+        return _Carry(lanes, first, zero, zero, zero, record, self._empty_tape(lanes.now))
 
     def first_of(self, wide: _Carry) -> _Carry:
         """The busy lanes of a wider loop."""
         busy = wide.lanes.now.is_running
         lanes = take_rows(wide.lanes, jnp.argsort(~busy, stable=True)[: self.num_lanes])
         zero = jnp.zeros((), jnp.int32)
-        return _Carry(lanes, wide.next_index, zero, wide.num_executed, wide.record, self._empty_tape(lanes.now))
+        tape = self._empty_tape(lanes.now)
+        return _Carry(lanes, wide.next_index, zero, zero, wide.num_executed, wide.record, tape)
 
     def _lanes_of(self, index: Int[Array, " lane"] | None) -> _Lanes:
         """Lanes with these trajectories at their starts; `None` for all of them."""
@@ -222,7 +231,7 @@ class _Loop:
         lanes, next_index = carry.lanes, carry.next_index
         if self.has_queue:
             lanes, next_index = self._refill(lanes, next_index)
-        stepped, window = self._step(lanes, next_index)
+        stepped, window = self._step(lanes, next_index < self.batch.size, self.max_rows - carry.num_rows)
         tape = carry.tape
         if tape is not None:
             tape = self._extend(tape, carry.num_chunks, lanes, stepped.now.t, window)
@@ -232,28 +241,30 @@ class _Loop:
         num_executed = carry.num_executed + window.num_attempts * self.num_lanes
         if self.has_queue:
             record, stepped = self._record(record, stepped)
-        return _Carry(stepped, next_index, carry.num_chunks + 1, num_executed, record, tape)
+        num_rows = carry.num_rows + window.num_attempts
+        return _Carry(stepped, next_index, carry.num_chunks + 1, num_rows, num_executed, record, tape)
 
     def _refill(self, lanes: _Lanes, next_index: Int[Array, ""]) -> tuple[_Lanes, Int[Array, ""]]:
         """Give each idle lane a trajectory of the queue."""
-        is_idle = ~lanes.now.is_running
+        # A trajectory that ends where it starts stays in its lane until it is handed in.
+        is_idle = lanes.trajectory >= self.batch.size
         ahead = next_index + jnp.cumsum(is_idle, dtype=jnp.int32) - 1
         takes = is_idle & (ahead < self.batch.size)
         new = self._lanes_of(jnp.minimum(ahead, self.batch.size - 1))
-        index = jnp.where(takes, ahead, jnp.where(is_idle, self.batch.size, lanes.index))
-        held = where_lane(takes, new._replace(index=index), lanes._replace(index=index))
+        index = jnp.where(takes, ahead, jnp.where(is_idle, self.batch.size, lanes.trajectory))
+        held = where_lane(takes, new._replace(trajectory=index), lanes._replace(trajectory=index))
         return held, next_index + jnp.sum(takes, dtype=jnp.int32)
 
-    def _step(self, lanes: _Lanes, next_index: Int[Array, ""]) -> tuple[_Lanes, "_Window"]:
-        """Attempt up to a chunk of steps in all lanes."""
+    def _step(self, lanes: _Lanes, has_more: Bool[Array, ""], room: Int[Array, ""]) -> tuple[_Lanes, "_Window"]:
+        """Attempt up to a chunk of steps in all lanes, at most `room`."""
         stops = self.batch.map(Problem.stops, lanes.problem_rows)
         limit = max(1, int(_IDLE_SHARE * self.num_lanes))
-        has_more = next_index < self.batch.size
+        length = jnp.minimum(self.length, room)
 
         def goes_on(state: tuple[_Window, Progress, Array]) -> Array:
             window, now, num_idle = state
             is_worth_it = (num_idle < limit) | ~has_more if self.has_queue else True
-            return any_over_batch(jnp.any(now.is_running) & (window.num_attempts < self.length) & is_worth_it)
+            return any_over_batch(jnp.any(now.is_running) & (window.num_attempts < length) & is_worth_it)
 
         def step(state: tuple[_Window, Progress, Array]) -> tuple[_Window, Progress, Array]:
             window, now, num_idle = state
@@ -299,7 +310,7 @@ class _Loop:
         if states is None:
             states = jax.tree.map(lambda leaf: leaf[None], (lanes.now.z, lanes.now.f))
         return LaneTape(
-            index=tree_write(tape.index, chunk, lanes.index),
+            index=tree_write(tape.index, chunk, lanes.trajectory),
             num_attempts=tree_write(tape.num_attempts, chunk, window.num_attempts),
             times=tree_write(tape.times, chunk, times),
             states=tree_write(tape.states, chunk, states),
@@ -338,9 +349,9 @@ class _Loop:
     def _record(self, record: _Record, lanes: _Lanes) -> tuple[_Record, _Lanes]:
         """Record the trajectories that have ended, and let their lanes forget them."""
         has_ended = ~lanes.now.is_running
-        index = jnp.where(has_ended, lanes.index, self.batch.size)
-        index_left = jnp.where(has_ended, self.batch.size, lanes.index)
-        return put_rows(record, index, self._hand_in(lanes)), lanes._replace(index=index_left)
+        index = jnp.where(has_ended, lanes.trajectory, self.batch.size)
+        index_left = jnp.where(has_ended, self.batch.size, lanes.trajectory)
+        return put_rows(record, index, self._hand_in(lanes)), lanes._replace(trajectory=index_left)
 
     def result(self, end: _Carry) -> tuple[LoopResult, tuple[LaneTape, ...] | None, State | None]:
         """What `integrate_lanes` returns."""

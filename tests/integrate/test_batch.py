@@ -1,0 +1,403 @@
+"""`odeint_batch`: every trajectory is solved as if it were alone, whatever the lanes."""
+
+import functools
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import node_jax as nj
+import node_jax.stepping.lanes
+from tests.adjoints.cases import compiled
+from tests.adjoints.test_programs import equations
+
+BATCH = 7
+LANES = (None, 1, 3, 40)
+PI = nj.PIController(rtol=1e-7, atol=1e-7)
+SETTINGS = {
+    "Tsit5": (nj.Tsit5(), PI),
+    "Bosh3": (nj.Bosh3(), nj.PIController(rtol=1e-4, atol=1e-4)),
+    "Dopri5 bounded": (nj.Dopri5(), nj.PIController(rtol=1e-5, atol=1e-5, dtmax=0.2, dt0=0.05)),
+    "Dopri8": (nj.Dopri8(), PI),
+    "RK4 constant": (nj.RK4(), nj.ConstantStep(0.07)),
+    "Midpoint fixed": (nj.Midpoint(), nj.FixedSteps(3)),
+    "jumps": (nj.Tsit5(), nj.PIController(rtol=1e-6, atol=1e-6, jump_ts=[0.3, 0.31, 1.0])),
+    "ReversibleHeun": (nj.ReversibleHeun(), nj.ConstantStep(0.05)),
+    "Reversible": (nj.Reversible(nj.Bosh3()), nj.PIController(rtol=1e-4, atol=1e-4)),
+    "StormerVerlet": (nj.StormerVerlet(), nj.ConstantStep(0.05)),
+}
+
+
+class Oscillators(eqx.Module):
+    """Van der Pol's, or for a pair (q, p) a pendulum, with a shared stiffness and damping of its own."""
+
+    stiffness: Any
+
+    def __call__(self, t, y, args):
+        push = 0.1 * jnp.sin(3 * t) * args["push"]
+        if isinstance(y, tuple):
+            return y[1], -self.stiffness * jnp.sin(y[0]) + push
+        return jnp.stack([y[1], args["damping"] * (1 - y[0] ** 2) * y[1] - self.stiffness * y[0] + push])
+
+
+class Inputs(NamedTuple):
+    field: Any
+    y0s: Any
+    ts: Any
+    args: Any
+
+
+IN_AXES = (0, None, {"damping": 0, "push": None})
+
+
+def inputs(num_times=6, is_ragged=False, is_pair=False):
+    y0s = jnp.stack([jnp.linspace(0.5, 2.0, BATCH), jnp.linspace(-1.0, 1.0, BATCH)], 1)
+    if is_pair:
+        y0s = (y0s[:, 0], y0s[:, 1])
+    ts = jnp.linspace(0.0, 2.0, num_times)
+    if is_ragged:
+        # Ends of their own, padding, and two rows that go back in time.
+        ends = jnp.linspace(0.2, 2.5, BATCH)[:, None]
+        ts = jnp.minimum(jnp.linspace(0.0, 3.0, num_times)[None], ends)
+        ts = ts.at[2:4].set(ts[2:4, ::-1])
+    args = {"damping": jnp.geomspace(0.1, 20.0, BATCH), "push": jnp.asarray(1.0)}
+    return Inputs(Oscillators(jnp.asarray(1.3)), y0s, ts, args)
+
+
+def axes_of(x):
+    return (0, 0 if x.ts.ndim == 2 else None, IN_AXES[2])
+
+
+def solve_batch(x, lanes=None, **keywords):
+    return nj.odeint_batch(x.field, x.y0s, x.ts, x.args, in_axes=axes_of(x), lanes=lanes, **keywords)
+
+
+def solve_each(x, **keywords):
+    return jax.vmap(lambda y0, ts, args: nj.odeint(x.field, y0, ts, args, **keywords), axes_of(x))(*x[1:])
+
+
+def keywords_of(name):
+    solver, controller = SETTINGS[name]
+    return {"solver": solver, "controller": controller, "max_steps": 512}
+
+
+@functools.cache
+def _solved(name, is_ragged, num_times):
+    x = inputs(num_times, is_ragged, is_pair=name == "StormerVerlet")
+    return x, jax.device_get(compiled(lambda x: solve_each(x, **keywords_of(name)))(x))
+
+
+@pytest.mark.parametrize("lanes", LANES)
+@pytest.mark.parametrize("is_ragged", [False, True], ids=["one ts", "ragged ts"])
+@pytest.mark.parametrize("name", SETTINGS)
+def test_a_batch_equals_its_trajectories_alone(x64, name, is_ragged, lanes):
+    if name != "Tsit5" and (lanes, is_ragged) not in ((3, True), (None, False)):
+        pytest.skip("the full table is that of Tsit5")
+    x, each = _solved(name, is_ragged, 6)
+    sol = compiled(lambda x: solve_batch(x, lanes, **keywords_of(name)))(x)
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-9, atol=1e-10), sol.ys, each.ys)
+    np.testing.assert_array_equal(sol.status, each.status)
+    for count in ("num_accepted", "num_rejected", "num_evals"):
+        np.testing.assert_array_equal(getattr(sol.stats, count), getattr(each.stats, count))
+
+
+@pytest.mark.parametrize("lanes", [None, 3])
+@pytest.mark.parametrize("num_times", [1, 2])
+def test_ends_alone_equal_those_of_the_trajectories(x64, num_times, lanes):
+    x, each = _solved("Tsit5", False, num_times)
+    sol = compiled(lambda x: solve_batch(x, lanes, **keywords_of("Tsit5")))(x)
+    np.testing.assert_allclose(sol.ys, each.ys, rtol=1e-9)
+    np.testing.assert_array_equal(sol.stats.num_accepted, each.stats.num_accepted)
+
+
+def test_the_order_of_the_trajectories_changes_nothing_but_the_order(x64):
+    x = inputs()
+    order = jnp.array([3, 1, 6, 0, 5, 2, 4])
+    args = {**x.args, "damping": x.args["damping"][order]}
+    solve = compiled(lambda x: solve_batch(x, 3, controller=PI).ys)
+    mixed = solve(x._replace(y0s=x.y0s[order], args=args))
+    np.testing.assert_allclose(mixed, solve(x)[order], rtol=1e-9)
+
+
+def test_the_last_trajectories_go_on_in_fewer_lanes(x64):
+    """Forty of them in 32 lanes, of which the last is the stiffest."""
+    y0s, damping = jnp.tile(jnp.array([[2.0, 0.0]]), (40, 1)), jnp.ones(40).at[-1].set(15.0)
+    x = Inputs(Oscillators(jnp.asarray(1.0)), y0s, jnp.linspace(0.0, 8.0, 5), {"damping": damping, "push": 0.0})
+    each = jax.device_get(compiled(lambda x: solve_each(x, controller=PI))(x))
+    sol = compiled(lambda x: solve_batch(x, 32, controller=PI))(x)
+    np.testing.assert_allclose(sol.ys, each.ys, rtol=1e-7)
+    steps = each.stats.num_accepted + each.stats.num_rejected
+    assert int(sol.stats.num_executed) < 32 * (2 * steps[0] + 32) + 4 * steps[-1]
+
+
+def test_lanes_stay_busy():
+    x = inputs(2)
+    in_lanes, at_once = (solve_batch(x, lanes).stats for lanes in (2, None))
+    assert float(in_lanes.batch_efficiency) > float(at_once.batch_efficiency) > 0.2
+    needed = jnp.sum(at_once.num_accepted + at_once.num_rejected)
+    np.testing.assert_allclose(at_once.batch_efficiency, needed / at_once.num_executed)
+    with pytest.raises(ValueError, match="odeint_batch"):
+        _ = nj.odeint(x.field, x.y0s[0], x.ts, {"damping": 1.0, "push": 0.0}).stats.batch_efficiency
+
+
+@pytest.mark.parametrize("lanes", [None, 3])
+def test_a_trajectory_that_fails_disturbs_no_other(lanes):
+    def field(t, y, args):
+        return jnp.where(t > args, jnp.inf, -y)
+
+    breaks = jnp.full(BATCH, 9.0)
+    y0s, ts = jnp.ones((BATCH, 2)), jnp.linspace(0.0, 1.0, 5)
+    solve = compiled(lambda y0s, breaks: nj.odeint_batch(field, y0s, ts, breaks, in_axes=(0, None, 0), lanes=lanes))
+    healthy = solve(y0s, breaks)
+    sick = solve(y0s.at[1].set(jnp.nan), breaks.at[4].set(0.6))
+    others = np.array([0, 2, 3, 5, 6])
+    np.testing.assert_array_equal(sick.ys[others], healthy.ys[others])
+    assert [nj.Status(int(status)).name for status in sick.status[np.array([1, 4])]] == ["non_finite"] * 2
+    assert np.isnan(sick.ys[1, 1:]).all()
+    np.testing.assert_array_equal(sick.ys[4, :3], healthy.ys[4, :3])
+    assert np.isnan(sick.ys[4, 3:]).all()
+    with pytest.raises(nj.SolveError, match="2 of 7 solves failed, the first at index 1"):
+        nj.check(sick)
+
+
+@pytest.mark.parametrize("lanes", [None, 3])
+def test_a_full_tape_is_a_status(lanes):
+    sol = solve_batch(inputs(), lanes, max_rows=5, controller=PI)
+    assert set(np.asarray(sol.status)) == {nj.Status.tape_full}
+    assert np.isfinite(sol.ys[:, 0]).all()
+    assert np.isnan(sol.ys[:, -1]).all()
+    with pytest.raises(nj.SolveError, match="raise max_rows"):
+        nj.check(sol)
+
+
+def test_rows_of_times_that_are_traced_and_unsorted_are_a_status():
+    x = inputs(is_ragged=True)
+    bad = x._replace(ts=x.ts.at[1, 2].set(9.0))
+    sol = jax.jit(solve_batch)(bad)
+    assert int(sol.status[1]) == nj.Status.invalid_input
+    assert set(np.asarray(sol.status[jnp.array([0, 2, 3, 4, 5, 6])])) == {0}
+
+
+def test_costs_and_save_are_those_of_the_trajectories(x64):
+    x = inputs()
+    keywords = {
+        "record": ("error", "stiffness"),
+        "save": lambda t, y, args: {"r": t * jnp.sum(y**2) * args["damping"]},
+        "controller": PI,
+    }
+    each = compiled(lambda x: solve_each(x, **keywords))(x)
+    sol = compiled(lambda x: solve_batch(x, 3, **keywords))(x)
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-8), sol.ys, each.ys)
+    # The estimate of stiffness is a quotient of differences, in which digits cancel.
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-6), sol.costs, each.costs)
+
+
+def gradient(solve, x, **keywords):
+    """Of a loss that sees every row, for everything that is floating point."""
+
+    def loss(x):
+        sol = solve(x, **keywords)
+        rows = jax.tree.leaves(sol.ys)
+        weights = [jnp.cos(jnp.arange(leaf.size, dtype=leaf.dtype)).reshape(leaf.shape) for leaf in rows]
+        costs = sum(jnp.sum(jnp.arange(BATCH) * cost) for cost in sol.costs.values())
+        return sum(jnp.sum(w * jnp.tanh(leaf)) for w, leaf in zip(weights, rows, strict=True)) + 1e-3 * costs
+
+    return compiled(jax.grad(loss))(x)
+
+
+def assert_same_gradient(found, expected, tolerance=1e-9):
+    def compare(a, b):
+        np.testing.assert_allclose(a, b, atol=tolerance * (1 + np.abs(b).max()))
+
+    jax.tree.map(compare, found, expected)
+
+
+@functools.cache
+def _gradient(name, is_ragged, num_times):
+    x = inputs(num_times, is_ragged, is_pair=name == "StormerVerlet")
+    return x, jax.device_get(gradient(solve_each, x, **keywords_of(name)))
+
+
+@pytest.mark.parametrize("lanes", [None, 3])
+@pytest.mark.parametrize("num_times", [2, 6])
+@pytest.mark.parametrize("is_ragged", [False, True], ids=["one ts", "ragged ts"])
+@pytest.mark.parametrize("name", SETTINGS)
+def test_the_gradient_of_a_batch_is_that_of_its_trajectories(x64, name, is_ragged, num_times, lanes):
+    if name != "Tsit5" and (lanes, is_ragged, num_times) not in ((3, True, 6), (None, False, 2)):
+        pytest.skip("the full table is that of Tsit5")
+    x, expected = _gradient(name, is_ragged, num_times)
+    assert_same_gradient(gradient(solve_batch, x, lanes=lanes, **keywords_of(name)), expected)
+
+
+@pytest.mark.parametrize("name", ["Tsit5", "jumps", "Reversible"])
+def test_the_gradient_from_the_starts_of_chunks_is_the_same(x64, name, monkeypatch):
+    monkeypatch.setattr(node_jax.stepping.lanes, "_SMALL_BYTES", 0)
+    x, expected = _gradient(name, True, 6)
+    assert_same_gradient(gradient(solve_batch, x, lanes=3, **keywords_of(name)), expected)
+
+
+def test_the_gradient_of_costs_is_that_of_the_trajectories(x64):
+    x = inputs()
+    keywords = {"record": ("error", "stiffness"), "controller": PI}
+    expected = gradient(solve_each, x, **keywords)
+    assert_same_gradient(gradient(solve_batch, x, lanes=3, **keywords), expected, 1e-5)
+
+
+def test_arrays_that_a_function_closes_over_get_one_summed_gradient(x64):
+    x = inputs(4)
+
+    def loss(shared, y0s, is_batch):
+        def field(t, y, args):
+            return -shared * y * args
+
+        ts, rates = jnp.linspace(0.0, 1.0, 4), x.args["damping"] / 20
+        if is_batch:
+            return jnp.sum(nj.odeint_batch(field, y0s, ts, rates, in_axes=(0, None, 0), controller=PI).ys ** 2)
+        return jnp.sum(jax.vmap(lambda y, r: nj.odeint(field, y, ts, r, controller=PI).ys)(y0s, rates) ** 2)
+
+    shared = jnp.array([1.0, 2.0])
+    found, expected = (jax.grad(loss, (0, 1))(shared, x.y0s, is_batch) for is_batch in (True, False))
+    assert_same_gradient(found, expected)
+
+
+def test_a_shared_start_and_mapped_times_get_gradients(x64):
+    ts = jnp.array([[0.0, 1.0, 2.0], [0.5, 0.5, 1.0], [0.3, 0.1, 0.0]])
+
+    def loss(y0, ts, is_batch):
+        def field(t, y, args):
+            return jnp.sin(t) * y
+
+        if is_batch:
+            ys = nj.odeint_batch(field, y0, ts, in_axes=(None, 0, None), lanes=2, controller=PI).ys
+        else:
+            ys = jax.vmap(lambda ts: nj.odeint(field, y0, ts, controller=PI).ys)(ts)
+        return jnp.sum(jnp.arange(1.0, 19.0).reshape(3, 3, 2) * ys)
+
+    y0 = jnp.array([1.0, 2.0])
+    found, expected = (jax.grad(loss, (0, 1))(y0, ts, is_batch) for is_batch in (True, False))
+    assert found[0].shape == (2,)
+    assert_same_gradient(found, expected)
+
+
+@pytest.mark.parametrize("lanes", [None, 3])
+def test_a_trajectory_that_fails_leaves_the_gradient_of_the_others(lanes):
+    """Its rows are masked in the loss; its start, its argument and the field there are NaN or infinite."""
+
+    def loss(shared, y0s, args):
+        def field(t, y, args):
+            return -shared * jnp.log(y) * args
+
+        sol = nj.odeint_batch(field, y0s, [0.0, 0.5, 1.0], args, in_axes=(0, None, 0), lanes=lanes)
+        is_good = (sol.status == nj.Status.success)[:, None, None]
+        return jnp.sum(jnp.where(is_good, sol.ys, 0.0) ** 2)
+
+    y0s, args = 2 + jnp.ones((5, 2)), jnp.ones(5)
+    bad = (y0s.at[1].set(-1.0).at[3].set(jnp.nan), args.at[4].set(jnp.nan))
+    found = jax.grad(loss, (0, 1, 2))(jnp.asarray(0.5), *bad)
+    healthy = np.array([0, 2])
+    expected = jax.grad(loss, (0, 1, 2))(jnp.asarray(0.5), y0s[healthy], args[healthy])
+    np.testing.assert_allclose(found[0], expected[0], rtol=1e-5)
+    for mine, theirs in zip(found[1:], expected[1:], strict=True):
+        np.testing.assert_allclose(mine[healthy], theirs, rtol=1e-5)
+        assert np.isfinite(mine).all()
+
+
+def test_a_hessian_is_that_of_the_trajectories(x64):
+    x = inputs(3)
+
+    def loss(stiffness, solve):
+        return jnp.sum(jnp.sin(solve(x._replace(field=Oscillators(stiffness)), controller=PI).ys))
+
+    found, expected = (
+        jax.hessian(loss)(jnp.asarray(1.3), solve) for solve in (functools.partial(solve_batch, lanes=3), solve_each)
+    )
+    np.testing.assert_allclose(found, expected, rtol=1e-7)
+
+
+@pytest.mark.parametrize("lanes", [None, 3])
+def test_a_batch_under_vmap_is_a_batch_for_each(x64, lanes):
+    x = inputs(4)
+    stiffness = jnp.array([1.0, 1.5, 2.5])
+
+    def value_and_gradient(stiffness):
+        def loss(stiffness):
+            return jnp.sum(solve_batch(x._replace(field=Oscillators(stiffness)), lanes, controller=PI).ys ** 2)
+
+        return jax.value_and_grad(loss)(stiffness)
+
+    together = compiled(jax.vmap(value_and_gradient))(stiffness)
+    apart = jax.tree.map(lambda *leaves: jnp.stack(leaves), *map(compiled(value_and_gradient), stiffness))
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-8), together, apart)
+
+
+def test_no_gradient_of_shared_parameters_is_kept_for_each_trajectory():
+    width, batch = 33, 19
+    parameters, static = eqx.partition(nj.fields.MLP(2, width, 2, key=jax.random.key(0)), eqx.is_inexact_array)
+
+    def loss(parameters, y0s):
+        field = eqx.combine(parameters, static)
+        return jnp.sum(nj.odeint_batch(field, y0s, jnp.linspace(0.0, 1.0, 9), lanes=5, max_steps=64).ys ** 2)
+
+    jaxpr = jax.make_jaxpr(jax.grad(loss, (0, 1)))(parameters, jnp.ones((batch, 2))).jaxpr
+    shapes = {var.aval.shape for equation in equations(jaxpr) for var in equation.outvars}
+    assert (width, width) in shapes
+    assert not [shape for shape in shapes if len(shape) > 2 and shape[-2:] == (width, width)]
+    primitives = {equation.primitive.name for equation in equations(jaxpr)}
+    assert not [primitive for primitive in primitives if "callback" in primitive]
+
+
+def test_another_tolerance_or_queue_does_not_trace_again():
+    traces = []
+
+    def field(t, y, args):
+        traces.append(1)
+        return -y
+
+    for rtol in (1e-3, 1e-4):
+        nj.odeint_batch(field, jnp.ones((4, 1)) * rtol, [0.0, 1.0], controller=nj.PIController(rtol=rtol), lanes=2)
+        traces.append(0)
+    first, second = np.flatnonzero(np.array(traces) == 0)
+    assert first > 0
+    assert second == first + 1
+
+
+def test_an_integrator_holds_the_settings():
+    x = inputs(3)
+    integrator = nj.Integrator(solver=nj.Bosh3(), controller=nj.PIController(rtol=1e-3), max_steps=99)
+    sol = integrator.batch(x.field, x.y0s, x.ts, x.args, in_axes=axes_of(x), lanes=2)
+    expected = solve_batch(x, 2, solver=nj.Bosh3(), controller=nj.PIController(rtol=1e-3), max_steps=99)
+    np.testing.assert_array_equal(sol.ys, expected.ys)
+
+
+def decay(t, y, args):
+    return -y
+
+
+@pytest.mark.parametrize(
+    ("keywords", "message"),
+    [
+        ({"in_axes": (0, None)}, "a tuple of three"),
+        ({"in_axes": 0}, "a tuple of three"),
+        ({"in_axes": (None, None, None)}, "to map something"),
+        ({"in_axes": (2, None, None)}, "an axis 2 of trajectories"),
+        ({"in_axes": (0, None, 0), "args": jnp.ones(3)}, "4 at y0s, 3 at args"),
+        ({"in_axes": (0, None, 0), "args": 1.0}, "args to have an axis 0"),
+        ({"in_axes": ({"a": 0}, None, None)}, "a tree of them that fits y0s"),
+        ({"in_axes": (0, 0, None)}, "shape \\(batch, time\\)"),
+        ({"in_axes": (0, 0, None), "ts": np.array([[0.0, 1.0]] * 3 + [[1.0, 2.0]])[:3]}, "4 at y0s, 3 at ts"),
+        ({"in_axes": (0, 0, None), "ts": np.array([[0, 1, 2.0]] * 3 + [[0, 2, 1.0]])}, "row 3 of ts"),
+        ({"in_axes": (0, 0, None), "ts": np.array([[0, 1, 2.0]] * 3 + [[0, np.nan, 1.0]])}, "row 3 of ts"),
+        ({"lanes": 0}, "lanes to be an integer of at least 1"),
+        ({"max_rows": 2.5}, "max_rows to be an integer of at least 1"),
+        ({"adjoint": nj.BacksolveAdjoint()}, "BacksolveAdjoint differentiates one solve at a time"),
+        ({"record": "nothing"}, "names out of"),
+        ({"y0s": jnp.ones((0, 2))}, "at least one trajectory"),
+    ],
+)
+def test_what_cannot_be_a_batch_is_refused(keywords, message):
+    call = {"y0s": jnp.ones((4, 2)), "ts": [0.0, 1.0], "args": None, **keywords}
+    with pytest.raises(ValueError, match=message):
+        nj.odeint_batch(decay, call.pop("y0s"), call.pop("ts"), call.pop("args"), **call)
