@@ -91,12 +91,18 @@ def _take_again(
         t0, t1 = times[n], times[n + 1]
         dt = t1 - t0
         taken = take_step(problem, stops, problem.field, t0 + shift, t1 + shift, dt, carry.z, carry.f)
+        # Under `jax.vmap` a step of no length is one of another lane.
+        is_step = dt != 0
+        z1 = tree_where(is_step, taken.z1, carry.z)
         node = None
         if needs_nodes:
             coefficients = solver.coefficients(dt, taken.stages)
-            node = jax.tree.map(lambda *leaves: jnp.stack(leaves), solver.read(taken.z1), *coefficients)
-        costs = {name: total + step_cost(name, solver, dt, carry.z, taken) for name, total in carry.costs.items()}
-        return _Carry(taken.z1, taken.f1 if problem.reuses_slope else None, carry.ys, costs), node
+            node = jax.tree.map(lambda *leaves: jnp.stack(leaves), solver.read(z1), *coefficients)
+        costs = {
+            name: total + jnp.where(is_step, step_cost(name, solver, dt, carry.z, taken), 0)
+            for name, total in carry.costs.items()
+        }
+        return _Carry(z1, taken.f1 if problem.reuses_slope else None, carry.ys, costs), node
 
     def skip(carry: _Carry, node: Any) -> tuple[_Carry, State | None]:
         return carry, jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), node)

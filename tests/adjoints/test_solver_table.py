@@ -156,3 +156,27 @@ def test_steps_that_end_at_every_output_give_exact_gradients(x64, adjoint):
     found = np.delete(np.asarray(split(found)[0]), np.arange(num, flat.size - 1))
     expected = [(evaluate(flat + step, arrays) - evaluate(flat - step, arrays)) / 2e-5 for step in steps]
     np.testing.assert_allclose(found, expected, rtol=1e-7, atol=2e-9)
+
+
+@pytest.mark.parametrize("adjoint", ADJOINTS)
+@pytest.mark.parametrize("times", [ENDS, DENSE], ids=["ends", "dense"])
+@pytest.mark.parametrize("name", ["LeapfrogMidpoint", "ReversibleHeun", "Reversible Bosh3"])
+def test_under_vmap_a_step_of_another_lane_is_no_step(x64, name, times, adjoint):
+    """A method with two copies of the state moves it even in a step of no length; lanes here stop at other times."""
+    solver = nj.Reversible(nj.Bosh3()) if name == "Reversible Bosh3" else SOLVERS[name]
+    controller = nj.PIController(rtol=1e-3, atol=1e-3) if solver.has_error_estimate else STEP
+    field = Spring(jnp.array([1.0, 2.0]), jnp.asarray(3), jnp.ones(2))
+    ends = jnp.array([1.0, 0.3, 2.0])
+    y0 = (jnp.array([1.0]), jnp.array([0.5]))
+
+    def loss(rate, end):
+        ts = jnp.asarray(times) * end
+        sol = nj.odeint(
+            field, y0, ts, rate, solver=solver, controller=controller, adjoint=ADJOINTS[adjoint], max_steps=64
+        )
+        return sum(jnp.sum(jnp.sin(leaf)) for leaf in sol.ys)
+
+    gradient = jax.grad(loss)
+    together = compiled(jax.vmap(gradient, in_axes=(None, 0)))(jnp.asarray(0.7), ends)
+    apart = [compiled(gradient)(jnp.asarray(0.7), end) for end in ends]
+    np.testing.assert_allclose(together, apart, rtol=1e-9)
