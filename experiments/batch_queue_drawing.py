@@ -15,8 +15,9 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import Colormap, LinearSegmentedColormap
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 import node_jax as nj
@@ -26,8 +27,8 @@ _CHUNK = 16
 """Attempts between two visits to the queue, of a small state."""
 _LEAST_TO_NARROW, _NARROWER = 32, 8
 _IDLE, _LINE, _TEXT = "#dcdcdc", "#c2410c", "#222222"
-_NUMBER_FROM = 27
-"""Bars as long as this have room for the number of their trajectory."""
+_COLORS = LinearSegmentedColormap.from_list("steps", ["#a7d8e8", "#3b8fc2", "#1f3f8f", "#2a1458"])
+_MOST_LANES_WITH_NUMBERS = 24
 
 
 @dataclass
@@ -51,15 +52,31 @@ class Loop:
     boundaries: list[int] = field(default_factory=list)
 
 
-def solve(num: int, lanes: int | None) -> tuple[np.ndarray, int]:
-    """Van der Pol oscillators with a parameter from 0.1 to 30: the attempts of each, and those that were executed."""
+@dataclass
+class Panel:
+    """One solve: its loops, which trajectories in the order of the queue, attempts of each and of all lanes."""
+
+    title: str
+    about: str
+    loops: list[Loop]
+    order: np.ndarray
+    attempts: np.ndarray
+    executed: int
+
+
+def stiffness(num: int) -> np.ndarray:
+    """Van der Pol's parameter, from 0.1 to 30, of so many oscillators."""
+    return np.exp(np.random.default_rng(3).uniform(np.log(0.1), np.log(30.0), num)).astype(np.float32)
+
+
+def solve(mu: np.ndarray, lanes: int | None) -> tuple[np.ndarray, int]:
+    """The attempts of each of these oscillators, and those that all lanes executed."""
 
     def oscillator(t: object, y: jnp.ndarray, mu: jnp.ndarray) -> jnp.ndarray:
         del t
         return jnp.stack([y[1], mu * (1 - y[0] ** 2) * y[1] - y[0]])
 
-    mu = np.exp(np.random.default_rng(3).uniform(np.log(0.1), np.log(30.0), num)).astype(np.float32)
-    y0s = jnp.tile(jnp.array([2.0, 0.0]), (num, 1))
+    y0s = jnp.tile(jnp.array([2.0, 0.0]), (len(mu), 1))
     sol = nj.odeint_batch(oscillator, y0s, [0.0, 5.0], mu, in_axes=(0, None, 0), lanes=lanes)
     stats = nj.check(sol).stats
     return np.asarray(stats.num_accepted + stats.num_rejected), int(stats.num_executed)
@@ -118,102 +135,104 @@ def num_executed(loops: list[Loop]) -> int:
 
 def draw(path: Path = _PICTURE) -> None:
     """Solve, replay, compare and write the picture."""
-    attempts, executed_in_step = solve(24, None)
-    queued, executed = solve(24, 4)
-    many, executed_of_many = solve(128, 32)
-    in_step = [Loop(24, 0, int(attempts.max()), [Bar(i, i, 0, int(n)) for i, n in enumerate(attempts)], [0])]
-    queue, tail = replay(queued, 4), replay(many, 32)
-    for loops, expected in ((in_step, executed_in_step), (queue, executed), (tail, executed_of_many)):
-        if num_executed(loops) != expected:
-            raise RuntimeError(f"draw: the replay executes {num_executed(loops)} steps, the solve {expected}.")
+    mu, many = stiffness(24), stiffness(128)
+    attempts, executed = solve(mu, None)
+    in_step = Loop(24, 0, int(attempts.max()), [Bar(i, i, 0, int(n)) for i, n in enumerate(attempts)])
+    panels = [Panel("In lockstep", "24 trajectories in 24 lanes", [in_step], np.arange(24), attempts, executed)]
+    longest_first = np.argsort(-attempts, kind="stable")
+    for title, about, ensemble, order, lanes in (
+        ("The queue", "the same 24 trajectories, 4 lanes", mu, np.arange(24), 4),
+        ("The queue, longest first", "the same 24 trajectories, 4 lanes", mu, longest_first, 4),
+        ("The narrower tail", "128 trajectories, 32 lanes", many, np.arange(128), 32),
+    ):
+        attempts, executed = solve(ensemble[order], lanes)
+        panels.append(Panel(title, about, replay(attempts, lanes), order, attempts, executed))
+    for panel in panels:
+        if num_executed(panel.loops) != panel.executed:
+            raise RuntimeError(
+                f"draw: the replay executes {num_executed(panel.loops)} steps, the solve {panel.executed}."
+            )
 
-    colors = LinearSegmentedColormap.from_list("steps", ["#a7d8e8", "#3b8fc2", "#1f3f8f", "#2a1458"])
-    scale = max(int(n.max()) for n in (attempts, queued, many))
     settings = {"svg.hashsalt": "node_jax", "font.size": 9, "font.family": "DejaVu Sans", "text.color": _TEXT}
     with matplotlib.rc_context(settings):
-        figure = Figure(figsize=(11.5, 6.6))
+        figure = Figure(figsize=(11.5, 8.2), facecolor="white")
         FigureCanvasAgg(figure)
-        length = max(queue[-1].end, tail[-1].end)
+        longest = max(panel.loops[-1].end for panel in panels)
         grid = figure.add_gridspec(
+            3,
             2,
-            2,
-            width_ratios=(in_step[-1].end, length),
-            height_ratios=(1, 1.75),
+            width_ratios=(panels[0].loops[-1].end, longest),
+            height_ratios=(1, 1, 2),
             left=0.045,
             right=0.985,
-            top=0.93,
-            bottom=0.135,
+            top=0.935,
+            bottom=0.115,
             wspace=0.11,
-            hspace=0.42,
+            hspace=0.5,
         )
-        left = figure.add_subplot(grid[:, 0])
-        top, bottom = figure.add_subplot(grid[0, 1]), figure.add_subplot(grid[1, 1])
-        for axes, loops, counts, title in (
-            (left, in_step, attempts, "In lockstep: 24 trajectories, 24 lanes"),
-            (top, queue, queued, "The queue: the same 24 trajectories, 4 lanes"),
-            (bottom, tail, many, "The narrower tail: 128 trajectories, 32 lanes"),
-        ):
-            _tracks(axes, loops, colors, scale)
-            share = counts.sum() / num_executed(loops)
-            axes.set_title(f"{title} · efficiency {share:.2f}", loc="left", fontsize=10, fontweight="bold")
-        for axes in (top, bottom):
-            axes.set_xlim(-1, length + 1)
-        left.set_xlim(-1, in_step[-1].end + 1)
-        _notes(bottom, tail)
-        left.set_xlabel("attempts of all lanes, one after another")
-        bottom.set_xlabel("attempts of all lanes, one after another")
+        places = (grid[:, 0], grid[0, 1], grid[1, 1], grid[2, 1])
+        scale = max(int(panel.attempts.max()) for panel in panels)
+        for place, panel in zip(places, panels, strict=True):
+            axes = figure.add_subplot(place)
+            _tracks(axes, panel, scale)
+            axes.set_xlim(-1, (longest if panel is not panels[0] else panel.loops[-1].end) + 1)
+        for axes in (figure.axes[0], figure.axes[-1]):
+            axes.set_xlabel("attempts of all lanes, one after another")
         figure.legend(
             handles=[
-                Patch(color=colors(0.1), label="a trajectory of few steps"),
-                Patch(color=colors(0.95), label="of many steps"),
+                Patch(color=_COLORS(0.15), label="a trajectory of few steps"),
+                Patch(color=_COLORS(0.95), label="of many steps"),
                 Patch(color=_IDLE, label="a lane that waits"),
-                matplotlib.lines.Line2D([], [], color=_LINE, linewidth=1.1, label="a chunk ends, idle lanes refill"),
+                Line2D([], [], color=_LINE, linewidth=1.1, label="a chunk ends, idle lanes take the next"),
             ],
             loc="lower center",
             ncols=4,
             frameon=False,
         )
         path.parent.mkdir(parents=True, exist_ok=True)
-        metadata = {"Date": None} if path.suffix == ".svg" else None
-        figure.savefig(path, dpi=130, metadata=metadata)
+        figure.savefig(path, dpi=130, metadata={"Date": None} if path.suffix == ".svg" else None)
 
 
-def _tracks(axes: Axes, loops: list[Loop], colors: Colormap, scale: int) -> None:
+def _tracks(axes: Axes, panel: Panel, scale: int) -> None:
     """Lanes as tracks, trajectories as bars in them, chunk ends as lines."""
-    is_wide = loops[0].width > 8
-    height = 0.84 if is_wide else 0.72
+    loops, width = panel.loops, panel.loops[0].width
+    has_numbers = width <= _MOST_LANES_WITH_NUMBERS
+    height = 0.74 if has_numbers else 0.84
     for loop in loops:
-        span = loop.end - loop.start
-        axes.barh(range(loop.width), [span] * loop.width, height, left=loop.start, color=_IDLE)
+        axes.barh(range(loop.width), [loop.end - loop.start] * loop.width, height, left=loop.start, color=_IDLE)
+        for boundary in loop.boundaries:
+            if boundary > 0:
+                axes.plot([boundary] * 2, [-0.75, loop.width - 0.25], color=_LINE, linewidth=0.7, alpha=0.8, zorder=2)
         for bar in loop.bars:
-            whole = sum(b.length for each in loops for b in each.bars if b.trajectory == bar.trajectory)
-            color = colors(whole / scale)
+            share = panel.attempts[bar.trajectory] / scale
+            color = _COLORS(share)
             axes.barh(bar.lane, bar.length, height, left=bar.start, color=color, edgecolor="white", linewidth=0.6)
-            if not is_wide:
-                ink = "white" if whole > 0.3 * scale else _TEXT
-                place = (bar.start + bar.length / 2, bar.lane)
-                axes.text(*place, str(bar.trajectory + 1), color=ink, fontsize=7.5, ha="center", va="center")
-        if len(loops) > 1 or not is_wide:
-            for boundary in loop.boundaries[1:]:
-                axes.plot([boundary] * 2, [-0.7, loop.width - 0.3], color=_LINE, linewidth=0.7, alpha=0.75)
-    axes.set_ylim(loops[0].width - 0.2, -0.9)
+            if has_numbers:
+                axes.text(
+                    bar.start + bar.length / 2,
+                    bar.lane,
+                    str(panel.order[bar.trajectory] + 1),
+                    color="white" if share > 0.25 else _TEXT,
+                    fontsize=7.5,
+                    ha="center",
+                    va="center_baseline",
+                    bbox={"facecolor": color, "edgecolor": "none", "pad": 1.0},
+                    zorder=3,
+                )
+    if loops[0].boundaries:
+        start = max(bar.start for bar in loops[0].bars)
+        axes.text(start, -0.95, "the queue is empty", fontsize=8, color=_LINE, va="bottom")
+    if len(loops) > 1:
+        note = f"the last {len(loops[1].bars)} go on\nin a loop of {loops[1].width} lanes"
+        axes.text(loops[1].end + 3, (loops[1].width - 1) / 2, note, fontsize=8, va="center")
+    efficiency = panel.attempts.sum() / panel.executed
+    axes.set_ylim(width - 0.2, -0.9)
+    for text, lift, weight in ((panel.title, 18, "bold"), (f"{panel.about}, efficiency {efficiency:.2f}", 5, "normal")):
+        axes.annotate(text, (0, 1), (0, lift), xycoords="axes fraction", textcoords="offset points", weight=weight)
     axes.set_ylabel("lane")
     axes.set_yticks([])
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.tick_params(axis="x", length=3)
-
-
-def _notes(axes: Axes, loops: list[Loop]) -> None:
-    """Say where the queue is empty and where the loop gets narrower."""
-    narrow = loops[1]
-    axes.annotate(
-        f"the last {len(narrow.bars)} go on\nin a loop of {narrow.width} lanes",
-        ((narrow.start + narrow.end) / 2, narrow.width - 0.2),
-        xytext=((narrow.start + narrow.end) / 2, narrow.width + 7.5),
-        ha="center",
-        va="top",
-        arrowprops={"arrowstyle": "-", "color": _TEXT, "linewidth": 0.8},
-    )
 
 
 if __name__ == "__main__":
