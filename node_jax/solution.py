@@ -20,16 +20,16 @@ class Stats(eqx.Module):
     """Accepted steps."""
     num_rejected: Int[Array, "..."]
     """Rejected steps."""
-    num_executed: Int[Array, ""] | None = None
+    num_executed: Int[Array, "..."] | None = None
     """Of a batched solve: steps that were attempted in all lanes together, those of idle lanes included."""
 
     @property
-    def batch_efficiency(self) -> Float[Array, ""]:
+    def batch_efficiency(self) -> Float[Array, "..."]:
         """Of a batched solve: the share of executed steps that some trajectory needed, between 0 and 1."""
         if self.num_executed is None:
             raise ValueError("Stats.batch_efficiency: expected the statistics of nj.odeint_batch, got one solve's.")
-        needed = jnp.sum(self.num_accepted + self.num_rejected)
-        return needed / jnp.maximum(self.num_executed, 1)
+        needed = jnp.sum(self.num_accepted + self.num_rejected, axis=-1)
+        return jnp.where(self.num_executed > 0, needed / jnp.maximum(self.num_executed, 1), 1.0)
 
 
 class Steps(eqx.Module):

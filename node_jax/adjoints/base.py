@@ -22,7 +22,7 @@ class AbstractAdjoint(eqx.Module):
     def solve(self, problem: Problem) -> LoopResult:
         """Solve `problem` so that `LoopResult.ys` is differentiable."""
 
-    def solve_batch(self, batch: Batch, num_lanes: int, max_rows: int | None) -> LoopResult:
+    def solve_batch(self, batch: Batch, num_lanes: int, max_rows: int) -> LoopResult:
         """Solve all problems in `batch`, `num_lanes` at once, so that `LoopResult.ys` is differentiable."""
         del batch, num_lanes, max_rows
         raise ValueError(

@@ -45,7 +45,7 @@ class CheckpointedAdjoint(AbstractAdjoint):
         num_slots = choose_num_slots(self.checkpoints, problem.max_steps, problem.solver.start(problem.y0))
         return solve_discretely(problem, num_slots, None)
 
-    def solve_batch(self, batch: Batch, num_lanes: int, max_rows: int | None) -> LoopResult:
+    def solve_batch(self, batch: Batch, num_lanes: int, max_rows: int) -> LoopResult:
         """See `AbstractAdjoint.solve_batch`."""
         return solve_lanes(batch, num_lanes, max_rows)
 

@@ -23,11 +23,11 @@ from node_jax.stepping.batch import add_rows, put_rows, take_rows, where_lane
 from node_jax.stepping.batching import any_over_batch
 from node_jax.stepping.costs import step_cost
 from node_jax.stepping.outputs import PathCotangents, collect_cotangents
-from node_jax.tree import expand_like, tree_add, tree_any_nonzero, tree_read, tree_write, tree_zeros
+from node_jax.tree import expand_like, tree_add, tree_any_nonzero, tree_read, tree_where, tree_write, tree_zeros
 from node_jax.types import BoundField, State
 
 
-def solve_lanes(batch: Batch, num_lanes: int, max_rows: int | None) -> LoopResult:
+def solve_lanes(batch: Batch, num_lanes: int, max_rows: int) -> LoopResult:
     """A batched loop with the gradient rule of the way back over its tape."""
 
     def with_problem(problem: Problem) -> Batch:
@@ -233,6 +233,7 @@ class _Transposer:
         parameters = self._split(self.solved.parameters)[0], self._own_of(problem_rows)
         _, pull = jax.vjp(take, *parameters, jnp.zeros_like(t0), state)
         shared_bar, own_bar, shift_bar, state_bar = pull(cotangent)
+        shared_bar = tree_where(jnp.any(is_active), shared_bar, tree_zeros(shared_bar))
         z_bar, f_bar, own_bar = where_lane(is_active, (*state_bar, own_bar), (bars.z, bars.f, tree_zeros(own_bar)))
         shift = bars.shift + jnp.where(is_active, shift_bar, 0)
         return _Bars(z_bar, f_bar, shift), shared_bar, own_bar
@@ -256,6 +257,7 @@ class _Transposer:
         parameters = self._split(self.solved.parameters)[0], self._own_of(problem_rows)
         _, pull = jax.vjp(slopes, *parameters, jnp.zeros_like(bars.shift), z0)
         shared_bar, own_bar, shift_bar, z_bar = pull(f_bar)
+        shared_bar = tree_where(jnp.any(is_active), shared_bar, tree_zeros(shared_bar))
         own_bar, shift_bar, z_bar = _zero_unless(is_active, (own_bar, shift_bar, z_bar))
         bars = _Bars(tree_add(bars.z, z_bar), bars.f, bars.shift + shift_bar)
         return bars, tree_add(shared, shared_bar), tree_add(own, own_bar)
@@ -274,6 +276,6 @@ def _zero_unless(mask: Bool[Array, " lane"], x: Any) -> Any:
 
 
 def _lend(mask: Bool[Array, " lane"], x: Any) -> Any:
-    """`x`, with the values of some lane in `mask` in all lanes that are not."""
+    """`x`, with the values of some lane in `mask` in all lanes that are not; without one, what comes of it is void."""
     lender = jnp.argmax(mask)
     return jax.tree.map(lambda leaf: jnp.where(expand_like(mask, leaf), leaf, leaf[lender]), x)

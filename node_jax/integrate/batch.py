@@ -19,12 +19,13 @@ from node_jax.integrate.validate import (
     check_field,
     check_parts,
     check_wanted,
+    errors_of,
     explain_forward_mode,
 )
 from node_jax.solution import Solution
 from node_jax.solvers import AbstractSolver, Tsit5
 from node_jax.stepping import Batch, Problem, direction_of
-from node_jax.stepping.batch import choose_lanes
+from node_jax.stepping.batch import choose_lanes, choose_max_rows
 from node_jax.types import Args, State, VectorField
 
 _DEFAULT_SOLVER = Tsit5()
@@ -65,9 +66,9 @@ def odeint_batch(
             `(0, None, (None, 0))`. `None` is shared by all.
         lanes: how many trajectories to step at once. `None` takes all on an accelerator, and on a CPU all up to 128
             and else 64; fewer of a large state. Results depend on it by rounding alone.
-        max_rows: bound on the attempts of all lanes together, which sizes the record that a gradient needs.
-            `None` allows `max_steps` and 512 for each further turn of the queue. What does not fit has the status
-            `tape_full`.
+        max_rows: bound on the attempts of all lanes together while the queue is served, which sizes the record that a
+            gradient needs. `None` allows `max_steps`, and for each further turn of the queue as many again but at most
+            512. What does not fit has the status `tape_full`.
         solver, controller, adjoint, save, record, max_steps: as in `nj.odeint`; `adjoint` is `nj.CheckpointedAdjoint`.
 
     Returns:
@@ -84,33 +85,35 @@ def odeint_batch(
         >>> bool(jnp.max(abs(nj.check(sol).ys[:, -1, 0] - jnp.exp(-rates))) < 1e-4)
         True
     """
-    check_field(field)
-    check_parts(solver, controller, adjoint, max_steps)
-    if not isinstance(solver, AbstractSolver):
-        raise ValueError(
-            f"odeint_batch: expected a native solver such as nj.Tsit5(), got {type(solver).__name__}. Use jax.vmap "
-            "over nj.odeint for a solver of diffrax."
+    with errors_of("odeint_batch"):
+        check_field(field)
+        check_parts(solver, controller, adjoint, max_steps)
+        if not isinstance(solver, AbstractSolver):
+            raise ValueError(
+                f"odeint_batch: expected a native solver such as nj.Tsit5(), got {type(solver).__name__}. Use jax.vmap "
+                "over nj.odeint for a solver of diffrax."
+            )
+        for name, value in (("lanes", lanes), ("max_rows", max_rows)):
+            is_integer = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+            if value is not None and not (is_integer and value >= 1):
+                raise ValueError(f"odeint_batch: expected {name} to be an integer of at least 1, got {value!r}.")
+        mapped = as_mapped(y0s, ts, args, in_axes)
+        wanted = Wanted(tuple(record) if not isinstance(record, str) else (record,), dense=False, steps=False)
+        check_wanted(solver, wanted, save)
+        one = jax.tree.map(lambda leaf, is_mapped: leaf[0] if is_mapped else leaf, mapped.y0, mapped.is_y0_mapped)
+        controller.check_state(one)
+        solver.check_state(one)
+        times = mapped.ts[0] if mapped.is_ts_mapped else mapped.ts
+        max_steps = bound_steps(controller, times, int(max_steps))
+        controller = jax.tree.map(
+            lambda leaf: jnp.asarray(leaf, times.dtype) if isinstance(leaf, (int, float)) else leaf, controller
         )
-    for name, value in (("lanes", lanes), ("max_rows", max_rows)):
-        is_integer = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-        if value is not None and not (is_integer and value >= 1):
-            raise ValueError(f"odeint_batch: expected {name} to be an integer of at least 1, got {value!r}.")
-    mapped = as_mapped(y0s, ts, args, in_axes)
-    wanted = Wanted(tuple(record) if not isinstance(record, str) else (record,), dense=False, steps=False)
-    check_wanted(solver, wanted, save)
-    one = jax.tree.map(lambda leaf, is_mapped: leaf[0] if is_mapped else leaf, mapped.y0, mapped.is_y0_mapped)
-    controller.check_state(one)
-    solver.check_state(one)
-    times = mapped.ts[0] if mapped.is_ts_mapped else mapped.ts
-    max_steps = bound_steps(controller, times, int(max_steps))
-    controller = jax.tree.map(
-        lambda leaf: jnp.asarray(leaf, times.dtype) if isinstance(leaf, (int, float)) else leaf, controller
-    )
-    num_lanes = choose_lanes(lanes, mapped.size, one)
-    try:
-        return _solve(field, mapped, solver, controller, adjoint, save, wanted, max_steps, num_lanes, max_rows)
-    except TypeError as error:
-        raise explain_forward_mode(error) from error
+        num_lanes = choose_lanes(None if lanes is None else int(lanes), mapped.size, one)
+        num_rows = choose_max_rows(None if max_rows is None else int(max_rows), mapped.size, num_lanes, max_steps)
+        try:
+            return _solve(field, mapped, solver, controller, adjoint, save, wanted, max_steps, num_lanes, num_rows)
+        except TypeError as error:
+            raise explain_forward_mode(error, "jax.vmap over nj.odeint with adjoint=nj.ForwardMode()") from error
 
 
 class _Bound(eqx.Module):
@@ -134,7 +137,7 @@ def _solve(
     wanted: Wanted,
     max_steps: int,
     num_lanes: int,
-    max_rows: int | None,
+    max_rows: int,
 ) -> Solution:
     def derivative(t: jax.Array, y: State, args: Args) -> State:
         return as_derivative(field(t, y, args), y)
@@ -144,7 +147,14 @@ def _solve(
 
     y0, args = first(mapped.y0, mapped.is_y0_mapped), first(mapped.args, mapped.is_args_mapped)
     times = mapped.ts[0] if mapped.is_ts_mapped else mapped.ts
-    function = eqx.filter_closure_convert(derivative, times[0], y0, args)
+    try:
+        function = eqx.filter_closure_convert(derivative, times[0], y0, args)
+    except (TypeError, ValueError) as error:
+        error.add_note(
+            "nj.odeint_batch calls the field for one trajectory. What has an axis of trajectories in args is named in "
+            "in_axes, for example in_axes=(0, None, 0)."
+        )
+        raise
     function = jax.tree.map(lambda leaf: jnp.asarray(leaf) if isinstance(leaf, (float, complex)) else leaf, function)
     direction = jax.vmap(direction_of)(mapped.ts) if mapped.is_ts_mapped else direction_of(mapped.ts)
 

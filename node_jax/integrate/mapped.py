@@ -1,5 +1,6 @@
 """Which parts of a batched call have an axis of trajectories, checked and moved to the front."""
 
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -41,7 +42,12 @@ def as_mapped(y0s: Any, ts: Any, args: Args, in_axes: Any) -> Mapped:
     sizes: dict[str, int] = {}
     state, y0_axes = _move("y0s", state, in_axes[0], sizes)
     numbers, args_axes = _move("args", numbers, in_axes[2], sizes)
-    times, ts_axes = _move("ts", ts if isinstance(ts, (jax.Array, Tracer)) else np.asarray(ts), in_axes[1], sizes)
+    times, ts_axes = _move("ts", _as_array(ts), in_axes[1], sizes)
+    if not ts_axes and np.ndim(times) == 2:
+        raise ValueError(
+            f"odeint_batch: expected ts of shape (time,), which all trajectories share, got {np.shape(times)}. Write "
+            "in_axes=(0, 0, None) for a row of times each."
+        )
     times = _as_batch_times(times) if ts_axes else as_times(times)
     if not sizes:
         raise ValueError(f"odeint_batch: expected in_axes to map something, got {in_axes!r}. {_EXAMPLE}.")
@@ -61,10 +67,7 @@ def _move(name: str, tree: Any, axes: Any, sizes: dict[str, int]) -> tuple[Any, 
     """`tree` with its mapped axes in front, and a tree of booleans; `sizes` gets their lengths."""
     try:
         spread = jax.tree.map(
-            lambda axis, part: jax.tree.map(lambda _: -1 if axis is None else axis, part),
-            axes,
-            tree,
-            is_leaf=lambda x: x is None,
+            lambda axis, part: jax.tree.map(lambda _: _Axis(axis), part), axes, tree, is_leaf=lambda x: x is None
         )
     except ValueError as error:
         raise ValueError(
@@ -72,24 +75,42 @@ def _move(name: str, tree: Any, axes: Any, sizes: dict[str, int]) -> tuple[Any, 
             f"got {axes!r} for {jax.tree.structure(tree)}."
         ) from error
 
-    def move(path: Any, leaf: Any, axis: Any) -> Any:
+    def move(path: Any, leaf: Any, axis: _Axis) -> Any:
         where = f"{name}{jax.tree_util.keystr(path)}"
-        if not isinstance(axis, int) or isinstance(axis, bool):
-            raise ValueError(f"odeint_batch: expected in_axes of integers and None, got {axis!r} for {where}.")
-        if axis == -1:
+        if axis.number is None:
             return leaf
-        ndim = np.ndim(leaf) if eqx.is_array_like(leaf) else 0
-        if not 0 <= axis < ndim:
-            shape = np.shape(leaf) if eqx.is_array_like(leaf) else type(leaf).__name__
+        if isinstance(axis.number, bool) or not isinstance(axis.number, (int, np.integer)):
+            raise ValueError(f"odeint_batch: expected in_axes of integers and None, got {axis.number!r} for {where}.")
+        number = int(axis.number)
+        shape = np.shape(leaf) if eqx.is_array_like(leaf) else ()
+        if not -len(shape) <= number < len(shape):
             raise ValueError(
-                f"odeint_batch: expected {where} to have an axis {axis} of trajectories, got {shape}. Use None in "
-                f"in_axes for what all trajectories share: {_EXAMPLE}."
+                f"odeint_batch: expected {where} to have an axis {number} of trajectories, got shape {shape}. A list "
+                f"of numbers is a tree of numbers: write jnp.array(...). Use None for what all share: {_EXAMPLE}."
             )
-        sizes[where] = np.shape(leaf)[axis]
-        return jnp.moveaxis(leaf, axis, 0) if axis else leaf
+        sizes[where] = shape[number]
+        return jnp.moveaxis(leaf, number, 0) if number else leaf
 
     moved = jax.tree_util.tree_map_with_path(move, tree, spread)
-    return moved, jax.tree.map(lambda axis: axis != -1, spread)
+    return moved, jax.tree.map(lambda axis: axis.number is not None, spread)
+
+
+@dataclass(frozen=True)
+class _Axis:
+    """An axis of `in_axes`, in a tree where `None` would not be a leaf."""
+
+    number: Any
+
+
+def _as_array(ts: Any) -> Any:
+    if isinstance(ts, (jax.Array, Tracer)):
+        return ts
+    try:
+        return np.asarray(ts)
+    except ValueError as error:
+        raise ValueError(
+            "odeint_batch: expected rows of ts of one length. Pad rows that have fewer times by repeating their last."
+        ) from error
 
 
 def _as_batch_times(ts: Any) -> jax.Array:

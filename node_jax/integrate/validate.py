@@ -1,5 +1,7 @@
 """Turns what a user passes into arrays, or into an error that says what was expected, what came and the cure."""
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -151,14 +153,26 @@ def bound_steps(controller: AbstractController, ts: jax.Array, max_steps: int) -
     return num_steps
 
 
-def explain_forward_mode(error: TypeError) -> TypeError:
+@contextlib.contextmanager
+def errors_of(caller: str) -> Iterator[None]:
+    """Errors raised within speak of `caller` instead of `odeint`."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        if not str(error).startswith("odeint:"):
+            raise
+        raise type(error)(str(error).replace("odeint:", f"{caller}:", 1)) from error
+
+
+def explain_forward_mode(
+    error: TypeError, cure: str = "adjoint=nj.ForwardMode(), or adjoint=nj.DirectAdjoint() for both"
+) -> TypeError:
     """JAX's error about forward mode through a reverse rule, with the cure; another error as it is."""
     if "forward-mode" not in str(error) or "custom_vjp" not in str(error):
         return error
     return TypeError(
         "odeint: this adjoint gives reverse-mode gradients (jax.grad, jax.vjp), and forward mode over them "
-        "(jax.hessian), but no jax.jvp or jax.jacfwd of the solve itself. Use adjoint=nj.ForwardMode(), or "
-        "adjoint=nj.DirectAdjoint() for both."
+        f"(jax.hessian), but no jax.jvp or jax.jacfwd of the solve itself. Use {cure}."
     )
 
 

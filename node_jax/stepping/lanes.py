@@ -19,7 +19,7 @@ from node_jax.interpolate.dense import DensePath
 from node_jax.solution import Stats
 from node_jax.status import Status
 from node_jax.stepping.attempt import Progress, attempt, begin
-from node_jax.stepping.batch import Batch, choose_max_rows, put_rows, take_rows, where_lane
+from node_jax.stepping.batch import Batch, put_rows, take_rows, where_lane
 from node_jax.stepping.batching import any_over_batch
 from node_jax.stepping.outputs import Rows, first_rows, write_rows
 from node_jax.stepping.problem import LoopResult, Problem
@@ -92,7 +92,7 @@ class _Carry(NamedTuple):
 
 
 def integrate_lanes(
-    batch: Batch, num_lanes: int, max_rows: int | None = None, *, with_tape: bool = False, with_slopes: bool = False
+    batch: Batch, num_lanes: int, max_rows: int, *, with_tape: bool = False, with_slopes: bool = False
 ) -> tuple[LoopResult, tuple[LaneTape, ...] | None, State | None]:
     """Step all trajectories from the start to the end of their times and read off the values in between.
 
@@ -100,7 +100,7 @@ def integrate_lanes(
         batch: the problems.
         num_lanes: how many to step at once. When the queue is empty and few lanes are busy, those go on in a loop of an
             eighth of the width.
-        max_rows: bound on the attempts of all lanes together; see `choose_max_rows`.
+        max_rows: bound on the attempts of all lanes together while there is a queue.
         with_tape: whether to keep the record that a gradient needs.
         with_slopes: whether to read dy/dt off beside y.
 
@@ -108,10 +108,9 @@ def integrate_lanes(
         The result, whose leaves have a leading axis of trajectories; the tapes of both loops; dy/dt at the times.
     """
     max_steps = batch.frame.max_steps
-    rows = choose_max_rows(max_rows, batch.size, num_lanes, max_steps)
     settings = {"with_tape": with_tape, "with_slopes": with_slopes}
     starts = batch.map(begin, batch.rows())
-    loop = _Loop(batch, starts, num_lanes, rows, **settings)
+    loop = _Loop(batch, starts, num_lanes, max_rows, **settings)
     if not loop.has_queue:
         return loop.result(loop.run(loop.first(), 0))
     width = num_lanes // _NARROWER if num_lanes >= _LEAST_TO_NARROW else 0

@@ -305,6 +305,56 @@ def test_a_trajectory_that_fails_leaves_the_gradient_of_the_others(lanes):
         assert np.isfinite(mine).all()
 
 
+def test_a_gradient_that_nothing_flows_to_is_zero():
+    """No lane has a step to transpose, and the derivative of the field is infinite or NaN there."""
+
+    def masked(shared, y0s):
+        sol = nj.odeint_batch(lambda t, y, m: m @ jnp.tanh(y), y0s, [0.0, 0.5, 1.0], shared)
+        is_good = (sol.status == nj.Status.success)[:, None, None]
+        return jnp.sum(jnp.where(is_good, sol.ys, 0.0) ** 2)
+
+    assert not np.any(jax.grad(masked)(jnp.eye(2), jnp.full((3, 2), jnp.nan)))
+
+    def second(shared, lanes):
+        y0s = jnp.array([[0.0], [1.0]])
+        return nj.odeint_batch(lambda t, y, a: jnp.sqrt(y) * a, y0s, [0.0, 0.5, 1.0], shared, lanes=lanes).ys[1, -1, 0]
+
+    for lanes in (None, 1):
+        np.testing.assert_allclose(jax.grad(second)(1.0, lanes), 1.5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("lanes", [64, 8, 2])
+@pytest.mark.parametrize("max_steps", [16, 4096])
+def test_short_trajectories_fit_the_tape(lanes, max_steps):
+    """A chunk that ends early leaves a part of the tape unused."""
+    rates = jnp.linspace(0.1, 3.0, 200)
+    for controller in (nj.PIController(), nj.FixedSteps(16)):
+        sol = compiled(
+            lambda a, controller=controller: nj.odeint_batch(
+                lambda t, y, a: -a * y,
+                jnp.ones((200, 1)),
+                [0.0, 1.0],
+                a,
+                in_axes=(0, None, 0),
+                controller=controller,
+                lanes=lanes,
+                max_steps=max_steps,
+            )
+        )(rates)
+        assert not np.any(sol.status)
+
+
+def test_axes_may_be_counted_from_the_end():
+    y0s, rates = jnp.arange(10.0).reshape(2, 5), jnp.arange(5.0)
+
+    def field(t, y, a):
+        return -a * y
+
+    sol = nj.odeint_batch(field, y0s, [0.0, 1.0], rates, in_axes=(-1, None, np.int64(0)), lanes=np.int32(2))
+    expected = nj.odeint_batch(field, y0s.T, [0.0, 1.0], rates, in_axes=(0, None, 0), lanes=2)
+    np.testing.assert_array_equal(sol.ys, expected.ys)
+
+
 def test_a_hessian_is_that_of_the_trajectories(x64):
     x = inputs(3)
 
@@ -376,6 +426,14 @@ def decay(t, y, args):
     return -y
 
 
+def test_the_cure_for_forward_mode_and_for_forgotten_axes_is_named():
+    with pytest.raises(TypeError, match=r"jax\.vmap over nj\.odeint"):
+        jax.jvp(lambda y0s: nj.odeint_batch(decay, y0s, [0.0, 1.0]).ys, (jnp.ones((3, 2)),), (jnp.ones((3, 2)),))
+    with pytest.raises(TypeError, match="incompatible shapes") as caught:
+        nj.odeint_batch(lambda t, y, a: -a * y, jnp.ones((5, 2)), [0.0, 1.0], jnp.ones(5))
+    assert "in_axes=(0, None, 0)" in caught.value.__notes__[0]
+
+
 @pytest.mark.parametrize(
     ("keywords", "message"),
     [
@@ -386,6 +444,10 @@ def decay(t, y, args):
         ({"in_axes": (0, None, 0), "args": jnp.ones(3)}, "4 at y0s, 3 at args"),
         ({"in_axes": (0, None, 0), "args": 1.0}, "args to have an axis 0"),
         ({"in_axes": ({"a": 0}, None, None)}, "a tree of them that fits y0s"),
+        ({"ts": np.ones((4, 2))}, "in_axes=\\(0, 0, None\\)"),
+        ({"ts": [[0.0, 1.0], [0.0]]}, "rows of ts of one length"),
+        ({"y0s": [[1.0, 2.0]] * 4}, "write jnp.array"),
+        ({"y0s": jnp.ones((4, 2), int)}, "odeint_batch: expected a floating-point state"),
         ({"in_axes": (0, 0, None)}, "shape \\(batch, time\\)"),
         ({"in_axes": (0, 0, None), "ts": np.array([[0.0, 1.0]] * 3 + [[1.0, 2.0]])[:3]}, "4 at y0s, 3 at ts"),
         ({"in_axes": (0, 0, None), "ts": np.array([[0, 1, 2.0]] * 3 + [[0, 2, 1.0]])}, "row 3 of ts"),
@@ -399,5 +461,5 @@ def decay(t, y, args):
 )
 def test_what_cannot_be_a_batch_is_refused(keywords, message):
     call = {"y0s": jnp.ones((4, 2)), "ts": [0.0, 1.0], "args": None, **keywords}
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((TypeError, ValueError), match=message):
         nj.odeint_batch(decay, call.pop("y0s"), call.pop("ts"), call.pop("args"), **call)
