@@ -108,26 +108,24 @@ class Problem:
         return 0, 0 if jnp.ndim(self.ts) == 2 else None, self.axes
 
     def program(self, solve: "SolveBatch") -> tuple[Callable[..., Any], tuple[Any, ...]]:
-        """The function to compile, and its arguments; a gradient is for the network and the starts."""
+        """The function to compile, and its arguments.
 
-        def forward(network: Any, y0s: Any, ts: Any, others: Any) -> Any:
-            return solve(replace(self, y0s=y0s, ts=ts, args=(network, *others))).ys
+        It returns the states, or the gradient for network and starts; and the solve without its states.
+        """
 
-        def loss(network: Any, y0s: Any, ts: Any, others: Any) -> Any:
-            ys = forward(network, y0s, ts, others)
+        def forward(network: Any, y0s: Any, ts: Any, others: Any) -> tuple[Any, Batched]:
+            solved = solve(replace(self, y0s=y0s, ts=ts, args=(network, *others)))
+            return solved.ys, solved._replace(ys=None)
+
+        def loss(network: Any, y0s: Any, ts: Any, others: Any) -> tuple[Any, Batched]:
+            ys, counts = forward(network, y0s, ts, others)
             if ts.ndim == 1:
-                return loss_of(ys)
-            # What repeats its last time is no output.
+                return loss_of(ys), counts
             is_output = _is_output(ts)
-            return jnp.sum(jnp.where(is_output[..., None], ys**2, 0)) / (jnp.sum(is_output) * ys.shape[-1])
+            return jnp.sum(jnp.where(is_output[..., None], ys**2, 0)) / (jnp.sum(is_output) * ys.shape[-1]), counts
 
-        function = jax.grad(loss, argnums=(0, 1)) if self.is_gradient else forward
+        function = jax.grad(loss, argnums=(0, 1), has_aux=True) if self.is_gradient else forward
         return function, (self.args[0], self.y0s, self.ts, self.args[1:])
-
-    def solved(self, solve: "SolveBatch") -> Batched:
-        """The forward solve, on the host."""
-        run = jax.jit(lambda y0s, args: solve(replace(self, y0s=y0s, args=args)))
-        return jax.device_get(run(self.y0s, self.args))
 
     def exact(self) -> Any:
         """States or gradient in float64 by Dopri8 of diffrax with tight tolerances, on the host."""
@@ -135,15 +133,15 @@ class Problem:
             y0s, ts, args = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), (self.y0s, self.ts, self.args))
             setting = replace(self.setting, rtol=1e-10, atol=1e-11, max_steps=2**14, solver="Dopri8")
             tight = replace(self, y0s=y0s, ts=ts, args=args, setting=setting)
-            function, arguments = tight.program(solve_in_parts)
-            return jax.device_get(jax.jit(function)(*arguments))
+            function, arguments = tight.program(solve_together_tightly if self.hint is None else solve_in_parts)
+            return jax.device_get(jax.jit(function)(*arguments))[0]
 
 
 SolveBatch = Callable[[Problem], Batched]
 
 
 def _is_output(ts: Any) -> Any:
-    """Which times are not repetitions of the one before."""
+    """Which times are not repetitions of the one before, with which a short series goes on."""
     return jnp.diff(ts, axis=1, prepend=-1.0) > 0
 
 
@@ -194,26 +192,29 @@ def solve_together(problem: Problem) -> Batched:
     return Batched(jnp.swapaxes(solved.ys, 0, 1), accepted, attempted, jnp.sum(attempted))
 
 
+def solve_together_tightly(problem: Problem) -> Batched:
+    """diffrax with the batch in the state; times may differ by where they end."""
+    ts = problem.ts if problem.ts.ndim == 1 else jnp.max(problem.ts, axis=0)
+    solved = rivals.diffrax_solve(Bound(problem.field, problem.args), problem.y0s, ts, problem.setting)
+    ys = jnp.swapaxes(solved.ys, 0, 1)
+    if problem.ts.ndim == 2:
+        last = jnp.sum(_is_output(problem.ts), axis=1, keepdims=True) - 1
+        index = jnp.minimum(jnp.arange(len(ts)), last)
+        ys = jnp.take_along_axis(ys, index[..., None], axis=1)
+    return Batched(ys, solved.num_accepted, solved.num_accepted + solved.num_rejected, -1)
+
+
 def solve_in_parts(problem: Problem) -> Batched:
-    """diffrax under vmap for 64 trajectories at a time, alike ones together: else a tight solve takes minutes."""
-    order = jnp.arange(len(problem.y0s)) if problem.hint is None else jnp.argsort(-problem.hint)
+    """diffrax under vmap for 64 oscillators at a time, alike ones together: else a tight solve takes minutes."""
+    order = jnp.argsort(problem.hint)
     problem, back = _in_order(problem, order)
-    size = math.gcd(len(order), 64)
-    _, ts_axis, axes = problem.in_axes
-    is_mapped = jax.tree.map(
-        lambda axis, tree: jax.tree.map(lambda _: axis == 0, tree),
-        (0, ts_axis, axes),
-        (problem.y0s, problem.ts, problem.args),
-        is_leaf=lambda axis: axis is None,
-    )
-    everything = (problem.y0s, problem.ts, problem.args)
-    mapped, shared = eqx.partition(everything, is_mapped)
+    network, dampings = problem.args
 
-    def part(mapped: Any) -> Batched:
-        y0s, ts, args = eqx.combine(mapped, shared)
-        return solve_mapped(rivals.diffrax_solve, replace(problem, y0s=y0s, ts=ts, args=args))
+    def part(rows: tuple[Any, Any]) -> Batched:
+        y0s, dampings = rows
+        return solve_mapped(rivals.diffrax_solve, replace(problem, y0s=y0s, args=(network, dampings)))
 
-    parts = lax.map(part, jax.tree.map(lambda leaf: leaf.reshape(-1, size, *leaf.shape[1:]), mapped))
+    parts = lax.map(part, (problem.y0s.reshape(-1, 64, 2), dampings.reshape(-1, 64)))
     rows = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[back], parts[:3])
     return Batched(*rows, jnp.sum(parts.num_executed))
 
@@ -280,18 +281,16 @@ class Measured:
 def measure_batch(sides: Mapping[str, tuple[Problem, SolveBatch]], rounds: int, repeats: int) -> dict[str, Measured]:
     """Compile all sides, run them in turn; the first is the reference of ratios."""
     calls: dict[str, Callable[[], Any]] = {}
-    figures, results, solved = {}, {}, {}
+    figures, found = {}, {}
     for name, (problem, solve) in sides.items():
         say(name)
-        solved[name] = problem.solved(solve)
         function, arguments = problem.program(solve)
         figures[name], compiled = compile_figures(function, *arguments, repeats=repeats)
         calls[name] = functools.partial(compiled, *arguments)
-    # Two calls a side that count nowhere: where one takes seconds, few rounds are enough.
-    timings = compare(calls, rounds)
-    for name, call in calls.items():
-        results[name] = jax.device_get(call())
-    return {name: Measured(timings[name], figures[name], solved[name], results[name]) for name in sides}
+        found[name] = jax.device_get(calls[name]())
+    # A call takes milliseconds at least and some take seconds: one a turn.
+    timings = compare(calls, rounds, inner=1)
+    return {name: Measured(timings[name], figures[name], found[name][1], found[name][0]) for name in sides}
 
 
 def _table(caption: str, measured: Mapping[str, Measured], columns: Mapping[str, Callable[[Measured], Any]]) -> Table:
@@ -437,7 +436,9 @@ def _series(results: Results, is_gradient: bool, quick: bool) -> None:
     problems = {"uniform": uniform, "ragged": ragged}
     sides: dict[str, tuple[Problem, SolveBatch]] = {
         f"node_jax, odeint_batch, {name}": (problem, solve_lanes) for name, problem in problems.items()
-    } | {f"node_jax, vmap, {name}": (problem, mapped) for name, problem in problems.items()}
+    }
+    if not quick:
+        sides |= {f"node_jax, vmap, {name}": (problem, mapped) for name, problem in problems.items()}
     measured = measure_batch(sides, rounds=5 if quick else 11, repeats=1 if quick else 3)
     exact = {name: problem.exact() for name, problem in problems.items()}
     first = next(iter(measured.values()))
