@@ -172,7 +172,7 @@ def solve_longest_first(problem: Problem) -> Batched:
     sorted_problem, back = _in_order(problem, jnp.argsort(-problem.hint))
     solved = solve_lanes(sorted_problem)
     rows = jax.tree.map(lambda leaf: leaf[back], (solved.ys, solved.num_accepted, solved.num_attempted))
-    return Batched(*rows, solved.num_executed)
+    return Batched(rows[0], rows[1], rows[2], solved.num_executed)
 
 
 def solve_mapped(one: Solve, problem: Problem) -> Batched:
@@ -220,7 +220,7 @@ def solve_in_parts(problem: Problem) -> Batched:
 
     parts = lax.map(part, (problem.y0s.reshape(-1, 64, 2), dampings.reshape(-1, 64)))
     rows = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[back], parts[:3])
-    return Batched(*rows, jnp.sum(parts.num_executed))
+    return Batched(rows[0], rows[1], rows[2], jnp.sum(parts.num_executed))
 
 
 def _in_order(problem: Problem, order: Any) -> tuple[Problem, Any]:
