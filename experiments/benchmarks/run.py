@@ -12,6 +12,7 @@ from experiments.benchmarks.report import record, say, show, write
 NAMES = (
     "small_system",
     "gradient",
+    "batches",
     "adjoints",
     "memory",
     "large_parameters",

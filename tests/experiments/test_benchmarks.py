@@ -1,5 +1,6 @@
 """The benchmark harness: it must measure what it says, and run with whatever this version of the library has."""
 
+import functools
 import json
 from dataclasses import asdict
 
@@ -8,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.benchmarks import ours, rivals
+import node_jax as nj
+from experiments.benchmarks import batches, ours, rivals
 from experiments.benchmarks.contender import Setting, gradient_of, relative_error
 from experiments.benchmarks.harness import (
     compare,
@@ -118,6 +120,30 @@ def test_every_adjoint_of_this_version_is_taken_up(name):
 
     exact = gradient_of(rivals.jax_solve, field, y0, ts, setting)
     assert relative_error(gradient_of(solve, field, y0, ts, setting), exact) < 1e-2
+
+
+def test_sides_of_a_batch_agree_in_the_order_given():
+    y0s, dampings = 1.0 + jax.random.normal(jax.random.key(0), (64, 2)), jnp.linspace(0.1, 3.0, 64)
+    ts, args = jnp.array([0.0, 1.0]), (None, dampings)
+    problem = batches.Problem(batches.oscillator, y0s, ts, args, (None, 0), Setting(), final_only=True, hint=dampings)
+    solves = (
+        batches.solve_longest_first,
+        functools.partial(batches.solve_mapped, rivals.diffrax_solve),
+    )
+    measured = batches.measure_batch({str(i): (problem, solve) for i, solve in enumerate(solves)}, 1, 1)
+    exact = problem.exact()
+    assert all(relative_error(side.result, exact) < 1e-2 for side in measured.values())
+    assert all(0 < side.efficiency <= 1 for side in measured.values())
+
+
+def test_what_pads_a_series_is_no_output():
+    ts = jnp.array([[0.0, 0.5, 1.0, 1.5], [0.0, 0.5, 0.5, 0.5]])
+    network = nj.fields.MLP(dim=2, width=4, depth=1, key=jax.random.key(1))
+    problem = batches.Problem(batches.neural, jnp.ones((2, 2)), ts, (network,), (None,), batches.NEURAL)
+    measured = batches.measure_batch({"node_jax": (problem, batches.solve_lanes)}, 1, 1)["node_jax"]
+    assert relative_error(measured.result, problem.exact()) < 1e-3
+    no_padding = [problem.loss(jnp.full((2, 4, 2), 2.0).at[1, 2:].set(value)) for value in (2.0, 100.0)]
+    np.testing.assert_allclose(no_padding, 4.0)
 
 
 def test_merit_is_the_shift_between_curves():
