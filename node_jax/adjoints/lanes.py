@@ -22,7 +22,7 @@ from node_jax.stepping import Batch, LaneTape, LoopResult, Problem, integrate_la
 from node_jax.stepping.batch import add_rows, put_rows, take_rows, where_lane
 from node_jax.stepping.batching import any_over_batch
 from node_jax.stepping.costs import step_cost
-from node_jax.stepping.outputs import PathCotangents, collect_cotangents
+from node_jax.stepping.outputs import PathCotangents, add_to_last_row, collect_cotangents, num_distinct_rows
 from node_jax.tree import expand_like, tree_add, tree_any_nonzero, tree_read, tree_where, tree_write, tree_zeros
 from node_jax.types import BoundField, State
 
@@ -74,6 +74,9 @@ class _Transposer:
         # Which of the batch's rows belong to the field.
         num_field_leaves = len(jax.tree.leaves(batch.problem.field))
         self.num_field_rows = sum(batch.is_mapped[:num_field_leaves])
+        self.rows_bar = solved.rows
+        if not self.frame.only_ends:
+            self.rows_bar = batch.map(add_to_last_row, batch.rows(), solved.rows)
 
     def run(self) -> Gradient:
         """The gradient of everything that the solves depend on."""
@@ -143,7 +146,7 @@ class _Transposer:
         batch, frame = self.batch, self.frame
         chunk = carry.chunk - 1
         index, times, num_attempts = tree_read((tape.index, tape.times, tape.num_attempts), chunk)
-        problem_rows, bars, rows_bar, costs_bar = batch.rows(), carry.bars, self.solved.rows, self.solved.costs
+        problem_rows, bars, rows_bar, costs_bar = batch.rows(), carry.bars, self.rows_bar, self.solved.costs
         if self.has_queue:
             problem_rows = batch.rows(index)
             bars, rows_bar, costs_bar = take_rows((bars, rows_bar, costs_bar), index)
@@ -153,7 +156,7 @@ class _Transposer:
             states = self._replay(problem_rows, stops, times, num_attempts, states)
         collected = None
         if not frame.only_ends:
-            collected = batch.map(collect_cotangents, problem_rows, times, rows_bar, in_axes=(1, 0))
+            collected = batch.map(_collect, problem_rows, times, rows_bar, in_axes=(1, 0))
 
         def step_back(state: tuple[Array, _Bars, list[Array], list[Array]]) -> Any:
             i, bars, shared, own = state
@@ -261,6 +264,10 @@ class _Transposer:
         own_bar, shift_bar, z_bar = _zero_unless(is_active, (own_bar, shift_bar, z_bar))
         bars = _Bars(tree_add(bars.z, z_bar), bars.f, bars.shift + shift_bar)
         return bars, tree_add(shared, shared_bar), tree_add(own, own_bar)
+
+
+def _collect(problem: Problem, times: Array, rows: State) -> PathCotangents:
+    return collect_cotangents(problem, times, rows, num_distinct_rows(problem))
 
 
 def _rows_at_start(problem: Problem, rows: State) -> State:

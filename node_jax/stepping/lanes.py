@@ -21,7 +21,7 @@ from node_jax.status import Status
 from node_jax.stepping.attempt import Progress, attempt, begin
 from node_jax.stepping.batch import Batch, put_rows, take_rows, where_lane
 from node_jax.stepping.batching import any_over_batch
-from node_jax.stepping.outputs import Rows, first_rows, write_rows
+from node_jax.stepping.outputs import Rows, first_rows, num_distinct_rows, repeat_last_row, write_rows
 from node_jax.stepping.problem import LoopResult, Problem
 from node_jax.stepping.single import count_evals, nan_beyond
 from node_jax.tree import tree_buffer, tree_bytes, tree_size, tree_write
@@ -321,7 +321,8 @@ class _Loop:
         """The rows of all lanes that lie in the window."""
 
         def write(problem: Problem, times: Array, nodes: State, t_now: Array, rows: Rows) -> Rows:
-            return write_rows(problem, DensePath(times, nodes, problem.solver.num_coefficients), t_now, rows)
+            path = DensePath(times, nodes, problem.solver.num_coefficients)
+            return write_rows(problem, path, t_now, rows, num_distinct_rows(problem))
 
         arguments = (window.times, window.path, lanes.now.t, lanes.rows)
         return self.batch.map(write, lanes.problem_rows, *arguments, in_axes=(1, 1, 0, 0))
@@ -368,7 +369,11 @@ class _Loop:
             count = self.frame.ts.shape[0]
             ys = jax.tree.map(lambda start, leaf: jnp.stack([start, leaf][:count], 1), y0, y_end)
         else:
-            ys = record.ys
+            rows, num_saved = self.batch.map(
+                repeat_last_row, self.batch.rows(), (record.ys, record.slopes), record.num_saved
+            )
+            record = record._replace(slopes=rows[1])
+            ys = rows[0]
         stats = Stats(
             count_evals(self.frame, record.num_accepted, record.num_rejected, record.num_dense),
             record.num_accepted,

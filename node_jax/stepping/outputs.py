@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, Int
 from node_jax.interpolate.dense import DensePath
 from node_jax.stepping.batching import any_over_batch
 from node_jax.stepping.problem import Problem
-from node_jax.tree import tree_add, tree_buffer, tree_bytes, tree_read, tree_size, tree_write, tree_zeros
+from node_jax.tree import expand_like, tree_add, tree_buffer, tree_bytes, tree_read, tree_size, tree_write, tree_zeros
 from node_jax.types import State, Time
 
 _CHUNK_ELEMENTS = 2**16
@@ -100,11 +100,23 @@ def first_rows(problem: Problem, slope: State | None = None) -> Rows:
     return Rows(jax.tree.map(spread, problem.y0), jax.tree.map(spread, slope), num_written)
 
 
-def write_rows(problem: Problem, path: DensePath, t_now: Time, rows: Rows) -> Rows:
-    """Write the rows at all times up to `t_now` that are not yet written; `path` holds the steps they lie in."""
+def write_rows(
+    problem: Problem, path: DensePath, t_now: Time, rows: Rows, num_rows: Int[Array, ""] | None = None
+) -> Rows:
+    """Write the rows at all times up to `t_now` that are not yet written.
+
+    Arguments:
+        problem: the problem.
+        path: the steps that the rows lie in.
+        t_now: where it ends.
+        rows: the buffers.
+        num_rows: leave out all rows from this one on.
+    """
     window = window_length(problem)
     direction = problem.direction
     times = jnp.concatenate([problem.ts, jnp.full((window,), jnp.inf, problem.ts.dtype) * direction])
+    if num_rows is not None:
+        times = jnp.where(jnp.arange(times.shape[0]) < num_rows, times, jnp.inf * direction)
 
     def has_more(rows: Rows) -> Array:
         return any_over_batch((tree_read(times, rows.num_written) - t_now) * direction <= 0)
@@ -134,19 +146,52 @@ class PathCotangents(NamedTuple):
     coefficients: tuple[State, ...]
 
 
-def collect_cotangents(problem: Problem, times: Float[Array, " node"], rows: State) -> PathCotangents:
+def num_distinct_rows(problem: Problem) -> Int[Array, ""]:
+    """How many rows there are before `ts` only repeats its last time: the padding of a row with fewer times."""
+    return problem.ts.shape[0] + 1 - jnp.sum(problem.ts == problem.ts[-1], dtype=jnp.int32)
+
+
+def repeat_last_row(problem: Problem, rows: State, num_saved: Int[Array, ""]) -> tuple[State, Int[Array, ""]]:
+    """Give the repeats of the last time the row of its first occurrence, and count them as saved if that is."""
+    num_rows, num_times = num_distinct_rows(problem), problem.ts.shape[0]
+    is_repeat = jnp.arange(num_times) >= num_rows
+
+    def repeat(leaf: Array) -> Array:
+        return jnp.where(expand_like(is_repeat, leaf), leaf[num_rows - 1], leaf)
+
+    return jax.tree.map(repeat, rows), jnp.where(num_saved >= num_rows, num_times, num_saved)
+
+
+def add_to_last_row(problem: Problem, rows: State) -> State:
+    """The transpose of `repeat_last_row`."""
+    num_rows = num_distinct_rows(problem)
+    is_repeat = jnp.arange(problem.ts.shape[0]) >= num_rows
+
+    def add(leaf: Array) -> Array:
+        repeats = jnp.sum(jnp.where(expand_like(is_repeat, leaf), leaf, 0), axis=0)
+        return jnp.where(expand_like(is_repeat, leaf), 0, leaf).at[num_rows - 1].add(repeats)
+
+    return jax.tree.map(add, rows)
+
+
+def collect_cotangents(
+    problem: Problem, times: Float[Array, " node"], rows: State, num_rows: Int[Array, ""] | None = None
+) -> PathCotangents:
     """The transpose of `DensePath.evaluate` over consecutive steps.
 
     Arguments:
         problem: the problem.
         times: ends of the steps; a step of no length takes no row.
         rows: cotangents of the output rows, zero beyond the last row that was reached.
+        num_rows: leave out all rows from this one on.
     """
     window, num_steps = window_length(problem), times.shape[0] - 1
     direction = problem.direction
     last = problem.ts.shape[0] - 1
     end = jnp.sum(problem.ts * direction <= times[-1] * direction, dtype=jnp.int32)
     begin = jnp.sum(problem.ts * direction <= times[0] * direction, dtype=jnp.int32)
+    if num_rows is not None:
+        begin, end = jnp.minimum(begin, num_rows), jnp.minimum(end, num_rows)
     path = DensePath(times, None, problem.solver.num_coefficients)
 
     def fold(carry: tuple[Array, tuple[Array, ...]]) -> tuple[Array, tuple[Array, ...]]:
