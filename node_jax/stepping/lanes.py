@@ -34,8 +34,9 @@ _CHUNK_ELEMENTS = 2**17
 _IDLE_SHARE = 0.5
 """A chunk ends when lanes have idled for this many attempts of all lanes."""
 _NARROWER = 8
+"""When so small a part of the lanes is busy and the queue is empty, the rest runs in a loop of that many lanes."""
 _LEAST_TO_NARROW = 32
-"""So many lanes, before the last trajectories get a narrower loop of their own."""
+"""Fewer lanes are not narrowed: a loop more costs compile time."""
 _SMALL_BYTES = 32 * 2**20
 """Below this the states of all steps are kept, else those at the starts of chunks."""
 
@@ -332,12 +333,11 @@ class _Loop:
         now, rows, num_rows = lanes.now, lanes.rows, self.frame.ts.shape[0]
         ys = slopes = None
         if rows is None:
-            is_reached = self.batch.map(
+            num_saved = self.batch.map(
                 lambda problem, t: jnp.sum(problem.ts * problem.direction <= t * problem.direction, dtype=jnp.int32),
                 lanes.problem_rows,
                 now.t,
             )
-            num_saved = is_reached
         else:
             ys, slopes = jax.tree.map(lambda leaf: leaf[:, :num_rows], (rows.ys, rows.slopes))
             num_saved = rows.num_written
