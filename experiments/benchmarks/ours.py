@@ -33,6 +33,11 @@ def has_solver(name: str) -> bool:
     return hasattr(nj, name)
 
 
+def end_evals(name: str, num_attempts: int) -> int:
+    """Evaluations of a solve of so many attempts, with a first step that is given, for its end alone."""
+    return 1 + num_attempts * getattr(nj, name)().num_evals(False)
+
+
 def solve(
     field: Callable[..., Any],
     y0: Any,

@@ -31,6 +31,19 @@ SETTINGS = {
 }
 
 
+OTHERS = [name for name in SETTINGS if name != "Tsit5"]
+SOLVES = [
+    *(("Tsit5", is_ragged, lanes) for is_ragged in (False, True) for lanes in LANES),
+    *((name, is_ragged, lanes) for name in OTHERS for is_ragged, lanes in ((False, None), (True, 3))),
+]
+"""Setting, whether each trajectory has times of its own, lanes: all for Tsit5, two for each of the others."""
+GRADIENTS = [
+    *(("Tsit5", is_ragged, num, lanes) for is_ragged in (False, True) for num in (2, 6) for lanes in (None, 3)),
+    *((name, *case) for name in OTHERS for case in ((False, 2, None), (True, 6, 3))),
+]
+"""The same with the number of times before lanes."""
+
+
 class Oscillators(eqx.Module):
     """Van der Pol's, or for a pair (q, p) a pendulum, with a shared stiffness and damping of its own."""
 
@@ -90,12 +103,8 @@ def _solved(name, is_ragged, num_times):
     return x, jax.device_get(compiled(lambda x: solve_each(x, **keywords_of(name)))(x))
 
 
-@pytest.mark.parametrize("lanes", LANES)
-@pytest.mark.parametrize("is_ragged", [False, True], ids=["one ts", "ragged ts"])
-@pytest.mark.parametrize("name", SETTINGS)
+@pytest.mark.parametrize(("name", "is_ragged", "lanes"), SOLVES)
 def test_a_batch_equals_its_trajectories_alone(x64, name, is_ragged, lanes):
-    if name != "Tsit5" and (lanes, is_ragged) not in ((3, True), (None, False)):
-        pytest.skip("the full table is that of Tsit5")
     x, each = _solved(name, is_ragged, 6)
     sol = compiled(lambda x: solve_batch(x, lanes, **keywords_of(name)))(x)
     jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-9, atol=1e-10), sol.ys, each.ys)
@@ -221,13 +230,8 @@ def _gradient(name, is_ragged, num_times):
     return x, jax.device_get(gradient(solve_each, x, **keywords_of(name)))
 
 
-@pytest.mark.parametrize("lanes", [None, 3])
-@pytest.mark.parametrize("num_times", [2, 6])
-@pytest.mark.parametrize("is_ragged", [False, True], ids=["one ts", "ragged ts"])
-@pytest.mark.parametrize("name", SETTINGS)
+@pytest.mark.parametrize(("name", "is_ragged", "num_times", "lanes"), GRADIENTS)
 def test_the_gradient_of_a_batch_is_that_of_its_trajectories(x64, name, is_ragged, num_times, lanes):
-    if name != "Tsit5" and (lanes, is_ragged, num_times) not in ((3, True, 6), (None, False, 2)):
-        pytest.skip("the full table is that of Tsit5")
     x, expected = _gradient(name, is_ragged, num_times)
     assert_same_gradient(gradient(solve_batch, x, lanes=lanes, **keywords_of(name)), expected)
 
