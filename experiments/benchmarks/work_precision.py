@@ -81,7 +81,10 @@ def run(quick: bool = False) -> Results:
     folder.mkdir(parents=True, exist_ok=True)
     draw(explicit, solvers, curves, folder / "work_precision.png")
     results.data["curves"] = {
-        " / ".join(key): [(point.rtol, point.evals, point.end_error, point.path_error) for point in points]
+        " / ".join(key): [
+            (point.rtol, point.evals, point.evals_of("end_error"), point.end_error, point.path_error)
+            for point in points
+        ]
         for key, points in curves.items()
     }
     results.notes += [
@@ -173,7 +176,7 @@ def _tolerance_table(problems: tuple[Problem, ...], solvers: tuple[str, ...], cu
                 points = [curves[problem.name, solver, side][index] for problem in problems]
                 done = [point for point in points if point.is_usable]
                 row += [
-                    _geometric_mean([p.evals for p in done]),
+                    _geometric_mean([p.evals_of("end_error") for p in done]),
                     _geometric_mean([p.end_error for p in done]),
                     len(done),
                 ]
@@ -254,7 +257,7 @@ def _family_point(
     if not all(np.isfinite(point.end_error) for point in points):
         return None
     errors = [max(point.end_error, _LEAST_ERROR / 100) for point in points]
-    return _geometric_mean([point.evals for point in points]), _geometric_mean(errors)
+    return _geometric_mean([point.evals_of("end_error") for point in points]), _geometric_mean(errors)
 
 
 if __name__ == "__main__":

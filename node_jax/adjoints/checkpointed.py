@@ -6,14 +6,13 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int
 
 from node_jax.adjoints.base import AbstractAdjoint
+from node_jax.adjoints.discrete import cotangent_at_end, cotangent_of_start, cotangent_of_times
 from node_jax.adjoints.lanes import solve_lanes
 from node_jax.adjoints.rewind import Rewinder
 from node_jax.adjoints.rule import Gradient, Solved, solve_with_rule
-from node_jax.adjoints.times import times_cotangent_of_steps
 from node_jax.adjoints.transpose import Transposer
 from node_jax.stepping import Batch, LoopResult, Problem, Tape, integrate_single
 from node_jax.stepping.tape import choose_num_slots
-from node_jax.tree import expand_like, tree_add
 from node_jax.types import State
 
 
@@ -102,21 +101,11 @@ def _pull_back(solved: Solved) -> Gradient:
         reads_dense=reads_dense,
         steps_back=record.steps_back,
     )
-    y_end_bar = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape[1:], leaf.dtype), rows)
-    is_start = problem.ts == problem.ts[0]
-    if problem.only_ends and problem.ts.shape[0] == 2:
-        y_end_bar = jax.tree.map(lambda leaf: leaf[-1], rows)
-        is_start = jnp.array([True, False])
-    _, lift = jax.vjp(problem.solver.read, record.z_end)
-    bars = Transposer(solved, rewinder).run(lift(y_end_bar)[0])
-
-    # Rows at the start time are y0 itself.
-    _, pull_start = jax.vjp(problem.solver.start, problem.y0)
-    at_start = jax.tree.map(lambda leaf: jnp.sum(jnp.where(expand_like(is_start, leaf), leaf, 0), axis=0), rows)
-    y0_bar = tree_add(pull_start(bars.z)[0], at_start)
+    bars = Transposer(solved, rewinder).run(cotangent_at_end(problem, rows, record.z_end))
+    y0_bar = cotangent_of_start(problem, rows, bars.z)
     ts_bar = None
     if solved.wants_times:
-        ts_bar = times_cotangent_of_steps(problem, rows, record.slopes, record.z_end, bars.shift)
+        ts_bar = cotangent_of_times(problem, rows, record.slopes, record.z_end, bars.shift)
     if solved.path is not None:
         y0_bar = jax.tree.map(lambda bar, leaf: bar + leaf[0, 0], y0_bar, solved.path.nodes)
         if ts_bar is not None:

@@ -16,8 +16,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
+from node_jax.adjoints.discrete import cotangent_at_end, cotangent_of_start, cotangent_of_times
 from node_jax.adjoints.rule import Gradient, Solved, solve_with_rule
-from node_jax.adjoints.times import times_cotangent_of_steps
 from node_jax.stepping import Batch, LaneTape, LoopResult, Problem, integrate_lanes, take_step
 from node_jax.stepping.batch import add_rows, put_rows, take_rows, where_lane
 from node_jax.stepping.batching import any_over_batch
@@ -65,13 +65,20 @@ class _Carry(NamedTuple):
 
 
 class _Transposer:
+    """Transposes the attempts of one batched solve.
+
+    Arguments:
+        solved: the problem of all trajectories and the cotangents of their outputs.
+        batch: the same problem as a batch.
+        num_lanes: how many trajectories were stepped at once.
+    """
+
     def __init__(self, solved: Solved, batch: Batch, num_lanes: int) -> None:
         self.solved, self.batch = solved, batch
         self.frame = batch.frame
-        self.tapes: tuple[LaneTape, ...] = solved.record[0]
         self.has_queue = num_lanes < batch.size
         self.is_own = [batch.is_mapped[place] for place in solved.places]
-        # Which of the batch's rows belong to the field.
+        # The first of the batch's rows belong to the field.
         num_field_leaves = len(jax.tree.leaves(batch.problem.field))
         self.num_field_rows = sum(batch.is_mapped[:num_field_leaves])
         self.rows_bar = solved.rows
@@ -81,18 +88,13 @@ class _Transposer:
     def run(self) -> Gradient:
         """The gradient of everything that the solves depend on."""
         solved, batch, frame = self.solved, self.batch, self.frame
-        _, z_end, slopes = solved.record
-        rows_bar = solved.rows
-        y_end_bar = jax.tree.map(lambda leaf: jnp.zeros_like(leaf[:, 0]), rows_bar)
-        reads_end = frame.only_ends and frame.ts.shape[0] == 2
-        if reads_end:
-            y_end_bar = jax.tree.map(lambda leaf: leaf[:, -1], rows_bar)
-        z_bar = jax.vmap(lambda z, bar: jax.vjp(frame.solver.read, z)[1](bar)[0])(z_end, y_end_bar)
-        f_bar = jax.tree.map(jnp.zeros_like, y_end_bar) if frame.reuses_slope else None
+        tapes, z_end, slopes = solved.record
+        z_bar = batch.map(cotangent_at_end, batch.rows(), solved.rows, z_end)
+        f_bar = jax.tree.map(lambda f: jnp.zeros((batch.size, *f.shape[3:]), f.dtype), tapes[0].states[1])
         bars = _Bars(z_bar, f_bar, jnp.zeros((batch.size,), frame.ts.dtype))
         shared, own = self._split(jax.tree.map(jnp.zeros_like, solved.parameters))
         carry = _Carry(jnp.zeros((), jnp.int32), bars, shared, own)
-        for tape in reversed(self.tapes):
+        for tape in reversed(tapes):
             carry = lax.while_loop(
                 lambda carry: any_over_batch(carry.chunk > 0),
                 lambda carry, tape=tape: self._chunk_back(tape, carry),
@@ -100,12 +102,10 @@ class _Transposer:
             )
 
         bars, shared, own = self._leave_start(carry)
-        y0_bar = jax.vmap(lambda y0, bar: jax.vjp(frame.solver.start, y0)[1](bar)[0])(self._y0s(), bars.z)
-        y0_bar = tree_add(y0_bar, batch.map(_rows_at_start, batch.rows(), rows_bar))
+        y0_bar = batch.map(cotangent_of_start, batch.rows(), solved.rows, bars.z)
         ts_bar = None
         if solved.wants_times:
-            arguments = (rows_bar, slopes, z_end, bars.shift)
-            ts_bar = batch.map(times_cotangent_of_steps, batch.rows(), *arguments)
+            ts_bar = batch.map(cotangent_of_times, batch.rows(), solved.rows, slopes, z_end, bars.shift)
         return self._gradient(y0_bar, ts_bar, shared, own)
 
     def _gradient(self, y0_bar: State, ts_bar: Array | None, shared: list[Array], own: list[Array]) -> Gradient:
@@ -124,9 +124,6 @@ class _Transposer:
         """Shared ones, and those that each trajectory has for itself."""
         pairs = list(zip(parameters, self.is_own, strict=True))
         return [leaf for leaf, is_own in pairs if not is_own], [leaf for leaf, is_own in pairs if is_own]
-
-    def _y0s(self) -> State:
-        return self.batch.map(lambda problem: problem.y0, self.batch.rows())
 
     def _field(self, problem: Problem, shared: list[Array], own: list[Array], shift: Array) -> BoundField:
         """The field of one trajectory with these parameters, `shift` later."""
@@ -268,14 +265,6 @@ class _Transposer:
 
 def _collect(problem: Problem, times: Array, rows: State) -> PathCotangents:
     return collect_cotangents(problem, times, rows, num_distinct_rows(problem))
-
-
-def _rows_at_start(problem: Problem, rows: State) -> State:
-    """The cotangents of rows at the start time, which are y0 itself."""
-    is_start = problem.ts == problem.ts[0]
-    if problem.only_ends and problem.ts.shape[0] == 2:
-        is_start = jnp.array([True, False])
-    return jax.tree.map(lambda leaf: jnp.sum(jnp.where(expand_like(is_start, leaf), leaf, 0), axis=0), rows)
 
 
 def _zero_unless(mask: Bool[Array, " lane"], x: Any) -> Any:

@@ -5,11 +5,12 @@ from typing import Any
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from node_jax.adjoints import AbstractAdjoint, CheckpointedAdjoint
-from node_jax.controllers import AbstractController, PIController
+from node_jax.adjoints import AbstractAdjoint
+from node_jax.controllers import AbstractController
+from node_jax.integrate.arrays import close, with_arrays
+from node_jax.integrate.defaults import DEFAULT_ADJOINT, DEFAULT_CONTROLLER, DEFAULT_MAX_STEPS, DEFAULT_SOLVER
 from node_jax.integrate.mapped import Mapped, as_mapped
 from node_jax.integrate.outputs import apply_save
 from node_jax.integrate.validate import (
@@ -23,14 +24,10 @@ from node_jax.integrate.validate import (
     explain_forward_mode,
 )
 from node_jax.solution import Solution
-from node_jax.solvers import AbstractSolver, Tsit5
+from node_jax.solvers import AbstractSolver
 from node_jax.stepping import Batch, Problem, direction_of
 from node_jax.stepping.batch import choose_lanes, choose_max_rows
 from node_jax.types import Args, State, VectorField
-
-_DEFAULT_SOLVER = Tsit5()
-_DEFAULT_CONTROLLER = PIController()
-_DEFAULT_ADJOINT = CheckpointedAdjoint()
 
 
 def odeint_batch(
@@ -42,12 +39,12 @@ def odeint_batch(
     in_axes: Any = (0, None, None),
     lanes: int | None = None,
     max_rows: int | None = None,
-    solver: AbstractSolver = _DEFAULT_SOLVER,
-    controller: AbstractController = _DEFAULT_CONTROLLER,
-    adjoint: AbstractAdjoint = _DEFAULT_ADJOINT,
+    solver: AbstractSolver = DEFAULT_SOLVER,
+    controller: AbstractController = DEFAULT_CONTROLLER,
+    adjoint: AbstractAdjoint = DEFAULT_ADJOINT,
     save: Callable[[Any, Any, Any], Any] | None = None,
     record: tuple[str, ...] = (),
-    max_steps: int = 4096,
+    max_steps: int = DEFAULT_MAX_STEPS,
 ) -> Solution:
     r"""Solve dy/dt = field(t, y, args) for many trajectories, each with its own step sizes, times and status.
 
@@ -105,9 +102,7 @@ def odeint_batch(
         solver.check_state(one)
         times = mapped.ts[0] if mapped.is_ts_mapped else mapped.ts
         max_steps = bound_steps(controller, times, int(max_steps))
-        controller = jax.tree.map(
-            lambda leaf: jnp.asarray(leaf, times.dtype) if isinstance(leaf, (int, float)) else leaf, controller
-        )
+        controller = with_arrays(controller, times.dtype)
         num_lanes = choose_lanes(None if lanes is None else int(lanes), mapped.size, one)
         num_rows = choose_max_rows(None if max_rows is None else int(max_rows), mapped.size, num_lanes, max_steps)
         try:
@@ -148,14 +143,13 @@ def _solve(
     y0, args = first(mapped.y0, mapped.is_y0_mapped), first(mapped.args, mapped.is_args_mapped)
     times = mapped.ts[0] if mapped.is_ts_mapped else mapped.ts
     try:
-        function = eqx.filter_closure_convert(derivative, times[0], y0, args)
+        function = close(derivative, times[0], y0, args)
     except (TypeError, ValueError) as error:
         error.add_note(
             "nj.odeint_batch calls the field for one trajectory. What has an axis of trajectories in args is named in "
             "in_axes, for example in_axes=(0, None, 0)."
         )
         raise
-    function = jax.tree.map(lambda leaf: jnp.asarray(leaf) if isinstance(leaf, (float, complex)) else leaf, function)
     direction = jax.vmap(direction_of)(mapped.ts) if mapped.is_ts_mapped else direction_of(mapped.ts)
 
     def problem_of(function: Any, args: Args, y0: State, ts: Any, direction: Any, controller: Any) -> Problem:

@@ -5,12 +5,12 @@ from typing import Any
 
 import equinox as eqx
 
-from node_jax.adjoints import AbstractAdjoint, CheckpointedAdjoint
-from node_jax.controllers import AbstractController, PIController
+from node_jax.adjoints import AbstractAdjoint
+from node_jax.controllers import AbstractController
 from node_jax.integrate.batch import odeint_batch
+from node_jax.integrate.defaults import DEFAULT_ADJOINT, DEFAULT_CONTROLLER, DEFAULT_MAX_STEPS, DEFAULT_SOLVER
 from node_jax.integrate.ode import odeint
 from node_jax.solution import Solution
-from node_jax.solvers import Tsit5
 from node_jax.types import Args, State, VectorField
 
 
@@ -27,10 +27,10 @@ class Integrator(eqx.Module):
         (2, 1)
     """
 
-    solver: Any = eqx.field(default_factory=Tsit5)
-    controller: AbstractController = eqx.field(default_factory=PIController)
-    adjoint: AbstractAdjoint = eqx.field(default_factory=CheckpointedAdjoint)
-    max_steps: int = eqx.field(static=True, default=4096)
+    solver: Any = DEFAULT_SOLVER
+    controller: AbstractController = DEFAULT_CONTROLLER
+    adjoint: AbstractAdjoint = DEFAULT_ADJOINT
+    max_steps: int = eqx.field(static=True, default=DEFAULT_MAX_STEPS)
 
     def __call__(
         self,

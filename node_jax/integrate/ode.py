@@ -7,8 +7,10 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from node_jax.adjoints import AbstractAdjoint, CheckpointedAdjoint
-from node_jax.controllers import AbstractController, PIController
+from node_jax.adjoints import AbstractAdjoint
+from node_jax.controllers import AbstractController
+from node_jax.integrate.arrays import close, with_arrays
+from node_jax.integrate.defaults import DEFAULT_ADJOINT, DEFAULT_CONTROLLER, DEFAULT_MAX_STEPS, DEFAULT_SOLVER
 from node_jax.integrate.outputs import apply_save, steps_of
 from node_jax.integrate.validate import (
     Wanted,
@@ -22,13 +24,9 @@ from node_jax.integrate.validate import (
     explain_forward_mode,
 )
 from node_jax.solution import Solution
-from node_jax.solvers import AbstractSolver, Tsit5
+from node_jax.solvers import AbstractSolver
 from node_jax.stepping import Problem, direction_of
 from node_jax.types import Args, State, VectorField
-
-_DEFAULT_SOLVER = Tsit5()
-_DEFAULT_CONTROLLER = PIController()
-_DEFAULT_ADJOINT = CheckpointedAdjoint()
 
 
 def odeint(
@@ -37,14 +35,14 @@ def odeint(
     ts: Any,
     args: Args = None,
     *,
-    solver: Any = _DEFAULT_SOLVER,
-    controller: AbstractController = _DEFAULT_CONTROLLER,
-    adjoint: AbstractAdjoint = _DEFAULT_ADJOINT,
+    solver: Any = DEFAULT_SOLVER,
+    controller: AbstractController = DEFAULT_CONTROLLER,
+    adjoint: AbstractAdjoint = DEFAULT_ADJOINT,
     save: Callable[[Any, Any, Any], Any] | None = None,
     record: tuple[str, ...] = (),
     dense: bool = False,
     steps: bool = False,
-    max_steps: int = 4096,
+    max_steps: int = DEFAULT_MAX_STEPS,
 ) -> Solution:
     r"""Solve dy/dt = field(t, y, args) from y(ts[0]) = y0, and return y at every time in `ts`.
 
@@ -105,9 +103,7 @@ def odeint(
         check_with_diffrax(solver, controller, adjoint)
     max_steps = bound_steps(controller, times, int(max_steps))
     numbers = jax.tree.map(lambda leaf: jnp.asarray(leaf) if isinstance(leaf, float) else leaf, args)
-    controller = jax.tree.map(
-        lambda leaf: jnp.asarray(leaf, times.dtype) if isinstance(leaf, (int, float)) else leaf, controller
-    )
+    controller = with_arrays(controller, times.dtype)
     try:
         return _solve(field, state, times, numbers, solver, controller, adjoint, save, wanted, max_steps)
     except TypeError as error:
@@ -136,10 +132,7 @@ def _solve(
     def derivative(t: jax.Array, y: State) -> State:
         return as_derivative(field(t, y, args), y)
 
-    # The converted field is a pytree whose leaves are all arrays that `field` and `args` read or close over, so that
-    # the gradient rule sees them. Leaves that are Python numbers become arrays, else their gradient would be lost.
-    converted = eqx.filter_closure_convert(derivative, ts[0], y0)
-    converted = jax.tree.map(lambda leaf: jnp.asarray(leaf) if isinstance(leaf, (float, complex)) else leaf, converted)
+    converted = close(derivative, ts[0], y0)
     problem = Problem(
         converted,
         y0,

@@ -2,7 +2,8 @@
 
 from node_jax.stepping.attempt import take_step
 from node_jax.stepping.batch import Batch
-from node_jax.stepping.lanes import LaneTape, integrate_lanes
+from node_jax.stepping.lane_tape import LaneTape
+from node_jax.stepping.lanes import integrate_lanes
 from node_jax.stepping.problem import LoopResult, Problem, direction_of
 from node_jax.stepping.single import integrate_single
 from node_jax.stepping.tape import Tape

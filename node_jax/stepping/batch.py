@@ -6,10 +6,10 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Int, PyTree
+from jaxtyping import Array, Bool, Int, PyTree
 
 from node_jax.stepping.problem import Problem
-from node_jax.tree import tree_size
+from node_jax.tree import expand_like, tree_size
 
 _NO_QUEUE_ON_CPU = 128
 """So many trajectories are stepped without a queue."""
@@ -87,7 +87,7 @@ def choose_max_rows(max_rows: int | None, size: int, lanes: int, max_steps: int)
 
 def put_rows(buffer: PyTree, index: Int[Array, " lane"], values: PyTree) -> PyTree:
     """`buffer` with the values of all lanes in their trajectories' rows; an index beyond the last row is dropped."""
-    return jax.tree.map(lambda rows, new: rows.at[index].set(new, mode="drop", unique_indices=False), buffer, values)
+    return jax.tree.map(lambda rows, new: rows.at[index].set(new, mode="drop"), buffer, values)
 
 
 def add_rows(buffer: PyTree, index: Int[Array, " lane"], values: PyTree) -> PyTree:
@@ -100,6 +100,6 @@ def take_rows(buffer: PyTree, index: Int[Array, " lane"]) -> PyTree:
     return jax.tree.map(lambda rows: rows.at[index].get(mode="clip"), buffer)
 
 
-def where_lane(mask: Array, x: PyTree, y: PyTree) -> PyTree:
+def where_lane(mask: Bool[Array, " lane"], x: PyTree, y: PyTree) -> PyTree:
     """`x` in the lanes where `mask` holds, else `y`; leaves have a leading axis of lanes."""
-    return jax.tree.map(lambda a, b: jnp.where(mask.reshape(-1, *[1] * (a.ndim - 1)), a, b), x, y)
+    return jax.tree.map(lambda a, b: jnp.where(expand_like(mask, a), a, b), x, y)

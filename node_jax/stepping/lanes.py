@@ -9,7 +9,6 @@ handing in and taking does.
 import math
 from typing import Any, NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -21,6 +20,7 @@ from node_jax.status import Status
 from node_jax.stepping.attempt import Progress, attempt, begin
 from node_jax.stepping.batch import Batch, put_rows, take_rows, where_lane
 from node_jax.stepping.batching import any_over_batch
+from node_jax.stepping.lane_tape import LaneTape, lane_tape_is_small
 from node_jax.stepping.outputs import Rows, first_rows, num_distinct_rows, repeat_last_row, write_rows
 from node_jax.stepping.problem import LoopResult, Problem
 from node_jax.stepping.single import count_evals, nan_beyond
@@ -37,24 +37,6 @@ _NARROWER = 8
 """When so small a part of the lanes is busy and the queue is empty, the rest runs in a loop of that many lanes."""
 _LEAST_TO_NARROW = 32
 """Fewer lanes are not narrowed: a loop more costs compile time."""
-_SMALL_BYTES = 32 * 2**20
-"""Below this the states of all steps are kept, else those at the starts of chunks."""
-
-
-class LaneTape(eqx.Module):
-    """The record of a batched solve: for each chunk of attempts the trajectories in the lanes and the ends of steps.
-
-    An attempt that was rejected, or of a lane that was idle, is a step of no length.
-    """
-
-    index: Int[Array, "chunk lane"]
-    """The trajectory in each lane; one too large where there is none."""
-    num_attempts: Int[Array, " chunk"]
-    times: Float[Array, "chunk node lane"]
-    states: tuple[State, State | None]
-    """Internal state and slope, with leading axes (chunk, node, lane): before every attempt, or before the first."""
-    num_chunks: Int[Array, ""]
-    keeps_all: bool = eqx.field(static=True)
 
 
 class _Record(NamedTuple):
@@ -158,9 +140,8 @@ class _Loop:
         num_turns = -(-batch.size // num_lanes)
         self.max_chunks = -(-max_rows // self.length) + num_turns * (math.isqrt(num_lanes) + 1) * self.has_queue
         self.starts, self.slopes_at_start = starts
-        states = (self.starts.z, self.starts.f)
-        state_bytes = num_lanes * tree_bytes(states) // batch.size
-        self.keeps_all = with_tape and self.max_chunks * self.length * state_bytes <= _SMALL_BYTES
+        state_bytes = num_lanes * tree_bytes((self.starts.z, self.starts.f)) // batch.size
+        self.keeps_all = with_tape and lane_tape_is_small(self.max_chunks * self.length * state_bytes)
 
     def run(self, carry: _Carry, width: int) -> _Carry:
         """Go on until the queue is empty and no more than `width` lanes are busy, or the tape is full."""
@@ -215,17 +196,7 @@ class _Loop:
     def _empty_tape(self, now: Progress) -> LaneTape | None:
         if not self.with_tape:
             return None
-        chunks, length, lanes = self.max_chunks, self.length, self.num_lanes
-        states = (now.z, now.f)
-        nodes = tree_buffer(length, states) if self.keeps_all else jax.tree.map(lambda leaf: leaf[None], states)
-        return LaneTape(
-            index=jnp.full((chunks, lanes), self.batch.size, jnp.int32),
-            num_attempts=jnp.zeros((chunks,), jnp.int32),
-            times=jnp.zeros((chunks, length + 1, lanes), now.t.dtype),
-            states=tree_buffer(chunks, nodes),
-            num_chunks=jnp.zeros((), jnp.int32),
-            keeps_all=self.keeps_all,
-        )
+        return LaneTape.empty(self.max_chunks, self.length, self.batch.size, now.t, (now.z, now.f), self.keeps_all)
 
     def _chunk(self, carry: _Carry) -> _Carry:
         lanes, next_index = carry.lanes, carry.next_index
@@ -234,7 +205,8 @@ class _Loop:
         stepped, window = self._step(lanes, next_index < self.batch.size, self.max_rows - carry.num_rows)
         tape = carry.tape
         if tape is not None:
-            tape = self._extend(tape, carry.num_chunks, lanes, stepped.now.t, window)
+            states = (lanes.now.z, lanes.now.f) if window.states is None else window.states
+            tape = tape.extend(lanes.trajectory, window.num_attempts, window.times, stepped.now.t, states)
         if stepped.rows is not None:
             stepped = stepped._replace(rows=self._write(stepped, window))
         record = carry.record
@@ -299,24 +271,6 @@ class _Loop:
             path = tree_write(tree_buffer(self.length + 1, node), jnp.int32(0), node)
         states = tree_buffer(self.length, (now.z, now.f)) if self.keeps_all else None
         return _Window(jnp.zeros((), jnp.int32), times, states, path)
-
-    def _extend(
-        self, tape: LaneTape, chunk: Int[Array, ""], lanes: _Lanes, t_now: Array, window: "_Window"
-    ) -> LaneTape:
-        """`tape` with one more chunk, from `lanes` to `t_now`."""
-        is_node = jnp.arange(self.length + 1) <= window.num_attempts
-        times = jnp.where(is_node[:, None], window.times, t_now)
-        states = window.states
-        if states is None:
-            states = jax.tree.map(lambda leaf: leaf[None], (lanes.now.z, lanes.now.f))
-        return LaneTape(
-            index=tree_write(tape.index, chunk, lanes.trajectory),
-            num_attempts=tree_write(tape.num_attempts, chunk, window.num_attempts),
-            times=tree_write(tape.times, chunk, times),
-            states=tree_write(tape.states, chunk, states),
-            num_chunks=chunk + 1,
-            keeps_all=tape.keeps_all,
-        )
 
     def _write(self, lanes: _Lanes, window: "_Window") -> Rows:
         """The rows of all lanes that lie in the window."""

@@ -110,7 +110,7 @@ def write_rows(
         path: the steps that the rows lie in.
         t_now: where it ends.
         rows: the buffers.
-        num_rows: leave out all rows from this one on.
+        num_rows: leave out all rows from this one on: the padding of one lane, which all others would wait for.
     """
     window = window_length(problem)
     direction = problem.direction

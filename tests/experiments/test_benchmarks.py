@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import node_jax as nj
-from experiments.benchmarks import batches, ours, rivals
+from experiments.benchmarks import batch_sides, batches, ours, rivals
 from experiments.benchmarks.contender import Setting, gradient_of, relative_error
 from experiments.benchmarks.harness import (
     compare,
@@ -125,12 +125,14 @@ def test_every_adjoint_of_this_version_is_taken_up(name):
 def test_sides_of_a_batch_agree_in_the_order_given():
     y0s, dampings = 1.0 + jax.random.normal(jax.random.key(0), (64, 2)), jnp.linspace(0.1, 3.0, 64)
     ts, args = jnp.array([0.0, 1.0]), (None, dampings)
-    problem = batches.Problem(batches.oscillator, y0s, ts, args, (None, 0), Setting(), final_only=True, hint=dampings)
-    solves = (
-        batches.solve_longest_first,
-        functools.partial(batches.solve_mapped, rivals.diffrax_solve),
+    problem = batch_sides.Problem(
+        batch_sides.oscillator, y0s, ts, args, (None, 0), Setting(), final_only=True, hint=dampings
     )
-    measured = batches.measure_batch({str(i): (problem, solve) for i, solve in enumerate(solves)}, 1, 1)
+    solves = (
+        batch_sides.solve_longest_first,
+        functools.partial(batch_sides.solve_mapped, rivals.diffrax_solve),
+    )
+    measured = batch_sides.measure_batch({str(i): (problem, solve) for i, solve in enumerate(solves)}, 1, 1)
     exact = problem.exact()
     assert all(relative_error(side.result, exact) < 1e-2 for side in measured.values())
     assert all(0 < side.efficiency <= 1 for side in measured.values())
@@ -139,8 +141,8 @@ def test_sides_of_a_batch_agree_in_the_order_given():
 def test_what_pads_a_series_is_no_output():
     ts = jnp.array([[0.0, 0.5, 1.0, 1.5], [0.0, 0.5, 0.5, 0.5]])
     network = nj.fields.MLP(dim=2, width=4, depth=1, key=jax.random.key(1))
-    problem = batches.Problem(batches.neural, jnp.ones((2, 2)), ts, (network,), (None,), batches.NEURAL)
-    measured = batches.measure_batch({"node_jax": (problem, batches.solve_lanes)}, 1, 1)["node_jax"]
+    problem = batch_sides.Problem(batch_sides.neural, jnp.ones((2, 2)), ts, (network,), (None,), batches.NEURAL)
+    measured = batch_sides.measure_batch({"node_jax": (problem, batch_sides.solve_lanes)}, 1, 1)["node_jax"]
     assert relative_error(measured.result, problem.exact()) < 1e-3
     no_padding = [problem.loss(jnp.full((2, 4, 2), 2.0).at[1, 2:].set(value)) for value in (2.0, 100.0)]
     np.testing.assert_allclose(no_padding, 4.0)

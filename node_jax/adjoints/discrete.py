@@ -1,0 +1,69 @@
+"""What the discrete adjoints of one solve and of a batch share: where the way back begins and ends, and the times.
+
+Everything here is for one trajectory; a batch maps it.
+"""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from node_jax.stepping import Problem
+from node_jax.tree import expand_like, tree_add, tree_vdot
+from node_jax.types import State, Time
+
+
+def cotangent_at_end(problem: Problem, rows: State, z_end: State) -> State:
+    """The cotangent of the internal state where the solve ended.
+
+    Arguments:
+        problem: the problem.
+        rows: cotangents of the outputs, leaves of shape (time, ...).
+        z_end: the internal state at the end.
+
+    Returns:
+        That of the last row, where the end alone was read; else zero, for rows are read off the steps before.
+    """
+    y_bar = jax.tree.map(lambda leaf: leaf[-1] if _reads_end(problem) else jnp.zeros_like(leaf[0]), rows)
+    return jax.vjp(problem.solver.read, z_end)[1](y_bar)[0]
+
+
+def cotangent_of_start(problem: Problem, rows: State, z_bar: State) -> State:
+    """The cotangent of y0: through the internal state at the start, and through the rows that are y0 itself.
+
+    Arguments:
+        problem: the problem.
+        rows: cotangents of the outputs, leaves of shape (time, ...).
+        z_bar: that of the internal state at the start.
+    """
+    is_start = jnp.array([True, False]) if _reads_end(problem) else problem.ts == problem.ts[0]
+    at_start = jax.tree.map(lambda leaf: jnp.sum(jnp.where(expand_like(is_start, leaf), leaf, 0), axis=0), rows)
+    return tree_add(jax.vjp(problem.solver.start, problem.y0)[1](z_bar)[0], at_start)
+
+
+def _reads_end(problem: Problem) -> bool:
+    """Whether the last row is the state at the end, instead of a value of dense output."""
+    return problem.only_ends and problem.ts.shape[0] == 2
+
+
+def cotangent_of_times(
+    problem: Problem, rows: State, slopes: State | None, z_end: State, shift: Time
+) -> Float[Array, " time"]:
+    """The cotangent of `ts`: each output moves along the slope there.
+
+    Moving the start moves all steps: stage times by `shift`, every output to an earlier place in its step.
+
+    Arguments:
+        problem: the problem.
+        rows: cotangents of the outputs.
+        slopes: dy/dt at the times; `None` where the end alone was read, at the internal state `z_end`.
+        shift: cotangent of a shift of all stage times.
+    """
+    if slopes is None:
+        f_end = problem.field(problem.ts[-1], problem.solver.read(z_end))
+        slopes = jax.tree.map(lambda row, leaf: jnp.zeros_like(row).at[-1].set(leaf), rows, f_end)
+    else:
+        slopes = jax.tree.map(lambda leaf: leaf[: problem.ts.shape[0]], slopes)
+    # The slope at a time that was never reached may be NaN; the cotangent there is 0.
+    slopes = jax.tree.map(lambda leaf, row: jnp.where(row == 0, 0, leaf), slopes, rows)
+    ts_bar = jax.vmap(tree_vdot)(rows, slopes).astype(problem.ts.dtype)
+    return ts_bar.at[0].add(shift - jnp.sum(ts_bar))
