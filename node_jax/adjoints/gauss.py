@@ -124,7 +124,7 @@ class _Sweep:
     def visit(self, span: Span, extra: None, i: Int[Array, ""], y0: State, carry: _Carry) -> _Carry:
         """From the end of a step to its start, in pieces that end at the outputs inside it."""
         del extra
-        t0, t1 = lax.dynamic_slice_in_dim(span.times, i, 2)
+        t0, t1 = span.ends(i)
         path = self._dense(span.begin + i, t0, t1, y0)
         ts, direction = self.outputs.ts, self.problem.direction
 

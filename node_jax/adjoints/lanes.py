@@ -22,7 +22,7 @@ from node_jax.stepping import Batch, LaneTape, LoopResult, Problem, integrate_la
 from node_jax.stepping.batch import add_rows, put_rows, take_rows, where_lane
 from node_jax.stepping.batching import any_over_batch
 from node_jax.stepping.costs import step_cost
-from node_jax.stepping.outputs import PathCotangents, add_to_last_row, collect_cotangents, num_distinct_rows
+from node_jax.stepping.outputs import add_to_last_row, collect_cotangents, num_distinct_rows, window_length
 from node_jax.tree import expand_like, tree_add, tree_any_nonzero, tree_read, tree_where, tree_write, tree_zeros
 from node_jax.types import BoundField, State
 
@@ -203,7 +203,7 @@ class _Transposer:
         ends: tuple[Array, Array],
         state: tuple[State, State | None],
         bars: _Bars,
-        mine: PathCotangents | None,
+        mine: State | None,
         costs_bar: dict[str, Array],
     ) -> tuple[_Bars, list[Array], list[Array]]:
         """One attempt of all lanes; what it adds to the cotangents of shared and own parameters."""
@@ -224,7 +224,8 @@ class _Transposer:
                 step = take_step(problem, stops, field, t0, t1, dt, z, f, with_slope=reads_last)
                 path = None
                 if mine is not None:
-                    path = PathCotangents(solver.read(z), solver.read(step.z1), solver.coefficients(dt, step.stages))
+                    parts = (solver.read(z), solver.read(step.z1), *solver.coefficients(dt, step.stages))
+                    path = jax.tree.map(lambda *leaves: jnp.stack(leaves), *parts)
                 costs = {name: step_cost(name, solver, dt, z, step) for name in problem.costs}
                 return step.z1, step.f1 if problem.reuses_slope else None, path, costs
 
@@ -263,8 +264,8 @@ class _Transposer:
         return bars, tree_add(shared, shared_bar), tree_add(own, own_bar)
 
 
-def _collect(problem: Problem, times: Array, rows: State) -> PathCotangents:
-    return collect_cotangents(problem, times, rows, num_distinct_rows(problem))
+def _collect(problem: Problem, times: Array, rows: State) -> State:
+    return collect_cotangents(problem, times, rows, num_distinct_rows(problem), window=window_length(problem))
 
 
 def _zero_unless(mask: Bool[Array, " lane"], x: Any) -> Any:

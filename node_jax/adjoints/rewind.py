@@ -29,10 +29,16 @@ class Span(NamedTuple):
     end: Int[Array, ""]
     """Number of the step after the last."""
     times: Float[Array, " node"]
+    """The start of the step before the first, then the starts of the steps and the end of the last."""
     states: State | None
     """States at the starts of the steps; `None` if they are found by stepping back."""
     z_end: State
     """State at node `end`."""
+
+    def ends(self, i: Int[Array, ""]) -> tuple[Time, Time]:
+        """Where step `begin` + i starts and ends."""
+        t0, t1 = lax.dynamic_slice_in_dim(self.times, i + 1, 2)
+        return t0, t1
 
 
 class Rewinder:
@@ -64,6 +70,8 @@ class Rewinder:
         self.z_end = z_end
         self.steps_back = steps_back
         self.stops = problem.stops()
+        # Before the first step comes one of no length, that stands for the step before it.
+        self.times = jnp.concatenate([tape.times[:1], tape.times])
         replays = not tape.keeps_all and not steps_back
         self.length = min(problem.max_steps, span_length(problem) if reads_dense and not replays else WINDOW)
 
@@ -103,7 +111,7 @@ class Rewinder:
 
     def _span(self, end: Int[Array, ""], z_end: State) -> Span:
         begin = jnp.maximum(end - self.length, 0)
-        times = lax.dynamic_slice_in_dim(self.tape.times, begin, self.length + 1)
+        times = lax.dynamic_slice_in_dim(self.times, begin, self.length + 2)
         if self.steps_back:
             states = None
         elif self.tape.keeps_all:
@@ -137,7 +145,7 @@ class Rewinder:
         """The state at the start of step i of a span, from that at its end or from the tape."""
         solver, node = self.problem.solver, span.begin + i
         assert isinstance(solver, AbstractReversibleSolver)
-        t0, t1 = lax.dynamic_slice_in_dim(span.times, i, 2)
+        t0, t1 = span.ends(i)
         field = inside(self.problem, self.stops, self.problem.field, t0, t1)
         return lax.cond(
             self.tape.is_kept(node),

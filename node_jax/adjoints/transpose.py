@@ -10,25 +10,19 @@ The last stage of a step is the first of the next (first same as last), and outp
 cotangent is handed on to the step after, which evaluates it anyway, instead of evaluating it twice.
 """
 
+from functools import reduce
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import lax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from node_jax.adjoints.rewind import Rewinder, Span
 from node_jax.adjoints.rule import Solved
 from node_jax.stepping import take_step
 from node_jax.stepping.costs import step_cost
-from node_jax.stepping.outputs import (
-    PathCotangents,
-    add_cotangents,
-    collect_cotangents,
-    path_cotangents,
-    span_length,
-)
-from node_jax.tree import tree_add, tree_any_nonzero, tree_read, tree_scale, tree_weighted_sum, tree_where
+from node_jax.stepping.outputs import collect_cotangents, path_cotangents, span_length
+from node_jax.tree import tree_add, tree_any_nonzero, tree_read, tree_where, tree_zeros
 from node_jax.types import BoundField, State, Time
 
 
@@ -55,59 +49,64 @@ class Transposer:
         self.solved = solved
         self.problem = problem = solved.problem
         self.rewinder = rewinder
-        reads_dense = solved.path is not None or not problem.only_ends
+        self.reads_dense = solved.path is not None or not problem.only_ends
         # Cotangents of the outputs are collected for a whole span, unless that would outgrow the states themselves.
-        self.collects_spans = reads_dense and rewinder.length <= span_length(problem)
+        self.collects_spans = self.reads_dense and rewinder.length <= span_length(problem)
         self.hands_on = self.collects_spans and problem.reuses_slope and not problem.costs
-        self.wants_slope = bool(problem.costs) or (reads_dense and not self.hands_on)
+        self.wants_slope = bool(problem.costs) or (self.reads_dense and not self.hands_on)
+        self.last_read = self._last_read()
 
     def run(self, z_bar: State) -> Cotangents:
         """The cotangents at the start of the solve, given that of its end."""
-        zeros = jax.tree.map(jnp.zeros_like, self.solved.parameters)
-        bars = Cotangents(z_bar, zeros, jnp.zeros((), self.problem.ts.dtype))
+        if self.hands_on:
+            bars = self._transpose_last_slope(z_bar)
+        else:
+            bars = Cotangents(z_bar, tree_zeros(self.solved.parameters), jnp.zeros((), self.problem.ts.dtype))
         return self.rewinder.run(bars, self._visit, self._enter)
 
-    def _enter(self, span: Span, bars: Cotangents) -> tuple[PathCotangents | None, Cotangents]:
-        """Collect the cotangents of a span's outputs, and transpose the slope at its end, which they depend on."""
-        if not self.collects_spans:
-            return None, bars
-        collected = self._of_steps(span.times, span.begin)
-        if not self.hands_on:
-            return collected, bars
-        i = span.end - 1 - span.begin
-        t_before, t = lax.dynamic_slice_in_dim(span.times, i, 2)
-        f_bar = self._slope_cotangent(t - t_before, tree_read(collected, i))
+    def _transpose_last_slope(self, z_bar: State) -> Cotangents:
+        """The stage at the end of the solve, on which the outputs in the last step depend."""
+        rewinder = self.rewinder
+        last = jnp.maximum(rewinder.num_nodes - 1, 0)
+        t_before, t = rewinder.tape.step(last)
+        collected = jax.tree.map(lambda leaf: leaf[0], self._collect(jnp.stack([t_before, t]), last))
+        f_bar = self._slope_cotangent(t - t_before, collected)
 
         def slope(parameters: list[Array], shift: Time, z: State) -> State:
             return self.problem.solver.slope(self._shifted(parameters, shift), t, z)
 
-        _, pull = jax.vjp(slope, self.solved.parameters, jnp.zeros_like(t), span.z_end)
-        parameters_bar, shift_bar, z_bar = pull(f_bar)
-        more = tree_add(bars, Cotangents(z_bar, parameters_bar, shift_bar))
-        return collected, tree_where(tree_any_nonzero(f_bar), more, bars)
+        _, pull = jax.vjp(slope, self.solved.parameters, jnp.zeros_like(t), rewinder.z_end)
+        pulled = pull(f_bar)
+        parameters_bar, shift_bar, more = tree_where(self._matters(t_before), pulled, tree_zeros(pulled))
+        return Cotangents(tree_add(z_bar, more), parameters_bar, shift_bar)
 
-    def _visit(
-        self, span: Span, collected: PathCotangents | None, i: Int[Array, ""], z0: State, bars: Cotangents
-    ) -> Cotangents:
+    def _enter(self, span: Span, bars: Cotangents) -> tuple[State | None, Cotangents]:
+        """Collect the cotangents of a span's outputs, and of those in the step before it."""
+        return self._collect(span.times, span.begin - 1) if self.collects_spans else None, bars
+
+    def _visit(self, span: Span, collected: State | None, i: Int[Array, ""], z0: State, bars: Cotangents) -> Cotangents:
         """One step back."""
-        times = lax.dynamic_slice_in_dim(span.times, i, 2)
-        f0_bar = None
-        if collected is None:
-            mine = self._of_steps(times, span.begin + i)
-            mine = None if mine is None else tree_read(mine, jnp.int32(0))
-        else:
-            mine = tree_read(collected, i)
+        t0, t1 = span.ends(i)
+        t_read = t0
+        mine = f0_bar = None
+        if collected is not None:
+            mine = tree_read(collected, i + 1)
             if self.hands_on:
-                # There is no step before the first of a span: its part of the slope waits for the span before.
-                previous = jnp.maximum(i - 1, 0)
-                f0_bar = self._slope_cotangent(times[0] - span.times[previous], tree_read(collected, previous))
-                f0_bar = jax.tree.map(lambda leaf: jnp.where(i > 0, leaf, 0), f0_bar)
-        return self._transpose_step(times[0], times[1], z0, mine, f0_bar, bars)
+                t_read = span.times[i]
+                f0_bar = self._slope_cotangent(t0 - t_read, tree_read(collected, i))
+        elif self.reads_dense:
+            mine = jax.tree.map(lambda leaf: leaf[0], self._collect(jnp.stack([t0, t1]), span.begin + i))
+        # Under `jax.vmap` a step of no length is one of another lane: it changes nothing, but may take a slope's
+        # cotangent.
+        is_step = self._matters(t_read)
+        if not self.hands_on:
+            is_step &= t0 != t1
+        return tree_where(is_step, self._transpose_step(t0, t1, z0, mine, f0_bar, bars), bars)
 
     def _transpose_step(
-        self, t0: Time, t1: Time, z0: State, mine: PathCotangents | None, f0_bar: State | None, bars: Cotangents
+        self, t0: Time, t1: Time, z0: State, mine: State | None, f0_bar: State | None, bars: Cotangents
     ) -> Cotangents:
-        """`mine` belongs to this step's dense output, `f0_bar` to its first stage."""
+        """`mine` belongs to the parts of this step's dense output, `f0_bar` to its first stage."""
         problem, solver = self.problem, self.problem.solver
         dt = t1 - t0
 
@@ -115,38 +114,65 @@ class Transposer:
             field = self._shifted(parameters, shift)
             f0 = solver.slope(field, t0, z0) if self.hands_on else None
             step = take_step(problem, self.rewinder.stops, field, t0, t1, dt, z0, f0, with_slope=self.wants_slope)
-            path = None
+            read = None
             if mine is not None:
                 without = solver.last_stage if self.hands_on else None
-                coefficients = solver.coefficients(dt, step.stages, without)
-                path = PathCotangents(solver.read(z0), solver.read(step.z1), coefficients)
+                read = [solver.read(z0), solver.read(step.z1), *solver.coefficients(dt, step.stages, without)]
             costs = {name: step_cost(name, solver, dt, z0, step) for name in problem.costs}
-            return step.z1, path, f0, costs
+            return step.z1, read, f0, costs
 
         _, pull = jax.vjp(take, self.solved.parameters, jnp.zeros_like(t0), z0)
-        cotangent = (bars.z, mine, f0_bar, self.solved.costs)
-        parameters_bar, shift_bar, z_bar = pull(cotangent)
-        more = Cotangents(z_bar, tree_add(bars.parameters, parameters_bar), bars.shift + shift_bar)
-        # Where no output depends on a step, its derivative may be infinite, and 0 times infinity must stay 0. Under
-        # `jax.vmap` a step of no length is one of another lane: it changes nothing, but may take a slope's cotangent.
-        is_step = tree_any_nonzero(cotangent) & (self.hands_on | (t0 != t1))
-        return tree_where(is_step, more, bars)
+        parts = None
+        if mine is not None:
+            num_parts = 2 + solver.num_coefficients
+            parts = [jax.tree.map(lambda leaf, part=part: leaf[part], mine) for part in range(num_parts)]
+        parameters_bar, shift_bar, z_bar = pull((bars.z, parts, f0_bar, self.solved.costs))
+        return Cotangents(z_bar, tree_add(bars.parameters, parameters_bar), bars.shift + shift_bar)
 
-    def _of_steps(self, times: Float[Array, " node"], first: Int[Array, ""]) -> PathCotangents | None:
+    def _matters(self, t0: Time) -> Bool[Array, ""]:
+        """Whether anything after t0 is read. If not, the derivative of a step from there may be infinite, and 0 times
+        infinity must stay 0.
+        """
+        return t0 * self.problem.direction < self.last_read
+
+    def _last_read(self) -> Time:
+        """The last time at which anything with a cotangent is read, times the direction."""
+        solved, problem = self.solved, self.problem
+        ts = problem.ts * problem.direction
+        last = _last_nonzero(ts, solved.rows)
+        if solved.path is not None:
+            times = self.rewinder.tape.times * problem.direction
+            last = jnp.maximum(last, _last_nonzero(times, solved.path.nodes))
+        if problem.costs:
+            last = jnp.where(tree_any_nonzero(solved.costs), ts[-1], last)
+        return last
+
+    def _collect(self, times: Float[Array, " node"], first: Int[Array, ""]) -> State:
         """The cotangents of the dense output of the steps between `times`, of which `first` is the first's number."""
-        rows = path = None
-        if not self.problem.only_ends:
-            rows = collect_cotangents(self.problem, times, self.solved.rows)
+        path = rows = None
         if self.solved.path is not None:
             path = path_cotangents(self.solved.path, first, times.shape[0] - 1)
-        return add_cotangents(rows, path)
+        if not self.problem.only_ends:
+            rows = collect_cotangents(self.problem, times, self.solved.rows)
+        if path is None or rows is None:
+            return rows if path is None else path
+        return tree_add(path, rows)
 
-    def _slope_cotangent(self, dt: Time, bars: PathCotangents) -> State:
+    def _slope_cotangent(self, dt: Time, parts: State) -> State:
         """The cotangent of a step's last stage from those of its dense output."""
         weights = self.problem.solver.bridge[self.problem.solver.last_stage]
-        total = tree_weighted_sum(weights, bars.coefficients[: len(weights)])
-        return tree_scale(dt, total)
+
+        def total(leaf: Array) -> Array:
+            return dt * sum(weight * leaf[2 + power] for power, weight in enumerate(weights) if weight)
+
+        return jax.tree.map(total, parts)
 
     def _shifted(self, parameters: list[Array], shift: Time) -> BoundField:
         field = self.solved.field_with(parameters)
         return lambda t, y: field(t + shift, y)
+
+
+def _last_nonzero(times: Float[Array, " time"], rows: State) -> Time:
+    """The largest of the times whose row is not zero; minus infinity if all are."""
+    has_any = [jnp.any(leaf != 0, axis=tuple(range(1, leaf.ndim))) for leaf in jax.tree.leaves(rows)]
+    return jnp.max(jnp.where(reduce(jnp.logical_or, has_any), times, -jnp.inf), initial=-jnp.inf)

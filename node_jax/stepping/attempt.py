@@ -96,8 +96,7 @@ def attempt(problem: Problem, stops: Array | None, now: Progress) -> tuple[Progr
     if step.f1 is not None and not (controller.is_adaptive and problem.solver.sees_last_stage):
         read_later.append(step.f1)
     if read_later:
-        is_usable = tree_all_finite(reduce(tree_add, read_later))
-        y1 = tree_where(is_usable, y1, jax.tree.map(lambda leaf: jnp.full_like(leaf, jnp.nan), y1))
+        y1 = jax.tree.map(lambda y, x: jnp.where(jnp.isfinite(x), y, jnp.nan), y1, reduce(tree_add, read_later))
     decision = controller.decide(now.memory, problem.ts, t1, dt, y0, y1, step.error, problem.solver.order)
     accept = decision.accept & now.is_running
 

@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, Int
 from node_jax.interpolate.dense import DensePath
 from node_jax.stepping.batching import any_over_batch
 from node_jax.stepping.problem import Problem
-from node_jax.tree import expand_like, tree_add, tree_buffer, tree_bytes, tree_read, tree_size, tree_write, tree_zeros
+from node_jax.tree import expand_like, tree_add, tree_buffer, tree_bytes, tree_read, tree_size, tree_write
 from node_jax.types import State, Time
 
 _CHUNK_ELEMENTS = 2**16
@@ -29,6 +29,9 @@ a loop of separate kernels. A chunk of this size leaves room for the rest of the
 _TINY_CHUNK = 8
 """Shorter chunks than this lose by their number what the loop gains."""
 _WINDOW_ELEMENTS = 2**14
+_LONGEST_SWEEP = 128
+"""Cotangents of up to so many rows are collected in one product, without a loop over windows."""
+_EXACT = lax.Precision.HIGHEST
 
 
 def _power_of_two_below(number: int) -> int:
@@ -138,14 +141,6 @@ def write_rows(
     return lax.while_loop(has_more, write, rows)
 
 
-class PathCotangents(NamedTuple):
-    """Cotangents of the dense output of consecutive steps; leaves have a leading axis of steps."""
-
-    y0: State
-    y1: State
-    coefficients: tuple[State, ...]
-
-
 def num_distinct_rows(problem: Problem) -> Int[Array, ""]:
     """How many rows there are before `ts` only repeats its last time: the padding of a row with fewer times."""
     return problem.ts.shape[0] + 1 - jnp.sum(problem.ts == problem.ts[-1], dtype=jnp.int32)
@@ -175,8 +170,13 @@ def add_to_last_row(problem: Problem, rows: State) -> State:
 
 
 def collect_cotangents(
-    problem: Problem, times: Float[Array, " node"], rows: State, num_rows: Int[Array, ""] | None = None
-) -> PathCotangents:
+    problem: Problem,
+    times: Float[Array, " node"],
+    rows: State,
+    num_rows: Int[Array, ""] | None = None,
+    *,
+    window: int = _LONGEST_SWEEP,
+) -> State:
     """The transpose of `DensePath.evaluate` over consecutive steps.
 
     Arguments:
@@ -184,57 +184,62 @@ def collect_cotangents(
         times: ends of the steps; a step of no length takes no row.
         rows: cotangents of the output rows, zero beyond the last row that was reached.
         num_rows: leave out all rows from this one on.
+        window: how many rows to take at once; if these are all, it takes one product and no loop.
+
+    Returns:
+        The cotangents of the parts of each step's dense output: leaves of shape (step, part, ...), where the parts are
+        y0, y1 and the coefficients.
     """
-    window, num_steps = window_length(problem), times.shape[0] - 1
+    num_times = problem.ts.shape[0]
+    window = min(num_times, window)
     direction = problem.direction
-    last = problem.ts.shape[0] - 1
-    end = jnp.sum(problem.ts * direction <= times[-1] * direction, dtype=jnp.int32)
-    begin = jnp.sum(problem.ts * direction <= times[0] * direction, dtype=jnp.int32)
-    if num_rows is not None:
-        begin, end = jnp.minimum(begin, num_rows), jnp.minimum(end, num_rows)
+    ts, starts, ends = problem.ts * direction, times[:-1] * direction, times[1:] * direction
+    lengths = lax.stop_gradient(ends - starts)
+    lengths = jnp.where((lengths > 0) & jnp.isfinite(lengths), lengths, 1)
     path = DensePath(times, None, problem.solver.num_coefficients)
 
-    def fold(carry: tuple[Array, tuple[Array, ...]]) -> tuple[Array, tuple[Array, ...]]:
-        row, totals = carry
-        # The window may run over the end of the buffer: it is moved back, and rows before `row` are masked.
-        first = jnp.minimum(row, last + 1 - window)
-        index = first + jnp.arange(window)
-        here = lax.dynamic_slice_in_dim(problem.ts, first, window)
-        step, theta = path.locate(here, direction)
-        weights = jnp.stack([1 - theta, theta, *path.powers(theta)])
-        weights = jnp.where((index >= row) & (index < end), weights, 0)
-        # One product for all steps: (coefficient, step, row) times (row, state).
-        hits = weights[:, None, :] * (step[None, :] == jnp.arange(num_steps)[:, None])
+    def sweep(first: Array, last: Array) -> State:
+        """What the rows from `first`, a window long, but not those from `last` on add."""
+        here = lax.dynamic_slice_in_dim(ts, first, window)
+        after = here - starts[:, None]
+        is_mine = (after > 0) & (here <= ends[:, None]) & (first + jnp.arange(window) < last)
+        # A row that is not in a step may be infinitely far from it.
+        theta = jnp.where(is_mine, after, 0) / lengths[:, None]
+        weights = jnp.stack([1 - theta, theta, *path.powers(theta)], axis=1)
+        weights = jnp.where(is_mine[:, None], weights, 0)
 
-        def add(total: Array, leaf: Array) -> Array:
+        def multiply(leaf: Array) -> Array:
             values = lax.dynamic_slice_in_dim(leaf, first, window)
-            product = jnp.einsum("csr,r...->cs...", hits.astype(values.dtype), values, precision=lax.Precision.HIGHEST)
-            return total + product
+            return jnp.einsum("scr,r...->sc...", weights.astype(values.dtype), values, precision=_EXACT)
 
-        totals = tuple(add(total, leaf) for total, leaf in zip(totals, leaves, strict=True))
-        return row + window, totals
+        return jax.tree.map(multiply, rows)
 
-    leaves, treedef = jax.tree.flatten(rows)
-    shape = (2 + problem.solver.num_coefficients, num_steps)
-    zeros = tuple(jnp.zeros((*shape, *leaf.shape[1:]), leaf.dtype) for leaf in leaves)
-    _, totals = lax.while_loop(lambda carry: any_over_batch(carry[0] < end), fold, (begin, zeros))
-    y0, y1, *coefficients = (jax.tree.unflatten(treedef, [total[i] for total in totals]) for i in range(shape[0]))
-    return PathCotangents(y0, y1, tuple(coefficients))
+    last = jnp.asarray(num_times, jnp.int32) if num_rows is None else num_rows
+    if window == num_times:
+        return sweep(jnp.zeros((), jnp.int32), last)
+
+    def has_more(row: Array) -> Array:
+        return (row > 0) & (ts[jnp.maximum(row - 1, 0)] > starts[0])
+
+    def fold(carry: tuple[Array, State]) -> tuple[Array, State]:
+        row, totals = carry
+        first = jnp.maximum(row - window, 0)
+        return first, tree_add(totals, sweep(first, jnp.where(has_more(row), row, 0)))
+
+    last = jnp.minimum(last, jnp.sum(ts <= ends[-1], dtype=jnp.int32))
+    num_steps, num_parts = times.shape[0] - 1, 2 + problem.solver.num_coefficients
+    zeros = jax.tree.map(lambda leaf: jnp.zeros((num_steps, num_parts, *leaf.shape[1:]), leaf.dtype), rows)
+    return lax.while_loop(lambda carry: any_over_batch(has_more(carry[0])), fold, (last, zeros))[1]
 
 
-def path_cotangents(cotangent: DensePath, first: Int[Array, ""], num_steps: int) -> PathCotangents:
-    """The part of a path's cotangent that belongs to `num_steps` steps from `first` on.
+def path_cotangents(cotangent: DensePath, first: Int[Array, ""], num_steps: int) -> State:
+    """The part of a path's cotangent that belongs to `num_steps` steps from `first` on; see `collect_cotangents`.
 
     A node is the end of one step and the start of the next: it counts once, as an end. The first of all is left out.
     """
-    ends = jax.tree.map(lambda leaf: lax.dynamic_slice_in_dim(leaf, first + 1, num_steps), cotangent.nodes)
-    y1 = jax.tree.map(lambda leaf: leaf[:, 0], ends)
-    coefficients = tuple(jax.tree.map(lambda leaf, i=i: leaf[:, 1 + i], ends) for i in range(cotangent.num_powers))
-    return PathCotangents(tree_zeros(y1), y1, coefficients)
 
+    def cut(leaf: Array) -> Array:
+        ends = lax.dynamic_slice_in_dim(leaf, first + 1, num_steps)
+        return jnp.pad(ends, [(0, 0), (1, 0), *[(0, 0)] * (ends.ndim - 2)])
 
-def add_cotangents(x: PathCotangents | None, y: PathCotangents | None) -> PathCotangents | None:
-    """The sum of two, either of which may be missing."""
-    if x is None or y is None:
-        return y if x is None else x
-    return tree_add(x, y)
+    return jax.tree.map(cut, cotangent.nodes)
