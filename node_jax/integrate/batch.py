@@ -181,7 +181,7 @@ def _solve(
 def _holds(field: VectorField, mapped: Mapped) -> list[tuple[jax.Array, bool]]:
     """The knots of every zero-order hold, and whether each trajectory has its own."""
     of_args = zip(knots_of_holds(mapped.args), knots_of_holds(mapped.is_args_mapped), strict=True)
-    return [*((ts, False) for ts in knots_of_holds(field)), *of_args]
+    return [*((ts, False) for ts in knots_of_holds(field)), *((ts, bool(is_mapped)) for ts, is_mapped in of_args)]
 
 
 def _jumps(field: VectorField, mapped: Mapped, direction: jax.Array) -> tuple[Any, bool | None]:

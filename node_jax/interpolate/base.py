@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PyTree
 
-from node_jax.interpolate.knots import as_knots, poison_unsorted
+from node_jax.interpolate.knots import as_knots
 from node_jax.tree import tree_weighted_sum, tree_zeros
 from node_jax.types import Time
 
@@ -75,7 +75,7 @@ class AbstractPath(eqx.Module):
 
     def __init__(self, ts: Any, values: Any) -> None:
         ts, values = as_knots(type(self).__name__, ts, values)
-        self.ts, self.values, self.known = ts, poison_unsorted(ts, self.fill(ts, values)), None
+        self.ts, self.values, self.known = ts, self.fill(ts, values), None
 
     @staticmethod
     @abc.abstractmethod

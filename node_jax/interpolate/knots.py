@@ -17,12 +17,15 @@ _COMPARE_ALL = 64
 def as_knots(owner: str, ts: Any, values: Any) -> tuple[Float[Array, " time"], PyTree[Array]]:
     """`ts` and `values` as floating-point arrays of equal length, checked where they are known.
 
+    Times that are known only at run time and turn out not to be finite and sorted make all values NaN.
+
     Arguments:
         owner: who asks, for the errors.
         ts: times of shape (time,).
         values: a pytree of arrays of shape (time, ...); a list is an array.
     """
-    times = _as_times(owner, ts)
+    is_known = not any(isinstance(t, Tracer) for t in jax.tree.leaves(ts))
+    times = _as_times(owner, ts, is_known)
     values = jnp.asarray(values) if isinstance(values, list) else values
     leaves = jax.tree_util.tree_leaves_with_path(values)
     if not leaves:
@@ -32,14 +35,15 @@ def as_knots(owner: str, ts: Any, values: Any) -> tuple[Float[Array, " time"], P
 
     def convert(leaf: Any) -> Array:
         array = jnp.asarray(leaf)
-        return array if jnp.issubdtype(array.dtype, jnp.floating) else array.astype(jnp.result_type(float))
+        array = array if jnp.issubdtype(array.dtype, jnp.floating) else array.astype(jnp.result_type(float))
+        return array if is_known else jnp.where(is_sorted, array, jnp.nan)
 
+    is_sorted = True if is_known else jnp.all(jnp.isfinite(times)) & jnp.all(times[1:] >= times[:-1])
     return times, jax.tree.map(convert, values)
 
 
-def _as_times(owner: str, ts: Any) -> Float[Array, " time"]:
-    has_tracers = any(isinstance(t, Tracer) for t in jax.tree.leaves(ts))
-    array = jnp.asarray(ts) if has_tracers else np.asarray(ts)
+def _as_times(owner: str, ts: Any, is_known: bool) -> Float[Array, " time"]:
+    array = np.asarray(ts) if is_known else jnp.asarray(ts)
     if array.ndim != 1 or array.shape[0] == 0:
         raise ValueError(
             f"{owner}: expected ts of shape (time,) with at least one time, got shape {array.shape}. For paths of many "
@@ -47,11 +51,8 @@ def _as_times(owner: str, ts: Any) -> Float[Array, " time"]:
         )
     if not (jnp.issubdtype(array.dtype, jnp.floating) or jnp.issubdtype(array.dtype, jnp.integer)):
         raise TypeError(f"{owner}: expected ts to hold real numbers, got dtype {array.dtype}.")
-    times = jnp.asarray(ts if isinstance(ts, jax.Array) else array)
-    if not jnp.issubdtype(times.dtype, jnp.floating):
-        times = times.astype(jnp.result_type(float))
-    if not isinstance(times, Tracer):
-        known = np.asarray(times).astype(float)
+    if is_known:
+        known = np.asarray(array).astype(float)
         for i in np.flatnonzero(~np.isfinite(known))[:1]:
             raise ValueError(
                 f"{owner}: expected finite times, got ts[{i}] = {known[i]}. Drop rows without a time; NaN stands for a "
@@ -62,7 +63,8 @@ def _as_times(owner: str, ts: Any) -> Float[Array, " time"]:
                 f"{owner}: expected ts to be sorted, non-decreasing, got ts[{i}] = {known[i]} before ts[{i + 1}] = "
                 f"{known[i + 1]}. Sort the times, and the values with them."
             )
-    return times
+    times = jnp.asarray(ts if isinstance(ts, jax.Array) else array)
+    return times if jnp.issubdtype(times.dtype, jnp.floating) else times.astype(jnp.result_type(float))
 
 
 def _check_values(owner: str, where: str, leaf: Any, num_times: int) -> None:
@@ -84,14 +86,6 @@ def _check_values(owner: str, where: str, leaf: Any, num_times: int) -> None:
             f"{owner}: expected a value in every channel, got only NaN in {where}[:{channel}]. Leave the channel out, "
             "or put the value there that stands for no measurement, such as 0."
         )
-
-
-def poison_unsorted(ts: Float[Array, " time"], values: PyTree[Array]) -> PyTree[Array]:
-    """`values`, or NaN where times that are known only at run time turn out not to be finite and sorted."""
-    if not isinstance(ts, Tracer):
-        return values
-    is_sorted = jnp.all(jnp.isfinite(ts)) & jnp.all(ts[1:] >= ts[:-1])
-    return jax.tree.map(lambda leaf: jnp.where(is_sorted, leaf, jnp.nan), values)
 
 
 def last_before(ts: Float[Array, " time"], t: Time) -> Int[Array, ""]:

@@ -198,6 +198,7 @@ def test_what_is_wrong_at_run_time_becomes_nan(path):
         ([0.0, 1.0], np.array([[1.0, NAN], [2.0, NAN]]), ValueError, "only NaN in values[:, 1]"),
     ],
 )
-def test_what_cannot_be_a_path_is_refused(ts, values, error, match):
+@pytest.mark.parametrize("is_traced", [False, True], ids=["", "inside jit"])
+def test_what_cannot_be_a_path_is_refused(ts, values, error, match, is_traced):
     with pytest.raises(error, match=re.escape(match)):
-        Linear(ts, values)
+        jax.eval_shape(lambda: Linear(ts, values)) if is_traced else Linear(ts, values)
