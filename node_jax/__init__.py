@@ -7,7 +7,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from node_jax import data, fields, losses, models
+    from node_jax import data, fields, interpolate, losses, models
     from node_jax.adjoints import (
         AbstractAdjoint,
         BacksolveAdjoint,
@@ -84,7 +84,7 @@ _HOMES = {
     "odeint": "integrate",
     "odeint_batch": "integrate",
 }
-_SUBPACKAGES = ("data", "fields", "losses", "models")
+_SUBPACKAGES = ("data", "fields", "interpolate", "losses", "models")
 
 __all__ = [
     "RK4",
@@ -125,6 +125,7 @@ __all__ = [
     "check",
     "data",
     "fields",
+    "interpolate",
     "losses",
     "models",
     "odeint",

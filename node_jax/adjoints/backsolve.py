@@ -92,6 +92,7 @@ class BacksolveAdjoint(AbstractAdjoint):
             solver=problem.solver,
             controller=self._backward_controller(problem),
             extra_stops=ts[::-1],
+            jump_ts=None if problem.jump_ts is None else problem.jump_ts[::-1],
             at_stop=add_output,
             reads_rows=False,
             max_steps=self.max_steps or problem.max_steps + 2 * ts.shape[0],

@@ -6,7 +6,8 @@ and is transposed as such, in all lanes at once:
     (z̄_n, f̄_n) = (∂(z_{n+1}, f_{n+1})/∂(z_n, f_n))ᵀ (z̄_{n+1}, f̄_{n+1}) + contributions of the outputs inside step n.
 
 What the trajectories share is not mapped over lanes, so that its gradient is summed within the transpose of a step and
-there is never one for each lane.
+there is never one for each lane. Paths that are control inputs are not differentiated as whole arrays either; see
+`node_jax.adjoints.controls`.
 """
 
 from typing import Any, NamedTuple
@@ -16,6 +17,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
+from node_jax.adjoints.controls import ControlTables, Tables
 from node_jax.adjoints.discrete import cotangent_at_end, cotangent_of_start, cotangent_of_times
 from node_jax.adjoints.rule import Gradient, Solved, solve_with_rule
 from node_jax.stepping import Batch, LaneTape, LoopResult, Problem, integrate_lanes, take_step
@@ -24,7 +26,7 @@ from node_jax.stepping.batching import any_over_batch
 from node_jax.stepping.costs import step_cost
 from node_jax.stepping.outputs import add_to_last_row, collect_cotangents, num_distinct_rows, window_length
 from node_jax.tree import expand_like, tree_add, tree_any_nonzero, tree_read, tree_where, tree_write, tree_zeros
-from node_jax.types import BoundField, State
+from node_jax.types import State
 
 
 def solve_lanes(batch: Batch, num_lanes: int, max_rows: int) -> LoopResult:
@@ -62,6 +64,8 @@ class _Carry(NamedTuple):
     shared: list[Array]
     own: list[Array]
     """Of the parameters that each trajectory has for itself."""
+    controls: dict[int, Array]
+    """Of the paths that are read from tables, by place among the leaves of the field."""
 
 
 class _Transposer:
@@ -77,10 +81,11 @@ class _Transposer:
         self.solved, self.batch = solved, batch
         self.frame = batch.frame
         self.has_queue = num_lanes < batch.size
-        self.is_own = [batch.is_mapped[place] for place in solved.places]
-        # The first of the batch's rows belong to the field.
-        num_field_leaves = len(jax.tree.leaves(batch.problem.field))
-        self.num_field_rows = sum(batch.is_mapped[:num_field_leaves])
+        # The last stage is read as the first of the next step, by dense output, or by a cost.
+        self.reads_last = self.frame.reuses_slope or not self.frame.only_ends or bool(self.frame.costs)
+        self.controls = ControlTables(solved, batch, with_slope=self.reads_last)
+        self.places = [place for place in solved.places if place not in self.controls.only_tabulated]
+        self.is_own = [batch.is_mapped[place] for place in self.places]
         self.rows_bar = solved.rows
         if not self.frame.only_ends:
             self.rows_bar = batch.map(add_to_last_row, batch.rows(), solved.rows)
@@ -92,8 +97,9 @@ class _Transposer:
         z_bar = batch.map(cotangent_at_end, batch.rows(), solved.rows, z_end)
         f_bar = jax.tree.map(lambda f: jnp.zeros((batch.size, *f.shape[3:]), f.dtype), tapes[0].states[1])
         bars = _Bars(z_bar, f_bar, jnp.zeros((batch.size,), frame.ts.dtype))
-        shared, own = self._split(jax.tree.map(jnp.zeros_like, solved.parameters))
-        carry = _Carry(jnp.zeros((), jnp.int32), bars, shared, own)
+        zeros = dict(zip(solved.places, jax.tree.map(jnp.zeros_like, solved.parameters), strict=True))
+        controls = {place: zeros[place] for place in self.controls.wanted}
+        carry = _Carry(jnp.zeros((), jnp.int32), bars, *self._split(zeros), controls)
         for tape in reversed(tapes):
             carry = lax.while_loop(
                 lambda carry: any_over_batch(carry.chunk > 0),
@@ -101,14 +107,14 @@ class _Transposer:
                 carry._replace(chunk=tape.num_chunks),
             )
 
-        bars, shared, own = self._leave_start(carry)
-        y0_bar = batch.map(cotangent_of_start, batch.rows(), solved.rows, bars.z)
+        end = self._leave_start(carry)
+        y0_bar = batch.map(cotangent_of_start, batch.rows(), solved.rows, end.bars.z)
         ts_bar = None
         if solved.wants_times:
-            ts_bar = batch.map(cotangent_of_times, batch.rows(), solved.rows, slopes, z_end, bars.shift)
-        return self._gradient(y0_bar, ts_bar, shared, own)
+            ts_bar = batch.map(cotangent_of_times, batch.rows(), solved.rows, slopes, z_end, end.bars.shift)
+        return self._gradient(y0_bar, ts_bar, end)
 
-    def _gradient(self, y0_bar: State, ts_bar: Array | None, shared: list[Array], own: list[Array]) -> Gradient:
+    def _gradient(self, y0_bar: State, ts_bar: Array | None, end: _Carry) -> Gradient:
         """Sum over trajectories what they share."""
         is_mapped = jax.tree.unflatten(jax.tree.structure(self.batch.problem), self.batch.is_mapped)
 
@@ -117,27 +123,29 @@ class _Transposer:
 
         y0_bar = jax.tree.map(collect, y0_bar, is_mapped.y0)
         ts_bar = None if ts_bar is None else collect(ts_bar, is_mapped.ts)
-        remaining = {True: iter(own), False: iter(shared)}
-        return Gradient(y0_bar, [next(remaining[is_own]) for is_own in self.is_own], ts_bar)
+        found = dict(end.controls)
+        remaining = {True: iter(end.own), False: iter(end.shared)}
+        for place, is_own in zip(self.places, self.is_own, strict=True):
+            bar = next(remaining[is_own])
+            found[place] = found[place] + bar if place in found else bar
+        return Gradient(y0_bar, [found[place] for place in self.solved.places], ts_bar)
 
-    def _split(self, parameters: list[Array]) -> tuple[list[Array], list[Array]]:
-        """Shared ones, and those that each trajectory has for itself."""
-        pairs = list(zip(parameters, self.is_own, strict=True))
+    def _split(self, leaves: Any) -> tuple[list[Array], list[Array]]:
+        """The parameters among leaves of the field: shared ones, and those that each trajectory has for itself."""
+        pairs = [(leaves[place], is_own) for place, is_own in zip(self.places, self.is_own, strict=True)]
         return [leaf for leaf, is_own in pairs if not is_own], [leaf for leaf, is_own in pairs if is_own]
 
-    def _field(self, problem: Problem, shared: list[Array], own: list[Array], shift: Array) -> BoundField:
-        """The field of one trajectory with these parameters, `shift` later."""
+    def _field(self, problem: Problem, shared: list[Array], own: list[Array]) -> Any:
+        """The field of one trajectory with these parameters."""
         leaves, treedef = jax.tree.flatten(problem.field)
         remaining = {True: iter(own), False: iter(shared)}
-        for place, is_own in zip(self.solved.places, self.is_own, strict=True):
+        for place, is_own in zip(self.places, self.is_own, strict=True):
             leaves[place] = next(remaining[is_own])
-        field = jax.tree.unflatten(treedef, leaves)
-        return lambda t, y: field(t + shift, y)
+        return jax.tree.unflatten(treedef, leaves)
 
-    def _own_of(self, problem_rows: list[Array]) -> list[Array]:
-        """The parameters of their own of the trajectories that `problem_rows` belong to."""
-        leaves = jax.tree.leaves(self.batch.problem_of(problem_rows).field)
-        return [leaves[place] for place, is_own in zip(self.solved.places, self.is_own, strict=True) if is_own]
+    def _parameters_of(self, problem_rows: list[Array]) -> tuple[list[Array], list[Array]]:
+        """The parameters, shared and own, of the trajectories that `problem_rows` belong to."""
+        return self._split(jax.tree.leaves(self.batch.problem_of(problem_rows).field))
 
     def _chunk_back(self, tape: LaneTape, carry: _Carry) -> _Carry:
         batch, frame = self.batch, self.frame
@@ -147,7 +155,8 @@ class _Transposer:
         if self.has_queue:
             problem_rows = batch.rows(index)
             bars, rows_bar, costs_bar = take_rows((bars, rows_bar, costs_bar), index)
-        stops = batch.map(Problem.stops, problem_rows)
+        trajectory = index if self.has_queue else jnp.arange(batch.size, dtype=jnp.int32)
+        stops = _stops_among(batch.map(Problem.stops, problem_rows), times)
         states = tree_read(tape.states, chunk)
         if not tape.keeps_all:
             states = self._replay(problem_rows, stops, times, num_attempts, states)
@@ -155,25 +164,18 @@ class _Transposer:
         if not frame.only_ends:
             collected = batch.map(_collect, problem_rows, times, rows_bar, in_axes=(1, 0))
 
-        def step_back(state: tuple[Array, _Bars, list[Array], list[Array]]) -> Any:
-            i, bars, shared, own = state
-            i = i - 1
+        def step_back(state: tuple[Array, _Carry]) -> tuple[Array, _Carry]:
+            i, here = state[0] - 1, state[1]
             mine = None if collected is None else jax.tree.map(lambda leaf: jnp.take(leaf, i, axis=1), collected)
-            ends = (tree_read(times, i), tree_read(times, i + 1))
-            bars, shared_bar, own_bar = self._transpose_step(
-                problem_rows, stops, ends, tree_read(states, i), bars, mine, costs_bar
-            )
-            return i, bars, tree_add(shared, shared_bar), tree_add(own, own_bar)
+            ends, taken = _ends(times, stops, i), tree_read(states, i)
+            return i, self._transpose_step(problem_rows, trajectory, ends, taken, here, mine, costs_bar)
 
-        own_bars = [jnp.zeros_like(leaf) for leaf in self._own_of(problem_rows)]
-        start = (num_attempts, bars, carry.shared, own_bars)
-        _, bars, shared, own_bars = lax.while_loop(lambda state: any_over_batch(state[0] > 0), step_back, start)
+        own = tree_zeros(self._parameters_of(problem_rows)[1])
+        start = (num_attempts, _Carry(chunk, bars, carry.shared, own, carry.controls))
+        end = lax.while_loop(lambda state: any_over_batch(state[0] > 0), step_back, start)[1]
         if self.has_queue:
-            bars = put_rows(carry.bars, index, bars)
-            own = add_rows(carry.own, index, own_bars)
-        else:
-            own = tree_add(carry.own, own_bars)
-        return _Carry(chunk, bars, shared, own)
+            return end._replace(bars=put_rows(carry.bars, index, end.bars), own=add_rows(carry.own, index, end.own))
+        return end._replace(own=tree_add(carry.own, end.own))
 
     def _replay(
         self, problem_rows: list[Array], stops: Array | None, times: Array, num_attempts: Array, first: Any
@@ -182,15 +184,15 @@ class _Transposer:
         first = jax.tree.map(lambda leaf: leaf[0], first)
         length = times.shape[0] - 1
 
-        def step(problem: Problem, stops: Array | None, t0: Array, t1: Array, z: State, f: State | None) -> Any:
+        def step(problem: Problem, t0: Array, t1: Array, stops: Array | None, z: State, f: State | None) -> Any:
             taken = take_step(problem, stops, problem.field, t0, t1, t1 - t0, z, f, dense=False)
             after = (taken.z1, taken.f1 if problem.reuses_slope else None)
             return jax.tree.map(lambda new, old: jnp.where(t1 == t0, old, new), after, (z, f))
 
         def forward(state: Any) -> Any:
             i, now, window = state
-            ends = (tree_read(times, i), tree_read(times, i + 1))
-            return i + 1, self.batch.map(step, problem_rows, stops, *ends, *now), tree_write(window, i, now)
+            after = self.batch.map(step, problem_rows, *_ends(times, stops, i), *now)
+            return i + 1, after, tree_write(window, i, now)
 
         window = jax.tree.map(lambda leaf: jnp.zeros((length, *leaf.shape), leaf.dtype), first)
         start = (jnp.zeros((), jnp.int32), first, window)
@@ -199,29 +201,30 @@ class _Transposer:
     def _transpose_step(
         self,
         problem_rows: list[Array],
-        stops: Array | None,
-        ends: tuple[Array, Array],
+        trajectory: Int[Array, " lane"],
+        ends: tuple[Array, Array, Array | None],
         state: tuple[State, State | None],
-        bars: _Bars,
+        carry: _Carry,
         mine: State | None,
         costs_bar: dict[str, Array],
-    ) -> tuple[_Bars, list[Array], list[Array]]:
-        """One attempt of all lanes; what it adds to the cotangents of shared and own parameters."""
-        t0, t1 = ends
-        solver = self.frame.solver
+    ) -> _Carry:
+        """One attempt of all lanes, from the cotangents at its end to those at its start."""
+        bars, controls, solver = carry.bars, self.controls, self.frame.solver
         cotangent = (bars.z, bars.f, mine, costs_bar)
-        is_active = (t1 != t0) & jax.vmap(tree_any_nonzero)(cotangent)
+        is_active = (ends[1] != ends[0]) & jax.vmap(tree_any_nonzero)(cotangent)
         cotangent = _zero_unless(is_active, cotangent)
         # A lane without a step must not bring in NaN, whatever its state is: it repeats an active one with cotangent 0.
-        t0, t1, state, stops = _lend(is_active, (t0, t1, state, stops))
-        problem_rows = [*_lend(is_active, problem_rows[: self.num_field_rows]), *problem_rows[self.num_field_rows :]]
+        ends, state = _lend(is_active, (ends, state))
+        tables, pull_tables = controls.tabulate(problem_rows, *ends)
+        tables = _lend(is_active, tables)
+        problem_rows = self._lend_rows(is_active, problem_rows)
 
-        def take(shared: list[Array], own: list[Array], shift: Array, state: Any) -> Any:
-            def one(problem: Problem, stops: Any, t0: Array, t1: Array, own: list[Array], shift: Array, z: Any, f: Any):
-                field = self._field(problem, shared, own, shift)
+        def take(shared: list[Array], own: list[Array], tables: Tables, shift: Array, state: Any) -> Any:
+            def one(problem: Problem, ends: Any, own: list[Array], tables: Tables, shift: Array, z: Any, f: Any) -> Any:
+                t0, t1, stops = ends
                 dt = t1 - t0
-                reads_last = problem.reuses_slope or mine is not None or bool(problem.costs)
-                step = take_step(problem, stops, field, t0, t1, dt, z, f, with_slope=reads_last)
+                field = controls.bind(self._field(problem, shared, own), shift, tables)
+                step = take_step(problem, stops, field, t0, t1, dt, z, f, with_slope=self.reads_last)
                 path = None
                 if mine is not None:
                     parts = (solver.read(z), solver.read(step.z1), *solver.coefficients(dt, step.stages))
@@ -229,43 +232,80 @@ class _Transposer:
                 costs = {name: step_cost(name, solver, dt, z, step) for name in problem.costs}
                 return step.z1, step.f1 if problem.reuses_slope else None, path, costs
 
-            return self.batch.map(one, problem_rows, stops, t0, t1, own, shift, *state)
+            return self.batch.map(one, problem_rows, ends, own, tables, shift, *state)
 
-        parameters = self._split(self.solved.parameters)[0], self._own_of(problem_rows)
-        _, pull = jax.vjp(take, *parameters, jnp.zeros_like(t0), state)
-        shared_bar, own_bar, shift_bar, state_bar = pull(cotangent)
+        parameters = self._parameters_of(problem_rows)
+        _, pull = jax.vjp(take, *parameters, tables, jnp.zeros_like(bars.shift), state)
+        shared_bar, own_bar, tables_bar, shift_bar, state_bar = pull(cotangent)
+        z_bar, f_bar = where_lane(is_active, state_bar, (bars.z, bars.f))
+        carry = carry._replace(bars=_Bars(z_bar, f_bar, bars.shift))
+        return self._add(carry, trajectory, is_active, (shared_bar, own_bar, shift_bar, pull_tables(tables_bar)))
+
+    def _lend_rows(self, is_active: Bool[Array, " lane"], problem_rows: list[Array]) -> list[Array]:
+        """Rows in which lanes that are not active have the field of an active one, but for what comes from tables."""
+        return [
+            _lend(is_active, rows) if is_of_field else rows
+            for rows, is_of_field in zip(problem_rows, self.controls.rows_of_field, strict=True)
+        ]
+
+    def _add(
+        self, carry: _Carry, trajectory: Int[Array, " lane"], is_active: Bool[Array, " lane"], found: Any
+    ) -> _Carry:
+        """`carry` with the gradients of shared and own parameters, shift and tables of the active lanes added."""
+        shared_bar, own_bar, shift_bar, rows = found
         shared_bar = tree_where(jnp.any(is_active), shared_bar, tree_zeros(shared_bar))
-        z_bar, f_bar, own_bar = where_lane(is_active, (*state_bar, own_bar), (bars.z, bars.f, tree_zeros(own_bar)))
-        shift = bars.shift + jnp.where(is_active, shift_bar, 0)
-        return _Bars(z_bar, f_bar, shift), shared_bar, own_bar
+        own_bar, shift_bar, rows = _zero_unless(is_active, (own_bar, shift_bar, rows))
+        bars, total = carry.bars, self.controls.shift_of(rows)
+        return carry._replace(
+            bars=bars._replace(shift=bars.shift + shift_bar + total),
+            shared=tree_add(carry.shared, shared_bar),
+            own=tree_add(carry.own, own_bar),
+            controls=self.controls.add(carry.controls, trajectory, rows),
+        )
 
-    def _leave_start(self, end: _Carry) -> tuple[_Bars, list[Array], list[Array]]:
+    def _leave_start(self, carry: _Carry) -> _Carry:
         """Transpose the slopes that the trajectories start with."""
-        bars, shared, own = end.bars, end.shared, end.own
+        bars, controls = carry.bars, self.controls
         if bars.f is None:
-            return bars, shared, own
+            return carry
         is_active = jax.vmap(tree_any_nonzero)(bars.f)
         f_bar = _zero_unless(is_active, bars.f)
-        problem_rows = _lend(is_active, self.batch.rows())
+        problem_rows = self.batch.rows()
+        starts = self.batch.map(lambda problem: (problem.ts[0], problem.solver.start(problem.y0)), problem_rows)
+        tables, pull_tables = controls.tabulate(problem_rows, starts[0], starts[0], None)
+        problem_rows, tables, (t0, z0) = _lend(is_active, (problem_rows, tables, starts))
 
-        def slopes(shared: list[Array], own: list[Array], shift: Array, z: State) -> State:
-            def slope(problem: Problem, own: list[Array], shift: Array, z: State) -> State:
-                return problem.solver.slope(self._field(problem, shared, own, shift), problem.ts[0], z)
+        def slopes(shared: list[Array], own: list[Array], tables: Tables, shift: Array, z: State) -> State:
+            def slope(problem: Problem, t0: Array, own: list[Array], tables: Tables, shift: Array, z: State) -> State:
+                # Of a step without length all rows of a table are the same, and the first call may read any.
+                return problem.solver.slope(controls.bind(self._field(problem, shared, own), shift, tables), t0, z)
 
-            return self.batch.map(slope, problem_rows, own, shift, z)
+            return self.batch.map(slope, problem_rows, t0, own, tables, shift, z)
 
-        z0 = self.batch.map(lambda problem: problem.solver.start(problem.y0), problem_rows)
-        parameters = self._split(self.solved.parameters)[0], self._own_of(problem_rows)
-        _, pull = jax.vjp(slopes, *parameters, jnp.zeros_like(bars.shift), z0)
-        shared_bar, own_bar, shift_bar, z_bar = pull(f_bar)
-        shared_bar = tree_where(jnp.any(is_active), shared_bar, tree_zeros(shared_bar))
-        own_bar, shift_bar, z_bar = _zero_unless(is_active, (own_bar, shift_bar, z_bar))
-        bars = _Bars(tree_add(bars.z, z_bar), bars.f, bars.shift + shift_bar)
-        return bars, tree_add(shared, shared_bar), tree_add(own, own_bar)
+        parameters = self._parameters_of(problem_rows)
+        _, pull = jax.vjp(slopes, *parameters, tables, jnp.zeros_like(bars.shift), z0)
+        shared_bar, own_bar, tables_bar, shift_bar, z_bar = pull(f_bar)
+        carry = carry._replace(bars=bars._replace(z=tree_add(bars.z, _zero_unless(is_active, z_bar))))
+        trajectory = jnp.arange(self.batch.size, dtype=jnp.int32)
+        return self._add(carry, trajectory, is_active, (shared_bar, own_bar, shift_bar, pull_tables(tables_bar)))
 
 
 def _collect(problem: Problem, times: Array, rows: State) -> State:
     return collect_cotangents(problem, times, rows, num_distinct_rows(problem), window=window_length(problem))
+
+
+def _stops_among(stops: Array | None, times: Float[Array, "node lane"]) -> Float[Array, "node lane"] | None:
+    """Those of `times` that are stops, infinite where they are not: all that a step needs to know of its stops."""
+    if stops is None:
+        return None
+    return jnp.where(jnp.any(stops[None] == times[..., None], axis=-1), times, jnp.inf)
+
+
+def _ends(times: Array, stops: Array | None, i: Array) -> tuple[Array, Array, Array | None]:
+    """Start and end of attempt i in all lanes, and which of them are stops."""
+    if stops is not None:
+        stops = jnp.stack([tree_read(stops, i), tree_read(stops, i + 1)], axis=1)
+    return tree_read(times, i), tree_read(times, i + 1), stops
 
 
 def _zero_unless(mask: Bool[Array, " lane"], x: Any) -> Any:

@@ -15,7 +15,8 @@ class FixedSteps(AbstractController):
     """`n` equal steps in each interval of `ts`, so that every requested time is the end of a step.
 
     The cost is known in advance: n steps for each interval that is not empty; repeated times cost nothing. Memory is
-    taken for n (len(ts) - 1) steps, which must not exceed `max_steps`.
+    taken for n (len(ts) - 1) steps, which must not exceed `max_steps`. Where a knot of a zero-order hold lies inside a
+    step, that is cut in two there.
 
     Arguments:
         n: steps an interval, at least 1.
@@ -44,15 +45,16 @@ class FixedSteps(AbstractController):
 
     def first_step(
         self, field: Callable[[Time, State], State], ts: Float[Array, " time"], y0: State, f0: State, order: int
-    ) -> tuple[Time, Int[Array, ""]]:
-        """The first step; the memory is the number of steps done in the present interval."""
+    ) -> tuple[Time, tuple[Int[Array, ""], Time]]:
+        """The first step; the memory is the number of steps done in the present interval, and where the next ends."""
         del field, y0, f0, order
         done = jnp.zeros((), jnp.int32)
-        return self._to_target(ts, ts[0], done), done
+        dt = self._to_target(ts, ts[0], done)
+        return dt, (done, ts[0] + dt)
 
     def decide(
         self,
-        memory: Int[Array, ""],
+        memory: tuple[Int[Array, ""], Time],
         ts: Float[Array, " time"],
         t1: Time,
         dt: Time,
@@ -62,11 +64,13 @@ class FixedSteps(AbstractController):
         order: int,
     ) -> Decision:
         """Accept whatever is finite."""
-        del dt, y0, error, order
-        done = jnp.where(jnp.any(ts == t1), 0, memory + 1).astype(jnp.int32)
-        return Decision(
-            tree_all_finite(y1), self._to_target(ts, t1, done), done, jnp.zeros((), t1.dtype), jnp.asarray(False)
-        )
+        del y0, error, order
+        done, target = memory
+        is_cut = abs(target - t1) > 1e-3 * abs(dt)
+        done = jnp.where(jnp.any(ts == t1), 0, jnp.where(is_cut, done, done + 1)).astype(jnp.int32)
+        next_dt = self._to_target(ts, t1, done)
+        memory = (done, t1 + next_dt)
+        return Decision(tree_all_finite(y1), next_dt, memory, jnp.zeros((), t1.dtype), jnp.asarray(False))
 
     def _to_target(self, ts: Float[Array, " time"], t: Time, done: Int[Array, ""]) -> Time:
         """From `t`, after `done` steps of its interval, to the end of the next, computed afresh from the interval."""

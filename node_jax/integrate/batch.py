@@ -23,10 +23,12 @@ from node_jax.integrate.validate import (
     errors_of,
     explain_forward_mode,
 )
+from node_jax.interpolate.base import Sample
 from node_jax.solution import Solution
 from node_jax.solvers import AbstractSolver
 from node_jax.stepping import Batch, Problem, direction_of
 from node_jax.stepping.batch import choose_lanes, choose_max_rows
+from node_jax.stepping.controls import ControlledField, Reads, jump_times, knots_of_holds, paths_in, with_known
 from node_jax.types import Args, State, VectorField
 
 
@@ -58,7 +60,8 @@ def odeint_batch(
         y0s: initial states, a pytree of floating-point arrays with a leading axis of trajectories.
         ts: times of shape (time,) for all, or (batch, time) with `in_axes=(0, 0, None)`. Rows are sorted, in either
             direction, each for itself; a row with fewer times repeats its last one, which costs nothing.
-        args: anything else the field needs, shared or with an axis of trajectories.
+        args: anything else the field needs, shared or with an axis of trajectories. Control inputs of each trajectory
+            are a path made by `jax.vmap(nj.interpolate.Linear)(ts, values)` and `in_axes` of 0 (docs/controls.md).
         in_axes: the axes of trajectories of `(y0s, ts, args)` as in `jax.vmap`, nested where they differ within a tree:
             `(0, None, (None, 0))`. `None` is shared by all.
         lanes: how many trajectories to step at once. `None` takes all on an accelerator, and on a CPU all up to 128
@@ -101,7 +104,8 @@ def odeint_batch(
         controller.check_state(one)
         solver.check_state(one)
         times = mapped.ts[0] if mapped.is_ts_mapped else mapped.ts
-        max_steps = bound_steps(controller, times, int(max_steps))
+        num_jumps = sum(ts[0].size if is_mapped else ts.size for ts, is_mapped in _holds(field, mapped))
+        max_steps = bound_steps(controller, times, int(max_steps), num_jumps)
         controller = with_arrays(controller, times.dtype)
         num_lanes = choose_lanes(None if lanes is None else int(lanes), mapped.size, one)
         num_rows = choose_max_rows(None if max_rows is None else int(max_rows), mapped.size, num_lanes, max_steps)
@@ -109,16 +113,6 @@ def odeint_batch(
             return _solve(field, mapped, solver, controller, adjoint, save, wanted, max_steps, num_lanes, num_rows)
         except TypeError as error:
             raise explain_forward_mode(error, "jax.vmap over nj.odeint with adjoint=nj.ForwardMode()") from error
-
-
-class _Bound(eqx.Module):
-    """A field with its arguments, which may have an axis of trajectories where what the field holds has none."""
-
-    function: Any
-    args: Args
-
-    def __call__(self, t: jax.Array, y: State) -> State:
-        return self.function(t, y, self.args)
 
 
 @eqx.filter_jit
@@ -134,8 +128,8 @@ def _solve(
     num_lanes: int,
     max_rows: int,
 ) -> Solution:
-    def derivative(t: jax.Array, y: State, args: Args) -> State:
-        return as_derivative(field(t, y, args), y)
+    def derivative(t: jax.Array, y: State, args: Args, samples: list[Sample]) -> State:
+        return as_derivative(field(t, y, with_known(args, t, samples)), y)
 
     def first(tree: Any, is_mapped: Any) -> Any:
         return jax.tree.map(lambda leaf, has_axis: leaf[0] if has_axis else leaf, tree, is_mapped)
@@ -143,7 +137,8 @@ def _solve(
     y0, args = first(mapped.y0, mapped.is_y0_mapped), first(mapped.args, mapped.is_args_mapped)
     times = mapped.ts[0] if mapped.is_ts_mapped else mapped.ts
     try:
-        function = close(derivative, times[0], y0, args)
+        samples = [path.sample(times[0]) for path in paths_in(args)]
+        function = close(derivative, times[0], y0, args, samples)
     except (TypeError, ValueError) as error:
         error.add_note(
             "nj.odeint_batch calls the field for one trajectory. What has an axis of trajectories in args is named in "
@@ -151,15 +146,26 @@ def _solve(
         )
         raise
     direction = jax.vmap(direction_of)(mapped.ts) if mapped.is_ts_mapped else direction_of(mapped.ts)
+    reads = Reads.of(function, times[0], y0, args, samples)
+    jumps, are_jumps_mapped = _jumps(field, mapped, direction)
 
-    def problem_of(function: Any, args: Args, y0: State, ts: Any, direction: Any, controller: Any) -> Problem:
-        bound = _Bound(function, args)
-        return Problem(bound, y0, ts, direction, solver, controller, max_steps=max_steps, costs=wanted.record)
+    def problem_of(
+        function: Any, args: Args, y0: State, ts: Any, direction: Any, controller: Any, jumps: Any
+    ) -> Problem:
+        bound = ControlledField(function, args, reads)
+        settings = {"jump_ts": jumps, "max_steps": max_steps, "costs": wanted.record}
+        return Problem(bound, y0, ts, direction, solver, controller, **settings)
 
-    problem = problem_of(function, mapped.args, mapped.y0, mapped.ts, direction, controller)
+    problem = problem_of(function, mapped.args, mapped.y0, mapped.ts, direction, controller, jumps)
     shared = jax.tree.map(lambda _: False, (function, controller))
     is_mapped = problem_of(
-        shared[0], mapped.is_args_mapped, mapped.is_y0_mapped, mapped.is_ts_mapped, mapped.is_ts_mapped, shared[1]
+        shared[0],
+        mapped.is_args_mapped,
+        mapped.is_y0_mapped,
+        mapped.is_ts_mapped,
+        mapped.is_ts_mapped,
+        shared[1],
+        are_jumps_mapped,
     )
     batch = Batch(problem, tuple(jax.tree.leaves(is_mapped)), mapped.size)
     adjoint.check(problem)
@@ -170,3 +176,20 @@ def _solve(
             lambda problem, ys: apply_save(save, problem.ts, ys, problem.y0, problem.field.args), batch.rows(), ys
         )
     return Solution(mapped.ts, ys, result.status, result.stats, result.costs)
+
+
+def _holds(field: VectorField, mapped: Mapped) -> list[tuple[jax.Array, bool]]:
+    """The knots of every zero-order hold, and whether each trajectory has its own."""
+    of_args = zip(knots_of_holds(mapped.args), knots_of_holds(mapped.is_args_mapped), strict=True)
+    return [*((ts, False) for ts in knots_of_holds(field)), *((ts, bool(is_mapped)) for ts, is_mapped in of_args)]
+
+
+def _jumps(field: VectorField, mapped: Mapped, direction: jax.Array) -> tuple[Any, bool | None]:
+    """The times at which the field jumps, in the order of each solve, and whether they differ between trajectories."""
+    holds = _holds(field, mapped)
+    if not holds:
+        return None, None
+    knots, axes = [ts for ts, _ in holds], [0 if is_mapped else None for _, is_mapped in holds]
+    if not mapped.is_ts_mapped and all(axis is None for axis in axes):
+        return jump_times(knots, direction), False
+    return jax.vmap(jump_times, in_axes=(axes, 0 if mapped.is_ts_mapped else None))(knots, direction), True

@@ -8,6 +8,7 @@ from typing import Any, get_origin
 import diffrax
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from node_jax.adjoints import AbstractAdjoint, CheckpointedAdjoint, DirectAdjoint, ForwardMode
 from node_jax.controllers import AbstractController, ConstantStep, PIController
@@ -15,6 +16,7 @@ from node_jax.fields import SplitField
 from node_jax.integrate.validate import as_derivative
 from node_jax.solution import Solution, Stats
 from node_jax.status import Status
+from node_jax.stepping.controls import knots_of_holds
 from node_jax.tree import expand_like
 from node_jax.types import Args, State, VectorField
 
@@ -28,8 +30,15 @@ DIFFRAX_SOLVERS = {
 """Those that a config can name; in a script, pass any diffrax solver."""
 
 
-def check_with_diffrax(solver: Any, controller: AbstractController, adjoint: AbstractAdjoint) -> None:
-    """Raise `ValueError` for parts that diffrax cannot serve; called before anything is traced."""
+def check_with_diffrax(
+    solver: Any, controller: AbstractController, adjoint: AbstractAdjoint, has_holds: bool = False
+) -> None:
+    """Raise `ValueError` for parts that diffrax cannot serve; called before anything is traced.
+
+    Arguments:
+        solver, controller, adjoint: the parts.
+        has_holds: whether the field or its arguments hold a zero-order hold.
+    """
     _convert_adjoint(adjoint)
     if isinstance(controller, PIController):
         if not isinstance(solver, diffrax.AbstractAdaptiveSolver):
@@ -46,6 +55,11 @@ def check_with_diffrax(solver: Any, controller: AbstractController, adjoint: Abs
         raise ValueError(
             f"odeint: {type(controller).__name__} cannot steer a diffrax solver; use nj.PIController or "
             "nj.ConstantStep."
+        )
+    elif has_holds:
+        raise ValueError(
+            "odeint: steps of one size do not end at the knots of a zero-order hold with a diffrax solver. Use "
+            "nj.PIController, or a native solver such as nj.RK4()."
         )
 
 
@@ -70,7 +84,8 @@ def solve_with_diffrax(
     t0, t1 = ts[0], ts[-1]
     jax.eval_shape(derivative, t0, y0, args)
     terms = _terms(field, derivative, solver)
-    dt0, step_control = _convert_controller(controller, derivative, ts, y0, args, solver, terms)
+    holds = knots_of_holds((field, args))
+    dt0, step_control = _convert_controller(controller, derivative, ts, y0, args, solver, terms, holds)
     solution = diffrax.diffeqsolve(
         terms,
         solver,
@@ -109,6 +124,7 @@ def _convert_controller(
     args: Args,
     solver: diffrax.AbstractSolver,
     terms: diffrax.AbstractTerm,
+    holds: list[jax.Array],
 ) -> tuple[Any, diffrax.AbstractStepSizeController]:
     """diffrax's first step and controller for ours."""
     if isinstance(controller, ConstantStep):
@@ -131,10 +147,11 @@ def _convert_controller(
         factormin=controller.factor_min,
         factormax=controller.factor_max,
     )
-    if controller.has_jumps:
-        jump_ts = jnp.sort(jnp.asarray(controller.jump_ts, ts.dtype).reshape(-1))
-        adaptive = diffrax.ClipStepSizeController(adaptive, jump_ts=jump_ts)
-    return jax.lax.stop_gradient(dt0), adaptive
+    jumps = [*holds, controller.jump_ts] if controller.has_jumps else holds
+    if jumps:
+        jump_ts = jnp.sort(jnp.concatenate([jnp.asarray(times, ts.dtype).reshape(-1) for times in jumps]))
+        adaptive = diffrax.ClipStepSizeController(adaptive, jump_ts=lax.stop_gradient(jump_ts))
+    return lax.stop_gradient(dt0), adaptive
 
 
 def _convert_adjoint(adjoint: AbstractAdjoint) -> diffrax.AbstractAdjoint:

@@ -26,6 +26,7 @@ from node_jax.integrate.validate import (
 from node_jax.solution import Solution
 from node_jax.solvers import AbstractSolver
 from node_jax.stepping import Problem, direction_of
+from node_jax.stepping.controls import jump_times, knots_of_holds
 from node_jax.types import Args, State, VectorField
 
 
@@ -58,7 +59,9 @@ def odeint(
         ts: times of shape (time,), `ts[0]` the initial one; sorted in either direction, repeats allowed (they repeat
             the output and cost nothing). Outputs are interpolated and do not limit the step size.
         args: anything else the field needs. Python floats in it become arrays, so that a new value does not compile
-            anew; integers, strings and functions stay as they are, and a new value of those does.
+            anew; integers, strings and functions stay as they are, and a new value of those does. Control inputs are
+            paths of `nj.interpolate`, which the field evaluates; a step ends at each knot of a zero-order hold
+            (docs/controls.md).
         solver: `nj.Tsit5()`, `nj.RK4()` or another of ours, or any diffrax solver, which then runs in diffrax through
             the same call.
         controller: `nj.PIController(rtol, atol)` for adaptive steps, `nj.ConstantStep(dt)` for steps of one size,
@@ -100,8 +103,9 @@ def odeint(
         # diffrax is imported only by those who use it: it doubles the time `import node_jax` takes.
         from node_jax.integrate.diffrax_backend import check_with_diffrax
 
-        check_with_diffrax(solver, controller, adjoint)
-    max_steps = bound_steps(controller, times, int(max_steps))
+        check_with_diffrax(solver, controller, adjoint, bool(knots_of_holds((field, args))))
+    num_jumps = sum(ts.size for ts in knots_of_holds((field, args)))
+    max_steps = bound_steps(controller, times, int(max_steps), num_jumps)
     numbers = jax.tree.map(lambda leaf: jnp.asarray(leaf) if isinstance(leaf, float) else leaf, args)
     controller = with_arrays(controller, times.dtype)
     try:
@@ -133,13 +137,15 @@ def _solve(
         return as_derivative(field(t, y, args), y)
 
     converted = close(derivative, ts[0], y0)
+    direction = direction_of(ts)
     problem = Problem(
         converted,
         y0,
         ts,
-        direction_of(ts),
+        direction,
         solver,
         controller,
+        jump_ts=jump_times(knots_of_holds((field, args)), direction),
         max_steps=max_steps,
         costs=wanted.record,
         wants_path=wanted.dense,

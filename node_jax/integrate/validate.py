@@ -140,14 +140,15 @@ def check_wanted(solver: Any, wanted: Wanted, save: Any) -> None:
         )
 
 
-def bound_steps(controller: AbstractController, ts: jax.Array, max_steps: int) -> int:
-    """`max_steps`, or the number of steps where it is known in advance."""
+def bound_steps(controller: AbstractController, ts: jax.Array, max_steps: int, num_jumps: int) -> int:
+    """`max_steps`, or the number of steps where it is known in advance, with one more at each of `num_jumps` times."""
     if not isinstance(controller, FixedSteps):
         return max_steps
-    num_steps = max(1, controller.n * (ts.shape[0] - 1))
+    num_steps = max(1, controller.n * (ts.shape[0] - 1)) + num_jumps
     if num_steps > max_steps:
+        knots = f" and {num_jumps} knots of zero-order holds" if num_jumps else ""
         raise ValueError(
-            f"odeint: FixedSteps({controller.n}) takes {num_steps} steps for {ts.shape[0]} times, more than "
+            f"odeint: FixedSteps({controller.n}) takes {num_steps} steps for {ts.shape[0]} times{knots}, more than "
             f"max_steps={max_steps}. Write max_steps={num_steps}."
         )
     return num_steps

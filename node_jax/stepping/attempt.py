@@ -180,7 +180,7 @@ def take_step(
 
 def inside(problem: Problem, stops: Array | None, field: BoundField, t0: Time, t1: Time) -> BoundField:
     """`field` with its time kept within (t0, t1), by a rounding error, at the ends where it may jump."""
-    if stops is None or not problem.controller.has_jumps:
+    if stops is None or not problem.has_jumps:
         return field
     direction = problem.direction
     first = t0 + jnp.where(jnp.any(stops == t0), direction * _least_change(t0), 0)

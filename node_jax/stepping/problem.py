@@ -32,6 +32,8 @@ class Problem(eqx.Module):
     controller: AbstractController
     extra_stops: Float[Array, " stop"] | None = None
     """Times at which a step must end, beside the controller's own; in the order of the solve."""
+    jump_ts: Float[Array, " jump"] | None = None
+    """Times at which the field may be discontinuous, beside the controller's own; in the order of the solve."""
     at_stop: Callable[[Time, State], State] | None = None
     """What happens to the internal state where a step ends at a stop; `None` for nothing."""
     max_steps: int = eqx.field(static=True, kw_only=True)
@@ -66,19 +68,25 @@ class Problem(eqx.Module):
         return jnp.any((ts > t0 * self.direction) & (ts <= t1 * self.direction))
 
     @property
+    def has_jumps(self) -> bool:
+        """Whether the field may be discontinuous at stops."""
+        return self.controller.has_jumps or self.jump_ts is not None
+
+    @property
     def reuses_slope(self) -> bool:
         """Whether each step takes its first stage from the step before."""
-        is_smooth = not self.controller.has_jumps and self.at_stop is None
+        is_smooth = not self.has_jumps and self.at_stop is None
         return self.solver.is_fsal and is_smooth and (self.solver.is_slope_exact or not self.needs_dense)
 
     def stops(self) -> Float[Array, " stop"] | None:
         """Where a step must end, sorted in the direction of the solve; `None` for nowhere but at the end."""
-        stops = self.controller.stops(self.ts)
-        if stops is None or self.extra_stops is None:
-            stops = self.extra_stops if stops is None else stops
-        else:
-            stops = jnp.sort(jnp.concatenate([stops, self.extra_stops]) * self.direction) * self.direction
-        return None if stops is None else lax.stop_gradient(stops)
+        parts = [self.controller.stops(self.ts), self.extra_stops, self.jump_ts]
+        parts = [stops for stops in parts if stops is not None]
+        if not parts:
+            return None
+        # A sort is dear: one set of stops is sorted already.
+        stops = parts[0] if len(parts) == 1 else jnp.sort(jnp.concatenate(parts) * self.direction) * self.direction
+        return lax.stop_gradient(stops)
 
     def times_are_valid(self) -> Bool[Array, ""]:
         """Whether `ts` is finite and sorted in either direction."""
