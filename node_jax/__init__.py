@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     )
     from node_jax.controllers import AbstractController, ConstantStep, FixedSteps, PIController
     from node_jax.errors import SolveError, UsageError
+    from node_jax.events import Event, Jump
     from node_jax.integrate import Integrator, odeint, odeint_batch
     from node_jax.solution import Solution, Stats, Steps
     from node_jax.solvers import (
@@ -60,6 +61,8 @@ _HOMES = {
     "ConstantStep": "controllers",
     "ExplicitRungeKutta": "solvers",
     "Euler": "solvers",
+    "Event": "events",
+    "Jump": "events",
     "Midpoint": "solvers",
     "Heun": "solvers",
     "Ralston": "solvers",
@@ -100,12 +103,14 @@ __all__ = [
     "Dopri5",
     "Dopri8",
     "Euler",
+    "Event",
     "ExplicitRungeKutta",
     "FixedSteps",
     "ForwardMode",
     "GaussAdjoint",
     "Heun",
     "Integrator",
+    "Jump",
     "LeapfrogMidpoint",
     "Midpoint",
     "PIController",

@@ -64,6 +64,14 @@ class Solution(eqx.Module):
     """Every accepted step, with `steps=True`."""
     path: DensePath | None = None
     """The dense output of every step, with `dense=True`; read it by `evaluate` and `derivative`."""
+    event_ts: Float[Array, "... event"] | None = None
+    """Times of the events in their order, with `events=`; NaN beyond the last. Differentiable."""
+    event_ys: Any = None
+    """The states there, before a jump."""
+    event_index: Int[Array, "... event"] | None = None
+    """Which fired: its place among the `nj.Event`s in `events`; -1 beyond the last."""
+    num_events: Int[Array, "..."] | None = None
+    """How many were recorded."""
 
     def evaluate(self, t: Any) -> State:
         """y at any time of the solve; needs `dense=True`.

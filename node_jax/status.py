@@ -27,6 +27,7 @@ class Status(IntEnum):
     tape_full = 5
     invalid_input = 6
     copies_apart = 7
+    max_events = 8
 
 
 SENTENCES: dict[Status, str] = {
@@ -48,6 +49,9 @@ SENTENCES: dict[Status, str] = {
     Status.copies_apart: (
         "the two copies of the state of a reversible method have moved apart; the field is dissipative or the steps "
         "are large: use adjoint=nj.CheckpointedAdjoint(), a smaller coupling, or tighter tolerances"
+    ),
+    Status.max_events: (
+        "an event with a jump was due more often than its max_events; raise it, or let it terminate the solve"
     ),
     Status.invalid_input: "the times were NaN or not sorted; sort ts (either direction) and remove NaN",
 }

@@ -10,6 +10,11 @@ from node_jax.stepping import Batch, LoopResult, Problem
 class AbstractAdjoint(eqx.Module):
     """Runs a time loop and gives it a gradient rule."""
 
+    @property
+    def allows_jumps(self) -> bool:
+        """Whether jumps of the state can be differentiated."""
+        return False
+
     def validate(self) -> None:
         """Raise `ValueError` for settings that cannot work; called before anything is traced."""
         return

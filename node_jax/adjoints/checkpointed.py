@@ -35,6 +35,11 @@ class CheckpointedAdjoint(AbstractAdjoint):
 
     checkpoints: int | None = eqx.field(static=True, default=None)
 
+    @property
+    def allows_jumps(self) -> bool:
+        """True."""
+        return True
+
     def validate(self) -> None:
         """`checkpoints` must be an integer of at least 4."""
         validate_checkpoints("CheckpointedAdjoint", self.checkpoints)

@@ -11,11 +11,12 @@ from jaxtyping import Array, Float, Int
 
 from node_jax.adjoints.base import AbstractAdjoint
 from node_jax.interpolate.dense import DensePath
-from node_jax.stepping import LoopResult, Problem, integrate_single, take_step
+from node_jax.stepping import LoopResult, Problem, Tape, integrate_single, take_step
+from node_jax.stepping.attempt import jump_instead
 from node_jax.stepping.costs import step_cost
 from node_jax.stepping.outputs import first_rows
 from node_jax.stepping.single import nan_beyond
-from node_jax.tree import expand_like, tree_freeze, tree_where
+from node_jax.tree import expand_like, tree_freeze, tree_read, tree_where
 from node_jax.types import State, Time
 
 
@@ -25,6 +26,11 @@ class ForwardMode(AbstractAdjoint):
     The solve is the plain loop, so its memory does not depend on the number of steps; a derivative costs about as much
     as the solve for each input. Step sizes are constants of the derivative.
     """
+
+    @property
+    def allows_jumps(self) -> bool:
+        """True."""
+        return True
 
     def solve(self, problem: Problem) -> LoopResult:
         """See `AbstractAdjoint.solve`."""
@@ -39,12 +45,17 @@ class DirectAdjoint(AbstractAdjoint):
     Gradients equal those of `CheckpointedAdjoint`. A value costs two solves, a gradient three; it compiles longer.
     """
 
+    @property
+    def allows_jumps(self) -> bool:
+        """True."""
+        return True
+
     def solve(self, problem: Problem) -> LoopResult:
         """See `AbstractAdjoint.solve`."""
         bare = dataclasses.replace(problem, reads_rows=False, wants_path=False, wants_errors=True)
         found, tape, _ = integrate_single(tree_freeze(bare))
         assert tape is not None
-        end, path = _take_again(problem, tape.times, found.num_nodes)
+        end, path = _take_again(problem, tape, found.num_nodes)
         if problem.only_ends:
             y_end = problem.solver.read(end.z)
             ys = jax.tree.map(lambda y0, y1: jnp.stack([y0, y1][: problem.ts.shape[0]]), problem.y0, y_end)
@@ -69,15 +80,13 @@ class _Carry(NamedTuple):
     costs: dict[str, Float[Array, ""]]
 
 
-def _take_again(
-    problem: Problem, times: Float[Array, " node"], num_steps: Int[Array, ""]
-) -> tuple[_Carry, DensePath | None]:
-    """The steps between `times`, in blocks.
+def _take_again(problem: Problem, tape: Tape, num_steps: Int[Array, ""]) -> tuple[_Carry, DensePath | None]:
+    """The steps of a tape, in blocks.
 
     Returns:
         Where they lead, and the dense path if the problem wants one.
     """
-    solver, ts = problem.solver, problem.ts
+    solver, ts, times = problem.solver, problem.ts, tape.times
     length = math.isqrt(problem.max_steps - 1) + 1
     num_blocks = -(-problem.max_steps // length)
     # The grid moves with the start of the solve; the lengths of its steps are constants.
@@ -94,6 +103,10 @@ def _take_again(
         # Under `jax.vmap` a step of no length is one of another lane.
         is_step = dt != 0
         z1 = tree_where(is_step, taken.z1, carry.z)
+        f1 = taken.f1 if problem.reuses_slope else None
+        if problem.jumps is not None:
+            is_jump = tree_read(tape.is_jump, n)
+            z1, f1 = jump_instead(problem, problem.field, problem.jumps, is_jump, t0 + shift, carry.z, z1, f1)
         node = None
         if needs_nodes:
             coefficients = solver.coefficients(dt, taken.stages)
@@ -102,7 +115,7 @@ def _take_again(
             name: total + jnp.where(is_step, step_cost(name, solver, dt, carry.z, taken), 0)
             for name, total in carry.costs.items()
         }
-        return _Carry(z1, taken.f1 if problem.reuses_slope else None, carry.ys, costs), node
+        return _Carry(z1, f1, carry.ys, costs), node
 
     def skip(carry: _Carry, node: Any) -> tuple[_Carry, State | None]:
         return carry, jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), node)

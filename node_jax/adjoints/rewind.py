@@ -6,11 +6,11 @@ from typing import Any, NamedTuple, TypeVar
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from node_jax.solvers import AbstractReversibleSolver
 from node_jax.stepping import Problem, Tape, take_step
-from node_jax.stepping.attempt import inside
+from node_jax.stepping.attempt import inside, jump_instead
 from node_jax.stepping.outputs import span_length
 from node_jax.stepping.tape import WINDOW
 from node_jax.tree import tree_buffer, tree_read, tree_where, tree_write
@@ -34,6 +34,12 @@ class Span(NamedTuple):
     """States at the starts of the steps; `None` if they are found by stepping back."""
     z_end: State
     """State at node `end`."""
+    jumps: Bool[Array, " step"] | None
+    """Which of the steps are jumps, if there are any."""
+
+    def is_jump(self, i: Int[Array, ""]) -> Bool[Array, ""] | None:
+        """Whether step `begin` + i is a jump of the state."""
+        return None if self.jumps is None else tree_read(self.jumps, i)
 
     def ends(self, i: Int[Array, ""]) -> tuple[Time, Time]:
         """Where step `begin` + i starts and ends."""
@@ -118,7 +124,10 @@ class Rewinder:
             states = jax.tree.map(lambda leaf: lax.dynamic_slice_in_dim(leaf, begin, self.length), self.tape.states)
         else:
             states = self._replay(begin, end)
-        return Span(begin, end, times, states, z_end)
+        jumps = self.tape.is_jump
+        if jumps is not None:
+            jumps = lax.dynamic_slice_in_dim(jumps, begin, self.length)
+        return Span(begin, end, times, states, z_end, jumps)
 
     def _replay(self, begin: Int[Array, ""], end: Int[Array, ""]) -> State:
         """The states of nodes `begin` to `end` - 1, from the last kept node at or before `begin`."""
@@ -133,7 +142,11 @@ class Rewinder:
             def step(z: State) -> State:
                 dt = t1 - t0
                 z1 = take_step(problem, self.stops, problem.field, t0, t1, dt, z, with_slope=False).z1
-                return _unless_empty(t0, t1, z1, z)
+                z1 = _unless_empty(t0, t1, z1, z)
+                if problem.jumps is not None:
+                    is_jump = tree_read(tape.is_jump, n)
+                    z1 = jump_instead(problem, problem.field, problem.jumps, is_jump, t0, z, z1, None)[0]
+                return z1
 
             z = lax.cond(tape.is_kept(n + 1), lambda _: tape.state(n + 1), step, z)
             return n + 1, z, window

@@ -1,5 +1,6 @@
 """A time loop as a function with a gradient rule of its own: what all reverse rules have in common."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -9,6 +10,7 @@ import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Array, Float
 
+from node_jax.events import Jumps
 from node_jax.interpolate.dense import DensePath
 from node_jax.stepping import LoopResult, Problem
 from node_jax.tree import expand_like, tree_freeze
@@ -22,11 +24,11 @@ class Solved(NamedTuple):
     record: Any
     """What the forward pass left."""
     parameters: list[Array]
-    """The arrays of the field that are differentiated."""
-    field_with: Callable[[list[Array]], BoundField]
-    """The field with these arrays in place of `parameters`."""
+    """The arrays of field and jumps that are differentiated."""
+    dynamics_with: Callable[[list[Array]], tuple[BoundField, Jumps | None]]
+    """Field and jumps with these arrays in place of `parameters`."""
     places: tuple[int, ...]
-    """Which leaves of the field `parameters` are."""
+    """Which leaves of field and jumps `parameters` are."""
     wants_times: bool
     """Whether `ts` is differentiated."""
     rows: State
@@ -35,6 +37,10 @@ class Solved(NamedTuple):
     """Cotangent of the dense path; `None` if nothing depends on it."""
     costs: dict[str, Float[Array, ""]]
     """Cotangents of the costs."""
+
+    def field_with(self, parameters: list[Array]) -> BoundField:
+        """The field with these arrays in place of `parameters`."""
+        return self.dynamics_with(parameters)[0]
 
 
 class Gradient(NamedTuple):
@@ -61,16 +67,16 @@ def solve_with_rule(
             whether `ts` is differentiated; it is `None` where no gradient is asked for and no record is needed.
         pull_back: from a `Solved` to its `Gradient`.
     """
-    inputs = (problem.field, problem.y0, problem.ts)
+    inputs = (problem.dynamics, problem.y0, problem.ts)
     active, passive = eqx.partition(inputs, eqx.is_inexact_array)
-    frame = eqx.tree_at(lambda p: (p.field, p.y0, p.ts), problem, (None, None, None))
+    frame = dataclasses.replace(problem, field=None, jumps=None, y0=None, ts=None)
     arrays, static = eqx.partition((passive, frame), eqx.is_array)
     arrays = tree_freeze(arrays)
 
     def rebuild(active: Any, arrays: Any) -> Problem:
         passive, frame = eqx.combine(arrays, static)
-        parts = eqx.combine(active, passive)
-        return eqx.tree_at(lambda p: (p.field, p.y0, p.ts), frame, parts, is_leaf=lambda x: x is None)
+        (field, jumps), y0, ts = eqx.combine(active, passive)
+        return dataclasses.replace(frame, field=field, jumps=jumps, y0=y0, ts=ts)
 
     @jax.custom_vjp
     def solve(active: Any, arrays: Any) -> LoopResult:
@@ -107,13 +113,13 @@ def _backward(
     problem = rebuild(residuals.active, residuals.arrays)
     leaves, treedef = jax.tree.flatten(residuals.active)
     num_field_leaves = len(jax.tree.leaves(residuals.active[0]))
-    places = [i for i, leaf in enumerate(jax.tree.leaves(problem.field)) if eqx.is_inexact_array(leaf)]
+    places = [i for i, leaf in enumerate(jax.tree.leaves(problem.dynamics)) if eqx.is_inexact_array(leaf)]
     wanted = [i for i in range(num_field_leaves) if residuals.is_perturbed[i]]
 
-    def field_with(parameters: list[Array]) -> BoundField:
+    def dynamics_with(parameters: list[Array]) -> tuple[BoundField, Jumps | None]:
         replaced = dict(zip(wanted, parameters, strict=True))
         active = jax.tree.unflatten(treedef, [replaced.get(i, leaf) for i, leaf in enumerate(leaves)])
-        return rebuild(active, residuals.arrays).field
+        return rebuild(active, residuals.arrays).dynamics
 
     is_saved = jnp.arange(problem.ts.shape[-1]) < residuals.num_saved[..., None]
     rows = jax.tree.map(lambda leaf: jnp.where(expand_like(is_saved, leaf), leaf, 0), _instantiate(cotangent.ys))
@@ -123,7 +129,7 @@ def _backward(
             problem=problem,
             record=residuals.record,
             parameters=[leaves[i] for i in wanted],
-            field_with=field_with,
+            dynamics_with=dynamics_with,
             places=tuple(places[i] for i in wanted),
             wants_times=residuals.is_perturbed[-1],
             rows=rows,

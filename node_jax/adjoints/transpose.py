@@ -20,6 +20,7 @@ from jaxtyping import Array, Bool, Float, Int
 from node_jax.adjoints.rewind import Rewinder, Span
 from node_jax.adjoints.rule import Solved
 from node_jax.stepping import take_step
+from node_jax.stepping.attempt import jump_instead
 from node_jax.stepping.costs import step_cost
 from node_jax.stepping.outputs import collect_cotangents, path_cotangents, span_length
 from node_jax.tree import tree_add, tree_any_nonzero, tree_read, tree_where, tree_zeros
@@ -99,12 +100,20 @@ class Transposer:
         # Under `jax.vmap` a step of no length is one of another lane: it changes nothing, but may take a slope's
         # cotangent.
         is_step = self._matters(t_read)
+        is_jump = span.is_jump(i)
         if not self.hands_on:
-            is_step &= t0 != t1
-        return tree_where(is_step, self._transpose_step(t0, t1, z0, mine, f0_bar, bars), bars)
+            is_step &= (t0 != t1) if is_jump is None else (t0 != t1) | is_jump
+        return tree_where(is_step, self._transpose_step(t0, t1, z0, is_jump, mine, f0_bar, bars), bars)
 
     def _transpose_step(
-        self, t0: Time, t1: Time, z0: State, mine: State | None, f0_bar: State | None, bars: Cotangents
+        self,
+        t0: Time,
+        t1: Time,
+        z0: State,
+        is_jump: Bool[Array, ""] | None,
+        mine: State | None,
+        f0_bar: State | None,
+        bars: Cotangents,
     ) -> Cotangents:
         """`mine` belongs to the parts of this step's dense output, `f0_bar` to its first stage."""
         problem, solver = self.problem, self.problem.solver
@@ -119,7 +128,12 @@ class Transposer:
                 without = solver.last_stage if self.hands_on else None
                 read = [solver.read(z0), solver.read(step.z1), *solver.coefficients(dt, step.stages, without)]
             costs = {name: step_cost(name, solver, dt, z0, step) for name in problem.costs}
-            return step.z1, read, f0, costs
+            z1 = step.z1
+            if is_jump is not None:
+                jumps = self.solved.dynamics_with(parameters)[1]
+                assert jumps is not None
+                z1 = jump_instead(problem, field, jumps, is_jump, t0 + shift, z0, z1, None)[0]
+            return z1, read, f0, costs
 
         _, pull = jax.vjp(take, self.solved.parameters, jnp.zeros_like(t0), z0)
         parts = None

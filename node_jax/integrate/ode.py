@@ -1,5 +1,6 @@
 """`odeint`: solve an ordinary differential equation."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -9,24 +10,40 @@ import jax.numpy as jnp
 
 from node_jax.adjoints import AbstractAdjoint
 from node_jax.controllers import AbstractController
+from node_jax.events import Jump
 from node_jax.integrate.arrays import close, with_arrays
 from node_jax.integrate.defaults import DEFAULT_ADJOINT, DEFAULT_CONTROLLER, DEFAULT_MAX_STEPS, DEFAULT_SOLVER
+from node_jax.integrate.events import (
+    Functions,
+    Happening,
+    as_events,
+    known_jumps,
+    known_problem,
+    read_events,
+    search_problem,
+    watch_of,
+)
 from node_jax.integrate.outputs import apply_save, steps_of
 from node_jax.integrate.validate import (
     Wanted,
+    as_after_jump,
+    as_condition,
     as_derivative,
     as_state,
     as_times,
     bound_steps,
+    check_events,
     check_field,
     check_parts,
     check_wanted,
     explain_forward_mode,
+    num_stops,
 )
 from node_jax.solution import Solution
 from node_jax.solvers import AbstractSolver
-from node_jax.stepping import Problem, direction_of
+from node_jax.stepping import Problem, direction_of, integrate_single
 from node_jax.stepping.controls import jump_times, knots_of_holds
+from node_jax.tree import tree_freeze
 from node_jax.types import Args, State, VectorField
 
 
@@ -39,6 +56,7 @@ def odeint(
     solver: Any = DEFAULT_SOLVER,
     controller: AbstractController = DEFAULT_CONTROLLER,
     adjoint: AbstractAdjoint = DEFAULT_ADJOINT,
+    events: Any = (),
     save: Callable[[Any, Any, Any], Any] | None = None,
     record: tuple[str, ...] = (),
     dense: bool = False,
@@ -67,6 +85,9 @@ def odeint(
         controller: `nj.PIController(rtol, atol)` for adaptive steps, `nj.ConstantStep(dt)` for steps of one size,
             `nj.FixedSteps(n)` for n steps between requested times.
         adjoint: how the gradient is computed; `nj.CheckpointedAdjoint()` unless you have a reason (docs/adjoints.md).
+        events: `nj.Event(condition)` and `nj.Jump(times, jump)`, or several in a tuple (docs/events.md). After a
+            terminal event all rows repeat the state there. A solve with an `Event` is made twice: to find its times,
+            and with them.
         save: `save(t, y, args)` is returned in `ys` in place of y, any pytree of floating-point arrays.
         record: names of sums along the solve to return in `Solution.costs`, differentiable: "error", Σ |dt| ‖error‖,
             and "stiffness", the sum of an estimate of the largest eigenvalue (Pal et al. 2021, arXiv:2105.03918).
@@ -105,11 +126,15 @@ def odeint(
 
         check_with_diffrax(solver, controller, adjoint, bool(knots_of_holds((field, args))))
     num_jumps = sum(ts.size for ts in knots_of_holds((field, args)))
-    max_steps = bound_steps(controller, times, int(max_steps), num_jumps)
-    numbers = jax.tree.map(lambda leaf: jnp.asarray(leaf) if isinstance(leaf, float) else leaf, args)
+    happenings = as_events(events)
+    check_events(happenings, solver, controller, adjoint)
+    max_steps = bound_steps(controller, times, int(max_steps), num_jumps + num_stops(happenings))
+    numbers, happenings = jax.tree.map(
+        lambda leaf: jnp.asarray(leaf) if isinstance(leaf, float) else leaf, (args, happenings)
+    )
     controller = with_arrays(controller, times.dtype)
     try:
-        return _solve(field, state, times, numbers, solver, controller, adjoint, save, wanted, max_steps)
+        return _solve(field, state, times, numbers, solver, controller, adjoint, happenings, save, wanted, max_steps)
     except TypeError as error:
         raise explain_forward_mode(error) from error
 
@@ -123,6 +148,7 @@ def _solve(
     solver: Any,
     controller: AbstractController,
     adjoint: AbstractAdjoint,
+    events: tuple[Happening, ...],
     save: Callable[[Any, Any, Any], Any] | None,
     wanted: Wanted,
     max_steps: int,
@@ -151,7 +177,44 @@ def _solve(
         wants_path=wanted.dense,
         wants_errors=wanted.steps,
     )
-    adjoint.check(problem)
-    result = adjoint.solve(problem)
-    solution = Solution(ts, result.ys, result.status, result.stats, result.costs, steps_of(result), result.path)
-    return eqx.tree_at(lambda s: s.ys, solution, apply_save(save, ts, solution.ys, y0, args))
+    functions = _close_events(events, ts[0], y0, args)
+    times = [jnp.asarray(event.times, ts.dtype) for event in events if isinstance(event, Jump)]
+    problem = dataclasses.replace(problem, jumps=known_jumps(events, functions, times))
+    watch = watch_of(events, functions)
+    if watch is None:
+        adjoint.check(problem)
+        result = adjoint.solve(problem)
+        solution = Solution(ts, result.ys, result.status, result.stats, result.costs, steps_of(result), result.path)
+        return eqx.tree_at(lambda s: s.ys, solution, apply_save(save, ts, solution.ys, y0, args))
+    found = integrate_single(tree_freeze(search_problem(problem, watch)))[0]
+    assert found.events is not None
+    known = known_problem(problem, watch, found.events, found.status)
+    adjoint.check(known)
+    got = read_events(problem, known, watch, found, adjoint.solve(known))
+    result = got.result
+    return Solution(
+        ts,
+        apply_save(save, got.ts, result.ys, y0, args),
+        result.status,
+        result.stats,
+        result.costs,
+        steps_of(result),
+        result.path,
+        *got[2:],
+    )
+
+
+def _close_events(events: tuple[Happening, ...], t0: jax.Array, y0: State, args: Args) -> Functions:
+    """The functions of events with their arguments, as functions of (t, y) whose arrays are leaves."""
+
+    def condition(event: Happening) -> Any:
+        if isinstance(event, Jump):
+            return None
+        return close(lambda t, y: as_condition(event.condition(t, y, args)), t0, y0)
+
+    def jump(event: Happening) -> Any:
+        if event.jump is None:
+            return None
+        return close(lambda t, y: as_after_jump(event.jump(t, y, args), y), t0, y0)
+
+    return Functions(tuple(condition(event) for event in events), tuple(jump(event) for event in events))

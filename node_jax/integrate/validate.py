@@ -11,6 +11,7 @@ from jax.core import Tracer
 
 from node_jax.adjoints import AbstractAdjoint
 from node_jax.controllers import AbstractController, FixedSteps
+from node_jax.events import Event, Jump
 from node_jax.solvers import AbstractSolver
 from node_jax.stepping.costs import COSTS
 from node_jax.types import State
@@ -103,6 +104,61 @@ def as_derivative(dy: Any, y: State) -> State:
         if jnp.issubdtype(jnp.result_type(leaf), jnp.complexfloating):
             raise TypeError(f"odeint: expected a real derivative, got dtype {jnp.result_type(leaf)} at dy{where}.")
     return jax.tree.map(lambda leaf, like: jnp.asarray(leaf).astype(like.dtype), dy, y)
+
+
+def as_condition(value: Any) -> jax.Array:
+    """What an event's condition returned, as a floating-point scalar."""
+    value = jnp.asarray(value)
+    if value.shape != () or not jnp.issubdtype(value.dtype, jnp.floating):
+        raise ValueError(
+            "odeint: expected an Event's condition to return a floating-point scalar that changes sign, got "
+            f"{value.dtype} of shape {value.shape}. Return a difference such as y[0] - threshold, not a comparison."
+        )
+    return value
+
+
+def as_after_jump(after: Any, y: State) -> State:
+    """What a jump returned, in the dtypes of the state."""
+    expected, came = jax.tree.structure(y), jax.tree.structure(after)
+    shapes = [jnp.shape(leaf) for leaf in jax.tree.leaves(y)], [jnp.shape(leaf) for leaf in jax.tree.leaves(after)]
+    if expected != came or shapes[0] != shapes[1]:
+        raise ValueError(
+            "odeint: expected a jump to return a state like the one before.\n"
+            f"  before: {expected} of shapes {shapes[0]}\n  after:  {came} of shapes {shapes[1]}\n"
+            "A jump is called as jump(t, y, args), time first."
+        )
+    return jax.tree.map(lambda leaf, like: jnp.asarray(leaf).astype(like.dtype), after, y)
+
+
+def num_stops(events: tuple[Event | Jump, ...]) -> int:
+    """How many steps events may take of their own: to end at each, and the jump."""
+    counts = [np.size(event.times) if isinstance(event, Jump) else event.max_events for event in events]
+    return 2 * sum(int(count) for count in counts)
+
+
+def check_events(
+    events: tuple[Event | Jump, ...], solver: Any, controller: AbstractController, adjoint: AbstractAdjoint
+) -> None:
+    """Solver and adjoint can do with what happens."""
+    del controller
+    if not events:
+        return
+    if not isinstance(solver, AbstractSolver):
+        raise ValueError(
+            "odeint: events= is not available with a diffrax solver. Use a native solver such as nj.Tsit5()."
+        )
+    if not any(event.jump is not None for event in events):
+        return
+    if not solver.is_plain:
+        raise ValueError(
+            f"odeint: {type(solver).__name__} keeps more than the state, which a jump does not know. Use a Runge-Kutta "
+            "method such as nj.Tsit5()."
+        )
+    if not adjoint.allows_jumps:
+        raise ValueError(
+            f"odeint: {type(adjoint).__name__} cannot differentiate a jump of the state. Use nj.CheckpointedAdjoint(), "
+            "nj.DirectAdjoint() or nj.ForwardMode()."
+        )
 
 
 class Wanted(NamedTuple):

@@ -8,10 +8,14 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
+from node_jax.events import Jumps
 from node_jax.solvers import Step
 from node_jax.status import Status
+from node_jax.stepping.batching import any_over_batch
 from node_jax.stepping.costs import step_cost
 from node_jax.stepping.problem import Problem
+from node_jax.stepping.watch import NONE as NO_EVENT
+from node_jax.stepping.watch import Events, fire, first_events, seek
 from node_jax.tree import rms_norm, tree_add, tree_all_finite, tree_where
 from node_jax.types import BoundField, State, Time
 
@@ -41,6 +45,10 @@ class Progress(NamedTuple):
     """Attempts that evaluated the stages of dense output, where not all do."""
     status: Int[Array, ""]
     is_running: Bool[Array, ""]
+    has_jumped: Bool[Array, ""] | None
+    """Whether the jumps at t are done, if the problem has jumps."""
+    events: Events | None
+    """What is known of events, if the problem watches any."""
 
 
 class Attempt(NamedTuple):
@@ -50,6 +58,8 @@ class Attempt(NamedTuple):
     coefficients: tuple[State, ...] | None
     """Of the step's dense output, if that is needed."""
     error_ratio: Float[Array, ""]
+    is_jump: Bool[Array, ""] | None
+    """Whether this was no step but a jump of the state, if the problem has jumps."""
 
 
 def begin(problem: Problem) -> tuple[Progress, State]:
@@ -74,7 +84,12 @@ def begin(problem: Problem) -> tuple[Progress, State]:
         num_dense=zero if problem.chooses_dense else None,
         status=status,
         is_running=(status == Status.success) & (ts[0] != ts[-1]),
+        has_jumped=None if problem.jumps is None else jnp.asarray(False),
+        events=None,
     )
+    if problem.watch is not None:
+        y0, slope = problem.y0, problem.field(ts[0], problem.y0)
+        progress = progress._replace(events=first_events(problem.watch, ts[0], y0, slope, problem.direction))
     return progress, f0
 
 
@@ -82,6 +97,10 @@ def attempt(problem: Problem, stops: Array | None, now: Progress) -> tuple[Progr
     """Step, decide, and move on where the step is accepted. A solve that has ended stays as it is."""
     controller = problem.controller
     target = problem.ts[-1] if stops is None else _next_stop(problem, stops, now.t)
+    events, is_pending = now.events, jnp.asarray(False)
+    if events is not None:
+        is_pending = events.pending != NO_EVENT
+        target = jnp.where(is_pending, events.target, target)
     remaining = target - now.t
     reaches_target = (abs(now.dt) * _SLACK >= abs(remaining)) | (now.t + now.dt == target)
     t1 = jnp.where(reaches_target, target, now.t + now.dt)
@@ -98,22 +117,33 @@ def attempt(problem: Problem, stops: Array | None, now: Progress) -> tuple[Progr
     if read_later:
         y1 = jax.tree.map(lambda y, x: jnp.where(jnp.isfinite(x), y, jnp.nan), y1, reduce(tree_add, read_later))
     decision = controller.decide(now.memory, problem.ts, t1, dt, y0, y1, step.error, problem.solver.order)
-    accept = decision.accept & now.is_running
+    is_fine = decision.accept & now.is_running
+    f1 = step.f1 if problem.reuses_slope else None
+    end = _End(is_fine, t1, step.z1, f1, decision.dt, decision.memory, events)
+    is_found, end_status = jnp.asarray(False), Status.success
+    if problem.watch is not None:
+        nodes = _nodes_of(y0, y1, coefficients)
+        is_wanted, is_firing = is_fine & ~is_pending, is_fine & is_pending & (t1 == target)
+        end, is_found, end_status = _look_for_events(problem, now, end, nodes, is_wanted, is_firing)
+    if problem.at_stop is not None:
+        end = end._replace(z=tree_where(jnp.any(stops == t1), problem.at_stop(t1, end.z), end.z))
+    if controller.is_adaptive and (stops is not None or problem.watch is not None):
+        # A step that was cut short at a stop says little about the next: that one starts at least at the full size,
+        # and the small error of the short one is not remembered.
+        is_cut = end.accept & reaches_target & (abs(remaining) < abs(now.dt))
+        next_dt = jnp.where(is_cut & (abs(end.dt) < abs(now.dt)), now.dt, end.dt)
+        end = end._replace(dt=next_dt, memory=tree_where(is_cut, now.memory, end.memory))
+    is_jump, has_jumped = None, None
+    if problem.jumps is not None:
+        is_jump = now.is_running & ~now.has_jumped & problem.jumps.is_due(now.t)
+        end = _jump_if_due(problem, now, end, is_jump)
+        has_jumped = is_jump | (now.has_jumped & ~end.accept)
 
-    z1, next_dt, memory = step.z1, decision.dt, decision.memory
-    if stops is not None:
-        if problem.at_stop is not None:
-            z1 = tree_where(jnp.any(stops == t1), problem.at_stop(t1, z1), z1)
-        if controller.is_adaptive:
-            # A step that was cut short at a stop says little about the next: that one starts at least at the full size,
-            # and the small error of the short one is not remembered.
-            is_cut = accept & reaches_target & (abs(remaining) < abs(now.dt))
-            next_dt = jnp.where(is_cut & (abs(next_dt) < abs(now.dt)), now.dt, next_dt)
-            memory = tree_where(is_cut, now.memory, memory)
-
-    t, z, f = tree_where(accept, (t1, z1, step.f1 if problem.reuses_slope else None), (now.t, now.z, now.f))
+    accept, t1, next_dt, memory, events = end.accept, end.t, end.dt, end.memory, end.events
+    t, z, f = tree_where(accept, (t1, end.z, end.f), (now.t, now.z, now.f))
+    is_step = accept if is_jump is None else accept & ~is_jump
     costs = {
-        name: total + jnp.where(accept, step_cost(name, problem.solver, dt, now.z, step), 0)
+        name: total + jnp.where(is_step, step_cost(name, problem.solver, dt, now.z, step), 0)
         for name, total in now.costs.items()
     }
     num_accepted = now.num_accepted + accept
@@ -121,21 +151,103 @@ def attempt(problem: Problem, stops: Array | None, now: Progress) -> tuple[Progr
     num_dense = now.num_dense
     if num_dense is not None:
         num_dense = num_dense + (now.is_running & problem.holds_output(now.t, t1))
-    is_done = accept & (t == problem.ts[-1])
+    is_done = is_step & (t == problem.ts[-1])
+    is_refused = ~(accept | is_found)
     if controller.is_adaptive:
-        next_dt = _representable(problem.direction, *lax.stop_gradient((t, next_dt, jnp.where(accept, jnp.inf, t1))))
-    has_stalled = (t + next_dt == t) | decision.is_stuck
+        next_dt = _representable(
+            problem.direction, *lax.stop_gradient((t, next_dt, jnp.where(is_refused, t1, jnp.inf)))
+        )
+    has_stalled = (t + next_dt == t) | (decision.is_stuck & ~accept)
     is_finite = tree_all_finite(y1) & jnp.isfinite(decision.error_ratio)
-    is_broken = (has_stalled & ~is_finite) | (~accept & (not controller.is_adaptive))
+    is_broken = (has_stalled & ~is_finite) | (is_refused & (not controller.is_adaptive))
     status = jnp.where(num_accepted + num_rejected >= problem.max_steps, Status.max_steps, Status.success)
     status = jnp.where(has_stalled, Status.dt_underflow, status)
     status = jnp.where(is_broken, Status.non_finite, status)
     status = jnp.where(is_done, Status.success, status)
     status = jnp.where(_copies_are_apart(problem, z), Status.copies_apart, status)
+    status = jnp.where(end_status != Status.success, end_status, status)
     status = jnp.where(now.is_running, status, now.status).astype(jnp.int32)
     is_running = now.is_running & ~is_done & (status == Status.success)
-    progress = Progress(t, next_dt, z, f, memory, costs, num_accepted, num_rejected, num_dense, status, is_running)
-    return progress, Attempt(accept, coefficients, decision.error_ratio)
+    counts = (num_accepted, num_rejected, num_dense)
+    progress = Progress(t, next_dt, z, f, memory, costs, *counts, status, is_running, has_jumped, events)
+    return progress, Attempt(accept, coefficients, decision.error_ratio, is_jump)
+
+
+class _End(NamedTuple):
+    """Where an attempt ends, if it is accepted."""
+
+    accept: Bool[Array, ""]
+    t: Time
+    z: State
+    f: State | None
+    dt: Time
+    """Of the next attempt."""
+    memory: PyTree
+    events: Events | None
+
+
+def _nodes_of(y0: State, y1: State, coefficients: tuple[State, ...] | None) -> State:
+    """The dense output of one step as the nodes of a `DensePath`."""
+    assert coefficients is not None
+    end = jax.tree.map(lambda *leaves: jnp.stack(leaves), y1, *coefficients)
+    return jax.tree.map(lambda start, end: jnp.stack([jnp.zeros_like(end).at[0].set(start), end]), y0, end)
+
+
+def _look_for_events(
+    problem: Problem, now: Progress, end: _End, nodes: State, is_wanted: Bool[Array, ""], is_firing: Bool[Array, ""]
+) -> tuple[_End, Bool[Array, ""], Int[Array, ""]]:
+    """Let a pending event fire, or find one in this step, which is made again then with its end there.
+
+    Returns:
+        The end of the attempt, whether an event was found, and the status that an event ends the solve with.
+    """
+    watch, solver = problem.watch, problem.solver
+    assert watch is not None
+    assert end.events is not None
+
+    def slope(t: Time, z: State) -> State:
+        return solver.slope(problem.field, t, z)
+
+    is_found, sought = seek(
+        watch, end.events, is_wanted, now.t, end.t, nodes, solver.num_coefficients, problem.direction
+    )
+    fired = fire(watch, problem.field, slope, sought, is_firing, end.t, end.t - now.t, end.z, end.f)
+    dt, memory = tree_where(is_found, (now.dt, now.memory), (end.dt, end.memory))
+    return _End(end.accept & ~is_found, end.t, fired.z, fired.f, dt, memory, fired.events), is_found, fired.status
+
+
+def _jump_if_due(problem: Problem, now: Progress, end: _End, is_jump: Bool[Array, ""]) -> _End:
+    """A jump of the state in place of the attempt: a step of no length."""
+    assert problem.jumps is not None
+    z, f = jump_instead(problem, problem.field, problem.jumps, is_jump, now.t, now.z, end.z, end.f)
+    events = now.events
+    if events is not None and problem.watch is not None:
+        signs = problem.watch.conditions.signs_ahead(now.t, z, problem.field(now.t, z), now.dt)
+        events = events._replace(signs=signs)
+    t, dt, memory, events = tree_where(
+        is_jump, (now.t, now.dt, now.memory, events), (end.t, end.dt, end.memory, end.events)
+    )
+    return _End(end.accept | is_jump, t, z, f, dt, memory, events)
+
+
+def jump_instead(
+    problem: Problem,
+    field: BoundField,
+    jumps: Jumps,
+    is_jump: Bool[Array, ""],
+    t: Time,
+    z: State,
+    z1: State,
+    f1: State | None,
+) -> tuple[State, State | None]:
+    """(z1, f1), or where `is_jump` holds the state after the jumps at t from z, and the slope there."""
+
+    def jump(z1: State, f1: State | None) -> tuple[State, State | None]:
+        after = jumps.apply(field, t, z)
+        slope = None if f1 is None else problem.solver.slope(field, t, after)
+        return tree_where(is_jump, (after, slope), (z1, f1))
+
+    return lax.cond(any_over_batch(is_jump), jump, lambda z1, f1: (z1, f1), z1, f1)
 
 
 def _representable(direction: Time, t: Time, dt: Time, too_far: Time) -> Time:

@@ -8,9 +8,11 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from node_jax.controllers import AbstractController
+from node_jax.events import Jumps
 from node_jax.interpolate.dense import DensePath
 from node_jax.solution import Stats
 from node_jax.solvers import AbstractSolver
+from node_jax.stepping.watch import Events, Watch
 from node_jax.types import State, Time
 
 
@@ -36,6 +38,10 @@ class Problem(eqx.Module):
     """Times at which the field may be discontinuous, beside the controller's own; in the order of the solve."""
     at_stop: Callable[[Time, State], State] | None = None
     """What happens to the internal state where a step ends at a stop; `None` for nothing."""
+    jumps: Jumps | None = None
+    """Changes of the state at known times; each is a step of no length."""
+    watch: Watch | None = None
+    """Events to look for. A solve that does so finds their times and is not differentiated."""
     max_steps: int = eqx.field(static=True, kw_only=True)
     """Bound on attempted steps, accepted or not."""
     costs: tuple[str, ...] = eqx.field(static=True, default=(), kw_only=True)
@@ -55,12 +61,13 @@ class Problem(eqx.Module):
     @property
     def needs_dense(self) -> bool:
         """Whether a step's dense output is read."""
-        return self.wants_path or not self.only_ends
+        return self.wants_path or not self.only_ends or self.watch is not None
 
     @property
     def chooses_dense(self) -> bool:
         """Whether dense output costs evaluations of its own and only some steps hold an output."""
-        return self.needs_dense and not self.wants_path and self.solver.num_evals(True) > self.solver.num_evals(False)
+        has_choice = self.solver.num_evals(True) > self.solver.num_evals(False)
+        return self.needs_dense and has_choice and not self.wants_path and self.watch is None
 
     def holds_output(self, t0: Time, t1: Time) -> Bool[Array, ""]:
         """Whether one of `ts` lies in the step from t0, excluded, to t1."""
@@ -78,9 +85,15 @@ class Problem(eqx.Module):
         is_smooth = not self.has_jumps and self.at_stop is None
         return self.solver.is_fsal and is_smooth and (self.solver.is_slope_exact or not self.needs_dense)
 
+    @property
+    def dynamics(self) -> tuple[Callable[[Time, State], State], Jumps | None]:
+        """All that moves the state, and that parameters belong to."""
+        return self.field, self.jumps
+
     def stops(self) -> Float[Array, " stop"] | None:
         """Where a step must end, sorted in the direction of the solve; `None` for nowhere but at the end."""
-        parts = [self.controller.stops(self.ts), self.extra_stops, self.jump_ts]
+        jumps = None if self.jumps is None else self.jumps.all_times(self.direction)
+        parts = [self.controller.stops(self.ts), self.extra_stops, self.jump_ts, jumps]
         parts = [stops for stops in parts if stops is not None]
         if not parts:
             return None
@@ -113,3 +126,5 @@ class LoopResult(eqx.Module):
     """The solver's internal state where the loop ended."""
     num_nodes: Int[Array, ""]
     """Steps on the tape."""
+    events: Events | None = None
+    """What has fired, if the problem watches events."""

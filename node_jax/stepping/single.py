@@ -53,7 +53,10 @@ def integrate_single(
     stops = problem.stops()
     zero = jnp.zeros((), jnp.int32)
     needs_tape = bool(num_slots) or problem.wants_errors
-    tape = Tape.empty(problem.max_steps, now.t, problem.direction, now.z, num_slots, stride) if needs_tape else None
+    tape = None
+    if needs_tape:
+        has_jumps = problem.jumps is not None
+        tape = Tape.empty(problem.max_steps, now.t, problem.direction, now.z, num_slots, stride, has_jumps=has_jumps)
     errors = jnp.zeros((problem.max_steps,), now.t.dtype) if problem.wants_errors else None
 
     def step(carry: _Carry) -> _Carry:
@@ -112,6 +115,7 @@ def integrate_single(
         times=end.tape.times if end.tape is not None and problem.wants_errors else None,
         z_end=now.z,
         num_nodes=end.num_nodes,
+        events=now.events,
     )
     return result, end.tape, rows
 
@@ -122,7 +126,7 @@ def _attempt(problem: Problem, stops: Array | None, carry: _Carry) -> _Carry:
     advance = any_over_batch(did.accept)
     tape, errors, path = carry.tape, carry.errors, carry.path
     if tape is not None:
-        tape = tape.write(carry.num_nodes + 1, now.t, now.z)
+        tape = tape.write(carry.num_nodes + 1, now.t, now.z, did.is_jump)
     if errors is not None:
         errors = tree_write(errors, carry.num_nodes, did.error_ratio)
     if path is not None:

@@ -36,12 +36,22 @@ class Tape(eqx.Module):
     """Internal states of the solver in slots, and one slot more for states that are not kept."""
     stride: Int[Array, ""]
     """Every how many nodes a state is kept."""
+    is_jump: Bool[Array, " node"] | None
+    """Whether the step from each node is a jump of the state, for problems that have any."""
     num_slots: int = eqx.field(static=True)
     is_doubling: bool = eqx.field(static=True)
 
     @classmethod
     def empty(
-        cls, max_steps: int, t0: Time, direction: Time, z0: State, num_slots: int, stride: int | None = None
+        cls,
+        max_steps: int,
+        t0: Time,
+        direction: Time,
+        z0: State,
+        num_slots: int,
+        stride: int | None = None,
+        *,
+        has_jumps: bool = False,
     ) -> "Tape":
         """A tape with its first node.
 
@@ -51,6 +61,7 @@ class Tape(eqx.Module):
             direction: +1 or -1; nodes that are not used are infinite in it, so that times stay sorted.
             num_slots: how many states to keep; 0 for times only, more than `max_steps` for all.
             stride: keep every so many nodes; `None` lets the stride double when slots run out.
+            has_jumps: whether a step may be a jump.
         """
         keeps_all = num_slots > max_steps
         times = jnp.full((max_steps + 1,), jnp.inf, t0.dtype) * direction
@@ -59,7 +70,8 @@ class Tape(eqx.Module):
         if num_slots:
             states = tree_write(tree_buffer(num_slots + (not keeps_all), z0), jnp.int32(0), z0)
         is_doubling = stride is None and not keeps_all
-        return cls(times, states, jnp.asarray(stride or 1, jnp.int32), num_slots, is_doubling)
+        is_jump = jnp.zeros((max_steps + 1,), bool) if has_jumps else None
+        return cls(times, states, jnp.asarray(stride or 1, jnp.int32), is_jump, num_slots, is_doubling)
 
     @property
     def keeps_all(self) -> bool:
@@ -78,18 +90,25 @@ class Tape(eqx.Module):
         """Whether the state of a node is in a slot."""
         return node % self.stride == 0
 
-    def write(self, node: Int[Array, ""], t: Time, z: State) -> "Tape":
-        """Write a node, or write it again: a rejected attempt leaves the node as it was."""
+    def write(self, node: Int[Array, ""], t: Time, z: State, is_jump: Bool[Array, ""] | None = None) -> "Tape":
+        """Write a node, or write it again: a rejected attempt leaves the node as it was.
+
+        Arguments:
+            node: which one.
+            t, z: the node.
+            is_jump: whether the step to it is a jump.
+        """
         times = tree_write(self.times, node, t)
+        jumps = self.is_jump if is_jump is None else tree_write(self.is_jump, node - 1, is_jump)
         if self.states is None:
-            return Tape(times, None, self.stride, self.num_slots, self.is_doubling)
+            return Tape(times, None, self.stride, jumps, self.num_slots, self.is_doubling)
         stride = self.stride
         if self.is_doubling:
             stride = jnp.where(node >= self.num_slots * stride, 2 * stride, stride)
         slot = node
         if not self.keeps_all:
             slot = jnp.where(node % stride == 0, self.slot(node), self.num_slots)
-        return Tape(times, tree_write(self.states, slot, z), stride, self.num_slots, self.is_doubling)
+        return Tape(times, tree_write(self.states, slot, z), stride, jumps, self.num_slots, self.is_doubling)
 
     def step(self, n: Int[Array, ""]) -> tuple[Time, Time]:
         """Start and end of step n."""
