@@ -40,7 +40,8 @@ class ControlTables:
     """Tabulates the paths that are differentiated, and adds up what comes back for them.
 
     A path is tabulated where the solver says at which times a step evaluates the field, and a zero-order hold, which is
-    constant within a step, in any case. The others, with stages in a loop, are differentiated as whole arrays.
+    constant within a step, in any case. The others, with stages in a loop, are differentiated as whole arrays, and so
+    are all where the state jumps.
 
     Arguments:
         solved: the problem of all trajectories.
@@ -62,7 +63,8 @@ class ControlTables:
         """Where the leaves of the path are among those of the field."""
         for i, path in enumerate(numbered.paths):
             is_hold, places = isinstance(path, ZeroOrderHold), jax.tree.leaves(path)
-            if any(field.reads.samples[i]) and set(places) & set(solved.places) and (is_hold or calls):
+            is_known = (is_hold or calls) and batch.frame.jumps is None
+            if any(field.reads.samples[i]) and set(places) & set(solved.places) and is_known:
                 nodes = self.nodes[i] = (0.5,) if is_hold else tuple(sorted(set(calls or ())))
                 self.row_of_call[i] = None if is_hold else tuple(nodes.index(node) for node in calls or ())
                 self.places[i] = places

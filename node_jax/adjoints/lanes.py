@@ -21,6 +21,7 @@ from node_jax.adjoints.controls import ControlTables, Tables
 from node_jax.adjoints.discrete import cotangent_at_end, cotangent_of_start, cotangent_of_times
 from node_jax.adjoints.rule import Gradient, Solved, solve_with_rule
 from node_jax.stepping import Batch, LaneTape, LoopResult, Problem, integrate_lanes, take_step
+from node_jax.stepping.attempt import jump_instead
 from node_jax.stepping.batch import add_rows, put_rows, take_rows, where_lane
 from node_jax.stepping.batching import any_over_batch
 from node_jax.stepping.costs import step_cost
@@ -135,9 +136,9 @@ class _Transposer:
         pairs = [(leaves[place], is_own) for place, is_own in zip(self.places, self.is_own, strict=True)]
         return [leaf for leaf, is_own in pairs if not is_own], [leaf for leaf, is_own in pairs if is_own]
 
-    def _field(self, problem: Problem, shared: list[Array], own: list[Array]) -> Any:
-        """The field of one trajectory with these parameters."""
-        leaves, treedef = jax.tree.flatten(problem.field)
+    def _dynamics(self, problem: Problem, shared: list[Array], own: list[Array]) -> Any:
+        """Field and jumps of one trajectory with these parameters."""
+        leaves, treedef = jax.tree.flatten(problem.dynamics)
         remaining = {True: iter(own), False: iter(shared)}
         for place, is_own in zip(self.places, self.is_own, strict=True):
             leaves[place] = next(remaining[is_own])
@@ -145,12 +146,13 @@ class _Transposer:
 
     def _parameters_of(self, problem_rows: list[Array]) -> tuple[list[Array], list[Array]]:
         """The parameters, shared and own, of the trajectories that `problem_rows` belong to."""
-        return self._split(jax.tree.leaves(self.batch.problem_of(problem_rows).field))
+        return self._split(jax.tree.leaves(self.batch.problem_of(problem_rows).dynamics))
 
     def _chunk_back(self, tape: LaneTape, carry: _Carry) -> _Carry:
         batch, frame = self.batch, self.frame
         chunk = carry.chunk - 1
         index, times, num_attempts = tree_read((tape.index, tape.times, tape.num_attempts), chunk)
+        is_jump = tree_read(tape.is_jump, chunk)
         problem_rows, bars, rows_bar, costs_bar = batch.rows(), carry.bars, self.rows_bar, self.solved.costs
         if self.has_queue:
             problem_rows = batch.rows(index)
@@ -159,7 +161,7 @@ class _Transposer:
         stops = _stops_among(batch.map(Problem.stops, problem_rows), times)
         states = tree_read(tape.states, chunk)
         if not tape.keeps_all:
-            states = self._replay(problem_rows, stops, times, num_attempts, states)
+            states = self._replay(problem_rows, stops, times, is_jump, num_attempts, states)
         collected = None
         if not frame.only_ends:
             collected = batch.map(_collect, problem_rows, times, rows_bar, in_axes=(1, 0))
@@ -167,7 +169,7 @@ class _Transposer:
         def step_back(state: tuple[Array, _Carry]) -> tuple[Array, _Carry]:
             i, here = state[0] - 1, state[1]
             mine = None if collected is None else jax.tree.map(lambda leaf: jnp.take(leaf, i, axis=1), collected)
-            ends, taken = _ends(times, stops, i), tree_read(states, i)
+            ends, taken = (*_ends(times, stops, i), tree_read(is_jump, i)), tree_read(states, i)
             return i, self._transpose_step(problem_rows, trajectory, ends, taken, here, mine, costs_bar)
 
         own = tree_zeros(self._parameters_of(problem_rows)[1])
@@ -178,20 +180,29 @@ class _Transposer:
         return end._replace(own=tree_add(carry.own, end.own))
 
     def _replay(
-        self, problem_rows: list[Array], stops: Array | None, times: Array, num_attempts: Array, first: Any
+        self,
+        problem_rows: list[Array],
+        stops: Array | None,
+        times: Array,
+        is_jump: Array | None,
+        num_attempts: Array,
+        first: Any,
     ) -> tuple[State, State | None]:
         """The states before each attempt of a chunk, from those before the first."""
         first = jax.tree.map(lambda leaf: leaf[0], first)
         length = times.shape[0] - 1
 
-        def step(problem: Problem, t0: Array, t1: Array, stops: Array | None, z: State, f: State | None) -> Any:
+        def step(problem: Problem, t0: Array, t1: Array, stops: Any, is_jump: Any, z: State, f: State | None) -> Any:
             taken = take_step(problem, stops, problem.field, t0, t1, t1 - t0, z, f, dense=False)
             after = (taken.z1, taken.f1 if problem.reuses_slope else None)
-            return jax.tree.map(lambda new, old: jnp.where(t1 == t0, old, new), after, (z, f))
+            after = jax.tree.map(lambda new, old: jnp.where(t1 == t0, old, new), after, (z, f))
+            if problem.jumps is None:
+                return after
+            return jump_instead(problem, problem.field, problem.jumps, is_jump, t0, z, *after)
 
         def forward(state: Any) -> Any:
             i, now, window = state
-            after = self.batch.map(step, problem_rows, *_ends(times, stops, i), *now)
+            after = self.batch.map(step, problem_rows, *_ends(times, stops, i), tree_read(is_jump, i), *now)
             return i + 1, after, tree_write(window, i, now)
 
         window = jax.tree.map(lambda leaf: jnp.zeros((length, *leaf.shape), leaf.dtype), first)
@@ -202,7 +213,7 @@ class _Transposer:
         self,
         problem_rows: list[Array],
         trajectory: Int[Array, " lane"],
-        ends: tuple[Array, Array, Array | None],
+        ends: tuple[Array, Array, Array | None, Array | None],
         state: tuple[State, State | None],
         carry: _Carry,
         mine: State | None,
@@ -211,26 +222,31 @@ class _Transposer:
         """One attempt of all lanes, from the cotangents at its end to those at its start."""
         bars, controls, solver = carry.bars, self.controls, self.frame.solver
         cotangent = (bars.z, bars.f, mine, costs_bar)
-        is_active = (ends[1] != ends[0]) & jax.vmap(tree_any_nonzero)(cotangent)
+        is_step = ends[1] != ends[0] if ends[3] is None else (ends[1] != ends[0]) | ends[3]
+        is_active = is_step & jax.vmap(tree_any_nonzero)(cotangent)
         cotangent = _zero_unless(is_active, cotangent)
         # A lane without a step must not bring in NaN, whatever its state is: it repeats an active one with cotangent 0.
         ends, state = _lend(is_active, (ends, state))
-        tables, pull_tables = controls.tabulate(problem_rows, *ends)
+        tables, pull_tables = controls.tabulate(problem_rows, *ends[:3])
         tables = _lend(is_active, tables)
         problem_rows = self._lend_rows(is_active, problem_rows)
 
         def take(shared: list[Array], own: list[Array], tables: Tables, shift: Array, state: Any) -> Any:
             def one(problem: Problem, ends: Any, own: list[Array], tables: Tables, shift: Array, z: Any, f: Any) -> Any:
-                t0, t1, stops = ends
+                t0, t1, stops, is_jump = ends
                 dt = t1 - t0
-                field = controls.bind(self._field(problem, shared, own), shift, tables)
+                plain, jumps = self._dynamics(problem, shared, own)
+                field = controls.bind(plain, shift, tables)
                 step = take_step(problem, stops, field, t0, t1, dt, z, f, with_slope=self.reads_last)
                 path = None
                 if mine is not None:
                     parts = (solver.read(z), solver.read(step.z1), *solver.coefficients(dt, step.stages))
                     path = jax.tree.map(lambda *leaves: jnp.stack(leaves), *parts)
                 costs = {name: step_cost(name, solver, dt, z, step) for name in problem.costs}
-                return step.z1, step.f1 if problem.reuses_slope else None, path, costs
+                z1, f1 = step.z1, step.f1 if problem.reuses_slope else None
+                if jumps is not None:
+                    z1, f1 = jump_instead(problem, plain, jumps, is_jump, t0 + shift, z, z1, f1)
+                return z1, f1, path, costs
 
             return self.batch.map(one, problem_rows, ends, own, tables, shift, *state)
 
@@ -278,7 +294,9 @@ class _Transposer:
         def slopes(shared: list[Array], own: list[Array], tables: Tables, shift: Array, z: State) -> State:
             def slope(problem: Problem, t0: Array, own: list[Array], tables: Tables, shift: Array, z: State) -> State:
                 # Of a step without length all rows of a table are the same, and the first call may read any.
-                return problem.solver.slope(controls.bind(self._field(problem, shared, own), shift, tables), t0, z)
+                return problem.solver.slope(
+                    controls.bind(self._dynamics(problem, shared, own)[0], shift, tables), t0, z
+                )
 
             return self.batch.map(slope, problem_rows, t0, own, tables, shift, z)
 

@@ -130,9 +130,9 @@ class Transposer:
             costs = {name: step_cost(name, solver, dt, z0, step) for name in problem.costs}
             z1 = step.z1
             if is_jump is not None:
-                jumps = self.solved.dynamics_with(parameters)[1]
+                plain, jumps = self.solved.dynamics_with(parameters)
                 assert jumps is not None
-                z1 = jump_instead(problem, field, jumps, is_jump, t0 + shift, z0, z1, None)[0]
+                z1 = jump_instead(problem, plain, jumps, is_jump, t0 + shift, z0, z1, None)[0]
             return z1, read, f0, costs
 
         _, pull = jax.vjp(take, self.solved.parameters, jnp.zeros_like(t0), z0)

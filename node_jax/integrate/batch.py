@@ -1,34 +1,53 @@
 """`odeint_batch`: solve many initial value problems, each with steps of its own."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from node_jax.adjoints import AbstractAdjoint
 from node_jax.controllers import AbstractController
+from node_jax.events import Jump
 from node_jax.integrate.arrays import close, with_arrays
 from node_jax.integrate.defaults import DEFAULT_ADJOINT, DEFAULT_CONTROLLER, DEFAULT_MAX_STEPS, DEFAULT_SOLVER
+from node_jax.integrate.events import (
+    Happening,
+    add_evals,
+    as_events,
+    bind,
+    close_events,
+    known_jumps,
+    known_times,
+    read_events,
+    search_problem,
+    watch_of,
+    with_known_jumps,
+)
 from node_jax.integrate.mapped import Mapped, as_mapped
 from node_jax.integrate.outputs import apply_save
 from node_jax.integrate.validate import (
     Wanted,
     as_derivative,
     bound_steps,
+    check_events,
     check_field,
     check_parts,
     check_wanted,
     errors_of,
     explain_forward_mode,
+    num_stops,
 )
 from node_jax.interpolate.base import Sample
 from node_jax.solution import Solution
 from node_jax.solvers import AbstractSolver
-from node_jax.stepping import Batch, Problem, direction_of
+from node_jax.stepping import Batch, Problem, direction_of, integrate_lanes
 from node_jax.stepping.batch import choose_lanes, choose_max_rows
 from node_jax.stepping.controls import ControlledField, Reads, jump_times, knots_of_holds, paths_in, with_known
+from node_jax.tree import tree_freeze
 from node_jax.types import Args, State, VectorField
 
 
@@ -44,6 +63,7 @@ def odeint_batch(
     solver: AbstractSolver = DEFAULT_SOLVER,
     controller: AbstractController = DEFAULT_CONTROLLER,
     adjoint: AbstractAdjoint = DEFAULT_ADJOINT,
+    events: Any = (),
     save: Callable[[Any, Any, Any], Any] | None = None,
     record: tuple[str, ...] = (),
     max_steps: int = DEFAULT_MAX_STEPS,
@@ -69,6 +89,7 @@ def odeint_batch(
         max_rows: bound on the attempts of all lanes together while the queue is served, which sizes the record that a
             gradient needs. `None` allows `max_steps`, and for each further turn of the queue as many again but at most
             512. What does not fit has the status `tape_full`.
+        events: as in `nj.odeint`; every trajectory has its own. The times of an `nj.Jump` may be a row a trajectory.
         solver, controller, adjoint, save, record, max_steps: as in `nj.odeint`; `adjoint` is `nj.CheckpointedAdjoint`.
 
     Returns:
@@ -105,12 +126,16 @@ def odeint_batch(
         solver.check_state(one)
         times = mapped.ts[0] if mapped.is_ts_mapped else mapped.ts
         num_jumps = sum(ts[0].size if is_mapped else ts.size for ts, is_mapped in _holds(field, mapped))
-        max_steps = bound_steps(controller, times, int(max_steps), num_jumps)
+        happenings = as_events(events, mapped.size)
+        check_events(happenings, solver, adjoint)
+        max_steps = bound_steps(controller, times, int(max_steps), num_jumps + num_stops(happenings))
         controller = with_arrays(controller, times.dtype)
         num_lanes = choose_lanes(None if lanes is None else int(lanes), mapped.size, one)
         num_rows = choose_max_rows(None if max_rows is None else int(max_rows), mapped.size, num_lanes, max_steps)
         try:
-            return _solve(field, mapped, solver, controller, adjoint, save, wanted, max_steps, num_lanes, num_rows)
+            return _solve(
+                field, mapped, solver, controller, adjoint, happenings, save, wanted, max_steps, num_lanes, num_rows
+            )
         except TypeError as error:
             raise explain_forward_mode(error, "jax.vmap over nj.odeint with adjoint=nj.ForwardMode()") from error
 
@@ -122,6 +147,7 @@ def _solve(
     solver: AbstractSolver,
     controller: AbstractController,
     adjoint: AbstractAdjoint,
+    events: tuple[Happening, ...],
     save: Callable[[Any, Any, Any], Any] | None,
     wanted: Wanted,
     max_steps: int,
@@ -139,6 +165,7 @@ def _solve(
     try:
         samples = [path.sample(times[0]) for path in paths_in(args)]
         function = close(derivative, times[0], y0, args, samples)
+        functions = close_events(events, times[0], y0, args)
     except (TypeError, ValueError) as error:
         error.add_note(
             "nj.odeint_batch calls the field for one trajectory. What has an axis of trajectories in args is named in "
@@ -167,15 +194,64 @@ def _solve(
         shared[1],
         are_jumps_mapped,
     )
-    batch = Batch(problem, tuple(jax.tree.leaves(is_mapped)), mapped.size)
+    known_ts = [jnp.asarray(event.times, times.dtype) for event in events if isinstance(event, Jump)]
+    bound = bind(functions, mapped.args)
+    bound_is_mapped = bind(jax.tree.map(lambda _: False, functions), mapped.is_args_mapped)
+    problem = dataclasses.replace(problem, jumps=known_jumps(events, bound, known_ts))
+    jumps_are_mapped = known_jumps(events, bound_is_mapped, [ts.ndim == 2 for ts in known_ts])
+    is_mapped = dataclasses.replace(is_mapped, jumps=jumps_are_mapped)
+    watch = watch_of(events, bound)
+    if watch is None:
+        batch = _batch(problem, is_mapped, mapped.size)
+        adjoint.check(problem)
+        result = adjoint.solve_batch(batch, num_lanes, max_rows)
+        ys = _saved(save, batch, mapped.ts, mapped.is_ts_mapped, result.ys)
+        return Solution(mapped.ts, ys, result.status, result.stats, result.costs)
+
+    watch_is_mapped = watch_of(events, bound_is_mapped)
+    assert watch_is_mapped is not None
+    search_is_mapped = search_problem(is_mapped, watch_is_mapped)
+    searched = _batch(search_problem(problem, watch), search_is_mapped, mapped.size)
+    frozen = _batch(tree_freeze(searched.problem), search_is_mapped, mapped.size)
+    search = integrate_lanes(frozen, num_lanes, max_rows)[0]
+    assert search.events is not None
+    known = searched.map(known_times, searched.rows(), search.events, search.status)
+    jumps = with_known_jumps(problem.jumps, watch, known.jump_times)
+    jumps_are_mapped = with_known_jumps(jumps_are_mapped, watch_is_mapped, [True] * len(known.jump_times))
+    problem = dataclasses.replace(problem, ts=known.ts, jumps=jumps)
+    is_mapped = dataclasses.replace(is_mapped, ts=True, jumps=jumps_are_mapped)
     adjoint.check(problem)
-    result = adjoint.solve_batch(batch, num_lanes, max_rows)
-    ys = result.ys
-    if save is not None:
-        ys = batch.map(
-            lambda problem, ys: apply_save(save, problem.ts, ys, problem.y0, problem.field.args), batch.rows(), ys
-        )
-    return Solution(mapped.ts, ys, result.status, result.stats, result.costs)
+    result = adjoint.solve_batch(_batch(problem, is_mapped, mapped.size), num_lanes, max_rows)
+    found = (search.events, search.status, search.num_saved)
+    got = searched.map(read_events, searched.rows(), known.ts, found, (result.ys, result.status))
+    return Solution(
+        mapped.ts,
+        _saved(save, searched, got.ts, True, got.ys),
+        got.status,
+        add_evals(result.stats, search.stats),
+        result.costs,
+        event_ts=got.event_ts,
+        event_ys=got.event_ys,
+        event_index=got.event_index,
+        num_events=got.num_events,
+    )
+
+
+def _batch(problem: Problem, is_mapped: Problem, size: int) -> Batch:
+    return Batch(problem, tuple(jax.tree.leaves(is_mapped)), size)
+
+
+def _saved(
+    save: Callable[[Any, Any, Any], Any] | None, batch: Batch, ts: jax.Array, is_ts_mapped: bool, ys: State
+) -> Any:
+    """What `save` makes of the rows of every trajectory."""
+    if save is None:
+        return ys
+
+    def saved(problem: Problem, ts: jax.Array, ys: State) -> Any:
+        return apply_save(save, ts, ys, problem.y0, problem.field.args)
+
+    return batch.map(saved, batch.rows(), ts, ys, in_axes=(0 if is_ts_mapped else None, 0))
 
 
 def _holds(field: VectorField, mapped: Mapped) -> list[tuple[jax.Array, bool]]:

@@ -12,16 +12,20 @@ from typing import Any, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int
 
 from node_jax.events import Conditions, Event, Jump, Jumps
 from node_jax.events.jumps import time_shift
+from node_jax.integrate.arrays import close
+from node_jax.integrate.validate import as_after_jump, as_condition
+from node_jax.solution import Stats
 from node_jax.status import Status, is_success
-from node_jax.stepping import LoopResult, Problem
+from node_jax.stepping import Problem
 from node_jax.stepping.watch import Events, Watch
 from node_jax.tree import expand_like, tree_axpy
-from node_jax.types import State, Time
+from node_jax.types import Args, State, Time
 
 Happening = Event | Jump
 
@@ -34,20 +38,8 @@ class Functions(NamedTuple):
     jumps: tuple[Callable[[Time, State], State] | None, ...]
 
 
-class Happenings(NamedTuple):
-    """What events made of one solve."""
-
-    result: LoopResult
-    ts: Float[Array, " time"]
-    """The requested times, up to a terminal event."""
-    event_ts: Float[Array, " event"]
-    event_ys: State
-    event_index: Int[Array, " event"]
-    num_events: Int[Array, ""]
-
-
-def as_events(events: Any) -> tuple[Happening, ...]:
-    """`events` as a checked tuple."""
+def as_events(events: Any, batch_size: int | None = None) -> tuple[Happening, ...]:
+    """`events` as a checked tuple, for one solve or for a batch."""
     found = tuple(events) if isinstance(events, (tuple, list)) else (events,)
     for event in found:
         if not isinstance(event, (Event, Jump)):
@@ -55,10 +47,46 @@ def as_events(events: Any) -> tuple[Happening, ...]:
                 f"odeint: expected events to hold nj.Event(...) and nj.Jump(...), got {type(event).__name__}."
             )
         event.validate()
+        shape = np.shape(event.times) if isinstance(event, Jump) else ()
+        if len(shape) == 2 and shape[0] != batch_size:
+            expected = "(jump,)" if batch_size is None else f"(jump,) or ({batch_size}, jump), a row a trajectory"
+            raise ValueError(f"odeint: expected a Jump's times of shape {expected}, got {shape}.")
     return found
 
 
-def known_jumps(events: Sequence[Happening], functions: Functions, times: Sequence[Array]) -> Jumps | None:
+class Bound(eqx.Module):
+    """A function of (t, y, args) with its arguments, which may have an axis of trajectories where it has none."""
+
+    function: Any
+    args: Args
+
+    def __call__(self, t: Time, y: State) -> Any:
+        """Its value at (t, y)."""
+        return self.function(t, y, self.args)
+
+
+def close_events(events: Sequence[Happening], t0: Time, y0: State, args: Args) -> Functions:
+    """The functions of events, as pytrees of (t, y, args) whose leaves are all the arrays that they close over."""
+
+    def condition(event: Happening) -> Any:
+        if isinstance(event, Jump):
+            return None
+        return close(lambda t, y, args: as_condition(event.condition(t, y, args)), t0, y0, args)
+
+    def jump(event: Happening) -> Any:
+        if event.jump is None:
+            return None
+        return close(lambda t, y, args: as_after_jump(event.jump(t, y, args), y), t0, y0, args)
+
+    return Functions(tuple(condition(event) for event in events), tuple(jump(event) for event in events))
+
+
+def bind(functions: Functions, args: Args) -> Functions:
+    """`functions` with their arguments."""
+    return Functions(*(tuple(f if f is None else Bound(f, args) for f in group) for group in functions))
+
+
+def known_jumps(events: Sequence[Happening], functions: Functions, times: Sequence[Any]) -> Jumps | None:
     """The jumps at known times; `None` without any."""
     places = [i for i, event in enumerate(events) if isinstance(event, Jump)]
     if not places:
@@ -85,71 +113,117 @@ def search_problem(problem: Problem, watch: Watch) -> Problem:
     return dataclasses.replace(problem, watch=watch, reads_rows=False, wants_path=False, wants_errors=False, costs=())
 
 
-def known_problem(problem: Problem, watch: Watch, found: Events, status: Int[Array, ""]) -> Problem:
-    """`problem` with its events as known ones: it ends at a terminal event, and holds their times among its own."""
-    direction = problem.direction
+class Known(NamedTuple):
+    """A solve whose events are known: what its problem differs in."""
+
+    ts: Float[Array, " time"]
+    """The requested times up to a terminal event, and the times of all events."""
+    jump_times: tuple[Float[Array, " event"], ...]
+    """When each jump of an event acts."""
+
+
+def known_times(problem: Problem, found: Events, status: Int[Array, ""]) -> Known:
+    """The times of a solve that ends at a terminal event.
+
+    Arguments:
+        problem: the problem in which the events were found.
+        found: the events.
+        status: how the search for them ended.
+    """
+    watch, direction = problem.watch, problem.direction
+    assert watch is not None
     ts = lax.stop_gradient(found.ts)
     last = jnp.max(jnp.where(jnp.isnan(ts), -jnp.inf, ts * direction))
     end = jnp.where(status == Status.event, last, problem.ts[-1] * direction) * direction
     asked = jnp.where(problem.ts * direction > end * direction, end, problem.ts)
     extra = jnp.where(jnp.isnan(ts), end, ts)
     times = jnp.sort(jnp.concatenate([asked, extra]) * direction) * direction
-    jumps = problem.jumps
     acting = [i for i, jump in enumerate(watch.jumps) if jump is not None]
-    if acting:
-        parts = jumps or Jumps((), (), ())
-        jumps = Jumps(
-            (*parts.functions, *(watch.jumps[i] for i in acting)),
-            (*parts.conditions, *(watch.conditions.functions[i] for i in acting)),
-            (*parts.times, *(jnp.where(found.index == i, ts, jnp.inf * direction) for i in acting)),
-        )
-    return dataclasses.replace(problem, ts=times, jumps=jumps)
+    return Known(times, tuple(jnp.where(found.index == i, ts, jnp.inf * direction) for i in acting))
 
 
-def read_events(problem: Problem, known: Problem, watch: Watch, found: LoopResult, result: LoopResult) -> Happenings:
-    """The values at the requested times and at the events, from the solve of the known problem."""
-    direction, events = problem.direction, found.events
-    assert events is not None
-    grid = known.ts * direction
+def with_known_jumps(jumps: Jumps | None, watch: Watch, jump_times: Sequence[Any]) -> Jumps | None:
+    """`jumps` and those of events, at their times."""
+    acting = [i for i, jump in enumerate(watch.jumps) if jump is not None]
+    if not acting:
+        return jumps
+    parts = jumps or Jumps((), (), ())
+    return Jumps(
+        (*parts.functions, *(watch.jumps[i] for i in acting)),
+        (*parts.conditions, *(watch.conditions.functions[i] for i in acting)),
+        (*parts.times, *jump_times),
+    )
+
+
+class Readings(NamedTuple):
+    """What is read off a solve whose events are known."""
+
+    ys: State
+    status: Int[Array, ""]
+    ts: Float[Array, " time"]
+    """The requested times, up to a terminal event."""
+    event_ts: Float[Array, " event"]
+    event_ys: State
+    event_index: Int[Array, " event"]
+    num_events: Int[Array, ""]
+
+
+def read_events(
+    problem: Problem,
+    known_ts: Float[Array, " known"],
+    found: tuple[Events, Int[Array, ""], Int[Array, ""]],
+    result: tuple[State, Int[Array, ""]],
+) -> Readings:
+    """The values at the requested times and at the events.
+
+    Arguments:
+        problem: the problem in which the events were found.
+        known_ts: the times of the solve in which they are known.
+        found: the events, how the search ended, and how many of the requested times it reached.
+        result: the values at `known_ts`, and how that solve ended.
+    """
+    watch, direction = problem.watch, problem.direction
+    events, search_status, num_reached = found
+    rows, solve_status = result
+    assert watch is not None
+    grid = known_ts * direction
 
     def rows_at(times: Array) -> State:
         # Equal times have equal rows; the first is never beyond what was reached.
         place = jnp.sum(grid[None, :] < (times * direction)[:, None], axis=1, dtype=jnp.int32)
-        return jax.tree.map(lambda leaf: leaf[jnp.minimum(place, grid.shape[0] - 1)], result.ys)
+        return jax.tree.map(lambda leaf: leaf[jnp.minimum(place, grid.shape[0] - 1)], rows)
 
     is_event = jnp.arange(watch.capacity) < events.num
     # Rows without an event are computed at the start, and thrown away.
     times = jnp.where(is_event, lax.stop_gradient(events.ts), lax.stop_gradient(problem.ts[0]))
-    states = rows_at(times)
     index = jnp.where(is_event, events.index, 0)
 
-    def settle(t: Time, y: State, event: Int[Array, ""]) -> tuple[Time, State]:
-        def shift_of(condition: Callable[[Time, State], Array]) -> Callable[..., Time]:
-            return lambda t, y: time_shift(condition, problem.field, t, y)
+    def shift_by(condition: Callable[[Time, State], Array]) -> Callable[[Time, State], Time]:
+        return lambda t, y: time_shift(condition, problem.field, t, y)
 
-        shift = lax.switch(event, [shift_of(condition) for condition in watch.conditions.functions], t, y)
+    def settle(t: Time, y: State, event: Int[Array, ""]) -> tuple[Time, State]:
+        shift = lax.switch(event, [shift_by(condition) for condition in watch.conditions.functions], t, y)
         shift = shift - lax.stop_gradient(shift)
         return t + shift, tree_axpy(shift, problem.field(t, y), y)
 
-    event_ts, event_ys = jax.vmap(settle)(times, states, index)
+    event_ts, event_ys = jax.vmap(settle)(times, rows_at(times), index)
     last = jnp.maximum(events.num - 1, 0)
-    has_ended = found.status == Status.event
+    has_ended = search_status == Status.event
     # Beyond a terminal event values stay what they are there.
-    end = known.ts[-1]
-    is_beyond = has_ended & (problem.ts * direction > end * direction)
+    is_beyond = has_ended & (problem.ts * direction > known_ts[-1] * direction)
     ts = jnp.where(is_beyond, event_ts[last], problem.ts)
-    ys = rows_at(jnp.where(is_beyond, end, lax.stop_gradient(problem.ts)))
+    ys = rows_at(jnp.where(is_beyond, known_ts[-1], lax.stop_gradient(problem.ts)))
     ys = jax.tree.map(lambda leaf, at: jnp.where(expand_like(is_beyond, leaf), at[last], leaf), ys, event_ys)
-    failed = ~is_success(found.status)
-    status = jnp.where(failed, found.status, result.status)
-    status = jnp.where(has_ended & (result.status == Status.success), Status.event, status).astype(jnp.int32)
-    lost = failed & (jnp.arange(problem.ts.shape[0]) >= found.num_saved)
-    ys = jax.tree.map(lambda leaf: jnp.where(expand_like(lost, leaf), jnp.nan, leaf), ys)
-    event_ts = jnp.where(is_event, event_ts, jnp.nan)
+    failed = ~is_success(search_status)
+    is_lost = failed & (jnp.arange(problem.ts.shape[0]) >= num_reached)
+    ys = jax.tree.map(lambda leaf: jnp.where(expand_like(is_lost, leaf), jnp.nan, leaf), ys)
+    status = jnp.where(failed, search_status, solve_status)
+    status = jnp.where(has_ended & (solve_status == Status.success), Status.event, status).astype(jnp.int32)
     event_ys = jax.tree.map(lambda leaf: jnp.where(expand_like(is_event, leaf), leaf, jnp.nan), event_ys)
-    stats = result.stats
-    stats = eqx.tree_at(lambda s: s.num_evals, stats, stats.num_evals + found.stats.num_evals)
-    result = dataclasses.replace(result, ys=ys, status=status, stats=stats)
-    return Happenings(
-        result, ts, event_ts, event_ys, jnp.where(is_event, events.index, -1).astype(jnp.int32), events.num
-    )
+    which = jnp.where(is_event, events.index, -1).astype(jnp.int32)
+    return Readings(ys, status, ts, jnp.where(is_event, event_ts, jnp.nan), event_ys, which, events.num)
+
+
+def add_evals(stats: Stats, search: Stats) -> Stats:
+    """`stats` with the evaluations of the search for events."""
+    return eqx.tree_at(lambda s: s.num_evals, stats, stats.num_evals + search.num_evals)

@@ -14,20 +14,21 @@ from node_jax.events import Jump
 from node_jax.integrate.arrays import close, with_arrays
 from node_jax.integrate.defaults import DEFAULT_ADJOINT, DEFAULT_CONTROLLER, DEFAULT_MAX_STEPS, DEFAULT_SOLVER
 from node_jax.integrate.events import (
-    Functions,
     Happening,
+    add_evals,
     as_events,
+    bind,
+    close_events,
     known_jumps,
-    known_problem,
+    known_times,
     read_events,
     search_problem,
     watch_of,
+    with_known_jumps,
 )
 from node_jax.integrate.outputs import apply_save, steps_of
 from node_jax.integrate.validate import (
     Wanted,
-    as_after_jump,
-    as_condition,
     as_derivative,
     as_state,
     as_times,
@@ -127,7 +128,7 @@ def odeint(
         check_with_diffrax(solver, controller, adjoint, bool(knots_of_holds((field, args))))
     num_jumps = sum(ts.size for ts in knots_of_holds((field, args)))
     happenings = as_events(events)
-    check_events(happenings, solver, controller, adjoint)
+    check_events(happenings, solver, adjoint)
     max_steps = bound_steps(controller, times, int(max_steps), num_jumps + num_stops(happenings))
     numbers, happenings = jax.tree.map(
         lambda leaf: jnp.asarray(leaf) if isinstance(leaf, float) else leaf, (args, happenings)
@@ -177,7 +178,7 @@ def _solve(
         wants_path=wanted.dense,
         wants_errors=wanted.steps,
     )
-    functions = _close_events(events, ts[0], y0, args)
+    functions = bind(close_events(events, ts[0], y0, args), args)
     times = [jnp.asarray(event.times, ts.dtype) for event in events if isinstance(event, Jump)]
     problem = dataclasses.replace(problem, jumps=known_jumps(events, functions, times))
     watch = watch_of(events, functions)
@@ -186,35 +187,25 @@ def _solve(
         result = adjoint.solve(problem)
         solution = Solution(ts, result.ys, result.status, result.stats, result.costs, steps_of(result), result.path)
         return eqx.tree_at(lambda s: s.ys, solution, apply_save(save, ts, solution.ys, y0, args))
-    found = integrate_single(tree_freeze(search_problem(problem, watch)))[0]
-    assert found.events is not None
-    known = known_problem(problem, watch, found.events, found.status)
-    adjoint.check(known)
-    got = read_events(problem, known, watch, found, adjoint.solve(known))
-    result = got.result
+    searched = search_problem(problem, watch)
+    search = integrate_single(tree_freeze(searched))[0]
+    assert search.events is not None
+    known = known_times(searched, search.events, search.status)
+    problem = dataclasses.replace(problem, ts=known.ts, jumps=with_known_jumps(problem.jumps, watch, known.jump_times))
+    adjoint.check(problem)
+    result = adjoint.solve(problem)
+    found = (search.events, search.status, search.num_saved)
+    got = read_events(searched, known.ts, found, (result.ys, result.status))
     return Solution(
         ts,
-        apply_save(save, got.ts, result.ys, y0, args),
-        result.status,
-        result.stats,
+        apply_save(save, got.ts, got.ys, y0, args),
+        got.status,
+        add_evals(result.stats, search.stats),
         result.costs,
         steps_of(result),
         result.path,
-        *got[2:],
+        got.event_ts,
+        got.event_ys,
+        got.event_index,
+        got.num_events,
     )
-
-
-def _close_events(events: tuple[Happening, ...], t0: jax.Array, y0: State, args: Args) -> Functions:
-    """The functions of events with their arguments, as functions of (t, y) whose arrays are leaves."""
-
-    def condition(event: Happening) -> Any:
-        if isinstance(event, Jump):
-            return None
-        return close(lambda t, y: as_condition(event.condition(t, y, args)), t0, y0)
-
-    def jump(event: Happening) -> Any:
-        if event.jump is None:
-            return None
-        return close(lambda t, y: as_after_jump(event.jump(t, y, args), y), t0, y0)
-
-    return Functions(tuple(condition(event) for event in events), tuple(jump(event) for event in events))

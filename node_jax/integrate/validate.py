@@ -136,11 +136,8 @@ def num_stops(events: tuple[Event | Jump, ...]) -> int:
     return 2 * sum(int(count) for count in counts)
 
 
-def check_events(
-    events: tuple[Event | Jump, ...], solver: Any, controller: AbstractController, adjoint: AbstractAdjoint
-) -> None:
+def check_events(events: tuple[Event | Jump, ...], solver: Any, adjoint: AbstractAdjoint) -> None:
     """Solver and adjoint can do with what happens."""
-    del controller
     if not events:
         return
     if not isinstance(solver, AbstractSolver):

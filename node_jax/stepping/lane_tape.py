@@ -5,7 +5,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from node_jax.tree import tree_buffer, tree_write
 from node_jax.types import State
@@ -28,6 +28,8 @@ class LaneTape(eqx.Module):
     states: tuple[State, State | None]
     """Internal state and slope, with leading axes (chunk, node, lane): before every attempt, or before the first."""
     num_chunks: Int[Array, ""]
+    is_jump: Bool[Array, "chunk attempt lane"] | None
+    """Which attempts were jumps of the state, for problems that have any."""
     keeps_all: bool = eqx.field(static=True)
 
     @classmethod
@@ -39,6 +41,8 @@ class LaneTape(eqx.Module):
         t: Float[Array, " lane"],
         states: tuple[State, State | None],
         keeps_all: bool,
+        *,
+        has_jumps: bool = False,
     ) -> "LaneTape":
         """A tape without a chunk.
 
@@ -47,6 +51,7 @@ class LaneTape(eqx.Module):
             batch_size: the number of trajectories.
             t, states: those of all lanes, for their shapes.
             keeps_all: whether to keep the states before every attempt.
+            has_jumps: whether an attempt may be a jump.
         """
         nodes = tree_buffer(length, states) if keeps_all else jax.tree.map(lambda leaf: leaf[None], states)
         return cls(
@@ -55,6 +60,7 @@ class LaneTape(eqx.Module):
             times=jnp.zeros((max_chunks, length + 1, *t.shape), t.dtype),
             states=tree_buffer(max_chunks, nodes),
             num_chunks=jnp.zeros((), jnp.int32),
+            is_jump=jnp.zeros((max_chunks, length, *t.shape), bool) if has_jumps else None,
             keeps_all=keeps_all,
         )
 
@@ -65,6 +71,7 @@ class LaneTape(eqx.Module):
         times: Float[Array, "node lane"],
         t_end: Float[Array, " lane"],
         states: Any,
+        is_jump: Bool[Array, "attempt lane"] | None = None,
     ) -> "LaneTape":
         """The tape with one more chunk.
 
@@ -73,6 +80,7 @@ class LaneTape(eqx.Module):
             num_attempts: how many of the rows of `times` are used.
             times: before each attempt, and after the last, at `t_end`.
             states: before each attempt if all are kept, else before the first.
+            is_jump: which attempts were jumps.
         """
         is_node = jnp.arange(times.shape[0]) <= num_attempts
         if not self.keeps_all:
@@ -83,6 +91,7 @@ class LaneTape(eqx.Module):
             times=tree_write(self.times, self.num_chunks, jnp.where(is_node[:, None], times, t_end)),
             states=tree_write(self.states, self.num_chunks, states),
             num_chunks=self.num_chunks + 1,
+            is_jump=tree_write(self.is_jump, self.num_chunks, is_jump),
             keeps_all=self.keeps_all,
         )
 

@@ -24,6 +24,7 @@ from node_jax.stepping.lane_tape import LaneTape, lane_tape_is_small
 from node_jax.stepping.outputs import Rows, first_rows, num_distinct_rows, repeat_last_row, write_rows
 from node_jax.stepping.problem import LoopResult, Problem
 from node_jax.stepping.single import count_evals, nan_beyond
+from node_jax.stepping.watch import Events
 from node_jax.tree import tree_buffer, tree_bytes, tree_size, tree_write
 from node_jax.types import State
 
@@ -51,6 +52,7 @@ class _Record(NamedTuple):
     z_end: State
     ys: State | None
     slopes: State | None
+    events: Events | None
 
 
 class _Lanes(NamedTuple):
@@ -196,7 +198,15 @@ class _Loop:
     def _empty_tape(self, now: Progress) -> LaneTape | None:
         if not self.with_tape:
             return None
-        return LaneTape.empty(self.max_chunks, self.length, self.batch.size, now.t, (now.z, now.f), self.keeps_all)
+        return LaneTape.empty(
+            self.max_chunks,
+            self.length,
+            self.batch.size,
+            now.t,
+            (now.z, now.f),
+            self.keeps_all,
+            has_jumps=self.frame.jumps is not None,
+        )
 
     def _chunk(self, carry: _Carry) -> _Carry:
         lanes, next_index = carry.lanes, carry.next_index
@@ -206,7 +216,9 @@ class _Loop:
         tape = carry.tape
         if tape is not None:
             states = (lanes.now.z, lanes.now.f) if window.states is None else window.states
-            tape = tape.extend(lanes.trajectory, window.num_attempts, window.times, stepped.now.t, states)
+            tape = tape.extend(
+                lanes.trajectory, window.num_attempts, window.times, stepped.now.t, states, window.is_jump
+            )
         if stepped.rows is not None:
             stepped = stepped._replace(rows=self._write(stepped, window))
         record = carry.record
@@ -244,7 +256,8 @@ class _Loop:
             states = window.states
             if states is not None:
                 states = tree_write(states, n, (now.z, now.f))
-            after, coefficients = self.batch.map(_attempt, lanes.problem_rows, stops, now)
+            after, coefficients, jumped = self.batch.map(_attempt, lanes.problem_rows, stops, now)
+            is_jump = window.is_jump if jumped is None else tree_write(window.is_jump, n, jumped)
             path = window.path
             if path is not None:
                 y1 = jax.vmap(self.frame.solver.read)(after.z)
@@ -252,7 +265,7 @@ class _Loop:
             times = tree_write(window.times, n + 1, after.t)
             if self.has_queue:
                 num_idle = num_idle + jnp.sum(~after.is_running, dtype=jnp.int32)
-            return _Window(n + 1, times, states, path), after, num_idle
+            return _Window(n + 1, times, states, path, is_jump), after, num_idle
 
         first = self._open(lanes)
         zero = jnp.zeros((), jnp.int32)
@@ -270,7 +283,8 @@ class _Loop:
             node = jax.tree.map(lambda leaf: jnp.stack([leaf] * (1 + solver.num_coefficients), 1), y)
             path = tree_write(tree_buffer(self.length + 1, node), jnp.int32(0), node)
         states = tree_buffer(self.length, (now.z, now.f)) if self.keeps_all else None
-        return _Window(jnp.zeros((), jnp.int32), times, states, path)
+        is_jump = None if self.frame.jumps is None else jnp.zeros((self.length, self.num_lanes), bool)
+        return _Window(jnp.zeros((), jnp.int32), times, states, path, is_jump)
 
     def _write(self, lanes: _Lanes, window: "_Window") -> Rows:
         """The rows of all lanes that lie in the window."""
@@ -296,9 +310,8 @@ class _Loop:
             ys, slopes = jax.tree.map(lambda leaf: leaf[:, :num_rows], (rows.ys, rows.slopes))
             num_saved = rows.num_written
         num_saved = jnp.where(now.status == Status.invalid_input, 1, num_saved)
-        return _Record(
-            now.status, now.num_accepted, now.num_rejected, now.num_dense, num_saved, now.costs, now.z, ys, slopes
-        )
+        counts = (now.num_accepted, now.num_rejected, now.num_dense)
+        return _Record(now.status, *counts, num_saved, now.costs, now.z, ys, slopes, now.events)
 
     def _record(self, record: _Record, lanes: _Lanes) -> tuple[_Record, _Lanes]:
         """Record the trajectories that have ended, and let their lanes forget them."""
@@ -345,6 +358,7 @@ class _Loop:
             times=None,
             z_end=record.z_end,
             num_nodes=end.num_chunks,
+            events=record.events,
         )
         return result, None if end.tape is None else (end.tape,), record.slopes
 
@@ -357,11 +371,13 @@ class _Window(NamedTuple):
     states: tuple[State, State | None] | None
     path: State | None
     """Leaves of shape (node, lane, 1 + power, ...), as in `DensePath`."""
+    is_jump: Bool[Array, "attempt lane"] | None
+    """Which attempts were jumps of the state, if the problem has any."""
 
 
 def _attempt(problem: Problem, stops: Array | None, now: Progress) -> tuple[Progress, Any]:
     after, did = attempt(problem, stops, now)
-    return after, did.coefficients
+    return after, did.coefficients, did.is_jump
 
 
 def lane_chunk_length(frame: Problem, num_lanes: int) -> int:

@@ -26,6 +26,8 @@ class Problem(eqx.Module):
 
     field: Callable[[Time, State], State]
     """dy/dt = field(t, y): a pytree whose array leaves are all that the field reads, arguments and closures too."""
+    jumps: Jumps | None = eqx.field(default=None, kw_only=True)
+    """Changes of the state at known times; each is a step of no length."""
     y0: State
     ts: Float[Array, " time"]
     direction: Time
@@ -38,8 +40,6 @@ class Problem(eqx.Module):
     """Times at which the field may be discontinuous, beside the controller's own; in the order of the solve."""
     at_stop: Callable[[Time, State], State] | None = None
     """What happens to the internal state where a step ends at a stop; `None` for nothing."""
-    jumps: Jumps | None = None
-    """Changes of the state at known times; each is a step of no length."""
     watch: Watch | None = None
     """Events to look for. A solve that does so finds their times and is not differentiated."""
     max_steps: int = eqx.field(static=True, kw_only=True)

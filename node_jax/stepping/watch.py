@@ -157,7 +157,7 @@ def fire(
     place = jnp.where(is_firing & ~is_over, now.num, watch.capacity)
 
     def act(z: State, f: State | None) -> tuple[State, State | None, Array]:
-        branches = [jump or (lambda t, z: z) for jump in watch.jumps]
+        branches = [jump or _stay for jump in watch.jumps]
         z1 = lax.switch(event, branches, t, z)
         signs = now.signs.at[event].multiply(-1)
         if any(jump is not None for jump in watch.jumps):
@@ -177,3 +177,8 @@ def fire(
         num=now.num + (is_firing & ~is_over),
     )
     return Fired(z, f, events, jnp.where(is_firing, status, Status.success).astype(jnp.int32))
+
+
+def _stay(t: Time, z: State) -> State:
+    del t
+    return z
