@@ -249,6 +249,7 @@ def _saved(
         return ys
 
     def saved(problem: Problem, ts: jax.Array, ys: State) -> Any:
+        assert isinstance(problem.field, ControlledField)
         return apply_save(save, ts, ys, problem.y0, problem.field.args)
 
     return batch.map(saved, batch.rows(), ts, ys, in_axes=(0 if is_ts_mapped else None, 0))

@@ -37,6 +37,18 @@ class Functions(NamedTuple):
     """`None` for a jump at known times."""
     jumps: tuple[Callable[[Time, State], State] | None, ...]
 
+    def condition(self, i: int) -> Callable[[Time, State], Array]:
+        """That of an `Event`."""
+        condition = self.conditions[i]
+        assert condition is not None
+        return condition
+
+    def jump(self, i: int) -> Callable[[Time, State], State]:
+        """That of a `Jump`, or of an `Event` that has one."""
+        jump = self.jumps[i]
+        assert jump is not None
+        return jump
+
 
 def as_events(events: Any, batch_size: int | None = None) -> tuple[Happening, ...]:
     """`events` as a checked tuple, for one solve or for a batch."""
@@ -73,12 +85,12 @@ def close_events(events: Sequence[Happening], t0: Time, y0: State, args: Args) -
             return None
         return close(lambda t, y, args: as_condition(event.condition(t, y, args)), t0, y0, args)
 
-    def jump(event: Happening) -> Any:
-        if event.jump is None:
+    def jump(function: Callable[[Any, State, Args], State] | None) -> Any:
+        if function is None:
             return None
-        return close(lambda t, y, args: as_after_jump(event.jump(t, y, args), y), t0, y0, args)
+        return close(lambda t, y, args: as_after_jump(function(t, y, args), y), t0, y0, args)
 
-    return Functions(tuple(condition(event) for event in events), tuple(jump(event) for event in events))
+    return Functions(tuple(condition(event) for event in events), tuple(jump(event.jump) for event in events))
 
 
 def bind(functions: Functions, args: Args) -> Functions:
@@ -91,7 +103,7 @@ def known_jumps(events: Sequence[Happening], functions: Functions, times: Sequen
     places = [i for i, event in enumerate(events) if isinstance(event, Jump)]
     if not places:
         return None
-    return Jumps(tuple(functions.jumps[i] for i in places), (None,) * len(places), tuple(times))
+    return Jumps(tuple(functions.jump(i) for i in places), (None,) * len(places), tuple(times))
 
 
 def watch_of(events: Sequence[Happening], functions: Functions) -> Watch | None:
@@ -101,7 +113,7 @@ def watch_of(events: Sequence[Happening], functions: Functions) -> Watch | None:
         return None
     watched = [event for event in events if isinstance(event, Event)]
     return Watch(
-        Conditions(tuple(functions.conditions[i] for i in places), tuple(event.direction for event in watched)),
+        Conditions(tuple(functions.condition(i) for i in places), tuple(event.direction for event in watched)),
         tuple(functions.jumps[i] for i in places),
         tuple(event.terminate for event in watched),
         tuple(int(event.max_events) for event in watched),
@@ -139,18 +151,22 @@ def known_times(problem: Problem, found: Events, status: Int[Array, ""]) -> Know
     extra = jnp.where(jnp.isnan(ts), end, ts)
     times = jnp.sort(jnp.concatenate([asked, extra]) * direction) * direction
     acting = [i for i, jump in enumerate(watch.jumps) if jump is not None]
-    return Known(times, tuple(jnp.where(found.index == i, ts, jnp.inf * direction) for i in acting))
+    return Known(times, tuple(jnp.where(found.which == i, ts, jnp.inf * direction) for i in acting))
 
 
 def with_known_jumps(jumps: Jumps | None, watch: Watch, jump_times: Sequence[Any]) -> Jumps | None:
     """`jumps` and those of events, at their times."""
-    acting = [i for i, jump in enumerate(watch.jumps) if jump is not None]
+    acting = [
+        (jump, condition)
+        for jump, condition in zip(watch.jumps, watch.conditions.functions, strict=True)
+        if jump is not None
+    ]
     if not acting:
         return jumps
     parts = jumps or Jumps((), (), ())
     return Jumps(
-        (*parts.functions, *(watch.jumps[i] for i in acting)),
-        (*parts.conditions, *(watch.conditions.functions[i] for i in acting)),
+        (*parts.functions, *(jump for jump, _ in acting)),
+        (*parts.conditions, *(condition for _, condition in acting)),
         (*parts.times, *jump_times),
     )
 
@@ -196,7 +212,7 @@ def read_events(
     is_event = jnp.arange(watch.capacity) < events.num
     # Rows without an event are computed at the start, and thrown away.
     times = jnp.where(is_event, lax.stop_gradient(events.ts), lax.stop_gradient(problem.ts[0]))
-    index = jnp.where(is_event, events.index, 0)
+    index = jnp.where(is_event, events.which, 0)
 
     def shift_by(condition: Callable[[Time, State], Array]) -> Callable[[Time, State], Time]:
         return lambda t, y: time_shift(condition, problem.field, t, y)
@@ -220,7 +236,7 @@ def read_events(
     status = jnp.where(failed, search_status, solve_status)
     status = jnp.where(has_ended & (solve_status == Status.success), Status.event, status).astype(jnp.int32)
     event_ys = jax.tree.map(lambda leaf: jnp.where(expand_like(is_event, leaf), leaf, jnp.nan), event_ys)
-    which = jnp.where(is_event, events.index, -1).astype(jnp.int32)
+    which = jnp.where(is_event, events.which, -1).astype(jnp.int32)
     return Readings(ys, status, ts, jnp.where(is_event, event_ts, jnp.nan), event_ys, which, events.num)
 
 

@@ -135,6 +135,7 @@ def attempt(problem: Problem, stops: Array | None, now: Progress) -> tuple[Progr
         end = end._replace(dt=next_dt, memory=tree_where(is_cut, now.memory, end.memory))
     is_jump, has_jumped = None, None
     if problem.jumps is not None:
+        assert now.has_jumped is not None
         is_jump = now.is_running & ~now.has_jumped & problem.jumps.is_due(now.t)
         end = _jump_if_due(problem, now, end, is_jump)
         has_jumped = is_jump | (now.has_jumped & ~end.accept)

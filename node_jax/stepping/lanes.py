@@ -375,7 +375,7 @@ class _Window(NamedTuple):
     """Which attempts were jumps of the state, if the problem has any."""
 
 
-def _attempt(problem: Problem, stops: Array | None, now: Progress) -> tuple[Progress, Any]:
+def _attempt(problem: Problem, stops: Array | None, now: Progress) -> tuple[Progress, Any, Array | None]:
     after, did = attempt(problem, stops, now)
     return after, did.coefficients, did.is_jump
 

@@ -50,7 +50,7 @@ class Events(NamedTuple):
     """How often each has fired."""
     ts: Float[Array, " record"]
     """Times of all that have fired, in their order; NaN beyond."""
-    index: Int[Array, " record"]
+    which: Int[Array, " record"]
     """Which fired."""
     num: Int[Array, ""]
 
@@ -78,7 +78,7 @@ def first_events(watch: Watch, t: Time, y: State, slope: State, direction: Time)
         target=t,
         counts=jnp.zeros((num,), jnp.int32),
         ts=jnp.full((watch.capacity,), jnp.nan, t.dtype),
-        index=jnp.full((watch.capacity,), NONE, jnp.int32),
+        which=jnp.full((watch.capacity,), NONE, jnp.int32),
         num=zero,
     )
 
@@ -173,7 +173,7 @@ def fire(
         target=now.target,
         counts=now.counts.at[event].add(is_firing.astype(jnp.int32)),
         ts=now.ts.at[place].set(t, mode="drop"),
-        index=now.index.at[place].set(event, mode="drop"),
+        which=now.which.at[place].set(event, mode="drop"),
         num=now.num + (is_firing & ~is_over),
     )
     return Fired(z, f, events, jnp.where(is_firing, status, Status.success).astype(jnp.int32))
