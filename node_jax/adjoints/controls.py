@@ -2,8 +2,8 @@
 
 The value of a path at one time depends on a few of its rows. In the transpose of a step these are gathered before, for
 all evaluations of the step, and the values of the path there are tabulated; the step is differentiated for the table;
-and what comes out is added to the rows that it belongs to. So the cost of a step does not grow with the number of
-knots.
+and what comes out is added to the rows that it belongs to. Of the number of knots the cost of a step depends on the
+search among them alone.
 """
 
 import itertools

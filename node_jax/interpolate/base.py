@@ -55,8 +55,8 @@ class AbstractPath(eqx.Module):
     """A path x(t) through values at given times: a control input of a field, as part of its `args`.
 
     Arguments:
-        ts: times of shape (time,), the knots: at least one, finite, non-decreasing. Of rows at equal times the last
-            holds from there on; repeating the last row is harmless padding.
+        ts: times of shape (time,), the knots: at least one, finite, non-decreasing. Two rows at one time are a jump
+            from the first to the second. Rows at the end that repeat the last one, or its time with NaN, are padding.
         values: array of shape (time, ...) or a pytree of them. NaN is a missing value; it is filled in once, here.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Gradients for control inputs: right by every adjoint, and in a batch at a cost that does not grow with the knots."""
+"""Gradients for control inputs: right by every adjoint, and in a batch without an array of all knots a step."""
 
 import functools
 
