@@ -21,7 +21,8 @@ class Stats(eqx.Module):
     num_rejected: Int[Array, "..."]
     """Rejected steps."""
     num_executed: Int[Array, "..."] | None = None
-    """Of a batched solve: steps that were attempted in all lanes together, those of idle lanes included."""
+    """Of a batched solve: steps that were attempted in all lanes together, those of idle lanes included, and of devices
+    that wait for the last."""
 
     @property
     def batch_efficiency(self) -> Float[Array, "..."]:

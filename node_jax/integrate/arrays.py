@@ -6,6 +6,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 
 from node_jax.controllers import AbstractController
 
@@ -15,13 +16,33 @@ def with_arrays(controller: AbstractController, dtype: Any) -> AbstractControlle
     return jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype) if isinstance(leaf, (int, float)) else leaf, controller)
 
 
-def close(function: Callable[..., Any], *examples: Any) -> Any:
+class Closed(eqx.Module):
+    """A traced function, as a pytree whose leaves are all the arrays that it closes over.
+
+    It takes arguments of the shapes and dtypes that it was traced with, wherever it is called: also where types tell of
+    mesh axes that it was not traced with, inside `jax.shard_map`.
+    """
+
+    arrays: list[Any]
+    jaxpr: Any = eqx.field(static=True)
+    out_treedef: Any = eqx.field(static=True)
+    out_static: Any = eqx.field(static=True)
+
+    def __call__(self, *arguments: Any) -> Any:
+        """The function's value."""
+        dynamic = jax.tree.leaves(eqx.filter(arguments, eqx.is_array))
+        out = jaxpr_as_fun(ClosedJaxpr(self.jaxpr, self.arrays))(*dynamic)
+        return eqx.combine(jax.tree.unflatten(self.out_treedef, out), self.out_static)
+
+
+def close(function: Callable[..., Any], *examples: Any) -> Closed:
     """`function` as a pytree whose leaves are all the arrays that it closes over, so that a gradient rule sees them.
 
     Arguments:
         function: what to convert.
         examples: arguments of the shapes and dtypes that it will be called with.
     """
-    converted = eqx.filter_closure_convert(function, *examples)
+    closed, out, out_static = eqx.filter_make_jaxpr(function)(*examples)
     # A Python number would be a constant with a gradient of 0.
-    return jax.tree.map(lambda leaf: jnp.asarray(leaf) if isinstance(leaf, (float, complex)) else leaf, converted)
+    arrays = [jnp.asarray(const) if isinstance(const, (float, complex)) else const for const in closed.consts]
+    return Closed(arrays, closed.jaxpr, jax.tree.structure(out), out_static)

@@ -14,21 +14,17 @@ from node_jax.controllers import AbstractController
 from node_jax.events import Jump
 from node_jax.integrate.arrays import close, with_arrays
 from node_jax.integrate.defaults import DEFAULT_ADJOINT, DEFAULT_CONTROLLER, DEFAULT_MAX_STEPS, DEFAULT_SOLVER
+from node_jax.integrate.devices import check_mesh, mesh_of
 from node_jax.integrate.events import (
     Happening,
-    add_evals,
     as_events,
     bind,
     close_events,
     known_jumps,
-    known_times,
-    read_events,
-    search_problem,
     watch_of,
-    with_known_jumps,
 )
 from node_jax.integrate.mapped import Mapped, as_mapped
-from node_jax.integrate.outputs import apply_save
+from node_jax.integrate.solve_batch import Settings, Whole, solve_here, solve_over_devices
 from node_jax.integrate.validate import (
     Wanted,
     as_derivative,
@@ -44,10 +40,8 @@ from node_jax.integrate.validate import (
 from node_jax.interpolate.base import Sample
 from node_jax.solution import Solution
 from node_jax.solvers import AbstractSolver
-from node_jax.stepping import Batch, Problem, direction_of, integrate_lanes
-from node_jax.stepping.batch import choose_lanes, choose_max_rows
+from node_jax.stepping import Problem, direction_of
 from node_jax.stepping.controls import ControlledField, Reads, jump_times, knots_of_holds, paths_in, with_known
-from node_jax.tree import tree_freeze
 from node_jax.types import Args, State, VectorField
 
 
@@ -60,6 +54,8 @@ def odeint_batch(
     in_axes: Any = (0, None, None),
     lanes: int | None = None,
     max_rows: int | None = None,
+    mesh: Any = None,
+    batch_axis: str = "data",
     solver: AbstractSolver = DEFAULT_SOLVER,
     controller: AbstractController = DEFAULT_CONTROLLER,
     adjoint: AbstractAdjoint = DEFAULT_ADJOINT,
@@ -89,6 +85,11 @@ def odeint_batch(
         max_rows: bound on the attempts of all lanes together while the queue is served, which sizes the record that a
             gradient needs. `None` allows `max_steps`, and for each further turn of the queue as many again but at most
             512. What does not fit has the status `tape_full`.
+        mesh: a `jax.sharding.Mesh`: trajectories are dealt in turn to the devices along its axis `batch_axis`, each
+            device has a queue of its own and `lanes` of its own. Nothing is exchanged between devices before the
+            gradient of what is shared is summed. `None` takes the mesh of an input whose first axis is sharded over
+            an explicit `batch_axis`, else one device.
+        batch_axis: the name of that axis.
         events: as in `nj.odeint`; every trajectory has its own. The times of an `nj.Jump` may be a row a trajectory.
         solver, controller, adjoint, save, record, max_steps: as in `nj.odeint`; `adjoint` is `nj.CheckpointedAdjoint`.
 
@@ -121,20 +122,25 @@ def odeint_batch(
         mapped = as_mapped(y0s, ts, args, in_axes)
         wanted = Wanted(tuple(record) if not isinstance(record, str) else (record,), dense=False, steps=False)
         check_wanted(solver, wanted, save)
-        one = jax.tree.map(lambda leaf, is_mapped: leaf[0] if is_mapped else leaf, mapped.y0, mapped.is_y0_mapped)
+        one = _example(mapped.y0, mapped.is_y0_mapped)
         controller.check_state(one)
         solver.check_state(one)
-        times = mapped.ts[0] if mapped.is_ts_mapped else mapped.ts
-        num_jumps = sum(ts[0].size if is_mapped else ts.size for ts, is_mapped in _holds(field, mapped))
+        times = _example(mapped.ts, mapped.is_ts_mapped)
+        num_jumps = sum(ts.shape[-1] for ts, _ in _holds(field, mapped))
         happenings = as_events(events, mapped.size)
         check_events(happenings, solver, adjoint)
         max_steps = bound_steps(controller, times, int(max_steps), num_jumps + num_stops(happenings))
         controller = with_arrays(controller, times.dtype)
-        num_lanes = choose_lanes(None if lanes is None else int(lanes), mapped.size, one)
-        num_rows = choose_max_rows(None if max_rows is None else int(max_rows), mapped.size, num_lanes, max_steps)
+        stays = mesh is None
+        if stays:
+            mesh = mesh_of(batch_axis, jax.tree.leaves((mapped.y0, mapped.ts, mapped.args)))
+        else:
+            check_mesh(mesh, batch_axis)
+        widths = (None if lanes is None else int(lanes), None if max_rows is None else int(max_rows))
+        placing = (mesh, batch_axis, stays)
         try:
             return _solve(
-                field, mapped, solver, controller, adjoint, happenings, save, wanted, max_steps, num_lanes, num_rows
+                field, mapped, solver, controller, adjoint, happenings, save, wanted, max_steps, *widths, *placing
             )
         except TypeError as error:
             raise explain_forward_mode(error, "jax.vmap over nj.odeint with adjoint=nj.ForwardMode()") from error
@@ -151,17 +157,17 @@ def _solve(
     save: Callable[[Any, Any, Any], Any] | None,
     wanted: Wanted,
     max_steps: int,
-    num_lanes: int,
-    max_rows: int,
+    lanes: int | None,
+    max_rows: int | None,
+    mesh: Any,
+    batch_axis: str,
+    stays: bool,
 ) -> Solution:
     def derivative(t: jax.Array, y: State, args: Args, samples: list[Sample]) -> State:
         return as_derivative(field(t, y, with_known(args, t, samples)), y)
 
-    def first(tree: Any, is_mapped: Any) -> Any:
-        return jax.tree.map(lambda leaf, has_axis: leaf[0] if has_axis else leaf, tree, is_mapped)
-
-    y0, args = first(mapped.y0, mapped.is_y0_mapped), first(mapped.args, mapped.is_args_mapped)
-    times = mapped.ts[0] if mapped.is_ts_mapped else mapped.ts
+    y0, args = _example(mapped.y0, mapped.is_y0_mapped), _example(mapped.args, mapped.is_args_mapped)
+    times = _example(mapped.ts, mapped.is_ts_mapped)
     try:
         samples = [path.sample(times[0]) for path in paths_in(args)]
         function = close(derivative, times[0], y0, args, samples)
@@ -200,59 +206,22 @@ def _solve(
     problem = dataclasses.replace(problem, jumps=known_jumps(events, bound, known_ts))
     jumps_are_mapped = known_jumps(events, bound_is_mapped, [ts.ndim == 2 for ts in known_ts])
     is_mapped = dataclasses.replace(is_mapped, jumps=jumps_are_mapped)
-    watch = watch_of(events, bound)
-    if watch is None:
-        batch = _batch(problem, is_mapped, mapped.size)
-        adjoint.check(problem)
-        result = adjoint.solve_batch(batch, num_lanes, max_rows)
-        ys = _saved(save, batch, mapped.ts, mapped.is_ts_mapped, result.ys)
-        return Solution(mapped.ts, ys, result.status, result.stats, result.costs)
-
-    watch_is_mapped = watch_of(events, bound_is_mapped)
-    assert watch_is_mapped is not None
-    search_is_mapped = search_problem(is_mapped, watch_is_mapped)
-    searched = _batch(search_problem(problem, watch), search_is_mapped, mapped.size)
-    frozen = _batch(tree_freeze(searched.problem), search_is_mapped, mapped.size)
-    search = integrate_lanes(frozen, num_lanes, max_rows)[0]
-    assert search.events is not None
-    known = searched.map(known_times, searched.rows(), search.events, search.status)
-    jumps = with_known_jumps(problem.jumps, watch, known.jump_times)
-    jumps_are_mapped = with_known_jumps(jumps_are_mapped, watch_is_mapped, [True] * len(known.jump_times))
-    problem = dataclasses.replace(problem, ts=known.ts, jumps=jumps)
-    is_mapped = dataclasses.replace(is_mapped, ts=True, jumps=jumps_are_mapped)
     adjoint.check(problem)
-    result = adjoint.solve_batch(_batch(problem, is_mapped, mapped.size), num_lanes, max_rows)
-    found = (search.events, search.status, search.num_saved)
-    got = searched.map(read_events, searched.rows(), known.ts, found, (result.ys, result.status))
-    return Solution(
-        mapped.ts,
-        _saved(save, searched, got.ts, True, got.ys),
-        got.status,
-        add_evals(result.stats, search.stats),
-        result.costs,
-        event_ts=got.event_ts,
-        event_ys=got.event_ys,
-        event_index=got.event_index,
-        num_events=got.num_events,
+    whole = Whole(problem, watch_of(events, bound))
+    whole_is_mapped = Whole(is_mapped, watch_of(events, bound_is_mapped))
+    settings = Settings(adjoint, save, lanes, max_rows)
+    if mesh is None:
+        solution = solve_here(whole, whole_is_mapped, mapped.size, settings)
+    else:
+        solution = solve_over_devices(mesh, batch_axis, whole, whole_is_mapped, mapped.size, settings, stays=stays)
+    return dataclasses.replace(solution, ts=mapped.ts)
+
+
+def _example(tree: Any, is_mapped: Any) -> Any:
+    """A tree with the shapes and dtypes of one trajectory's."""
+    return jax.tree.map(
+        lambda leaf, has_axis: jnp.zeros(leaf.shape[1:], leaf.dtype) if has_axis else leaf, tree, is_mapped
     )
-
-
-def _batch(problem: Problem, is_mapped: Problem, size: int) -> Batch:
-    return Batch(problem, tuple(jax.tree.leaves(is_mapped)), size)
-
-
-def _saved(
-    save: Callable[[Any, Any, Any], Any] | None, batch: Batch, ts: jax.Array, is_ts_mapped: bool, ys: State
-) -> Any:
-    """What `save` makes of the rows of every trajectory."""
-    if save is None:
-        return ys
-
-    def saved(problem: Problem, ts: jax.Array, ys: State) -> Any:
-        assert isinstance(problem.field, ControlledField)
-        return apply_save(save, ts, ys, problem.y0, problem.field.args)
-
-    return batch.map(saved, batch.rows(), ts, ys, in_axes=(0 if is_ts_mapped else None, 0))
 
 
 def _holds(field: VectorField, mapped: Mapped) -> list[tuple[jax.Array, bool]]:
