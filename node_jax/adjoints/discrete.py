@@ -3,12 +3,14 @@
 Everything here is for one trajectory; a batch maps it.
 """
 
+from functools import reduce
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from node_jax.stepping import Problem
-from node_jax.tree import expand_like, tree_add, tree_vdot
+from node_jax.tree import expand_like, tree_add, tree_any_nonzero, tree_vdot
 from node_jax.types import State, Time
 
 
@@ -43,6 +45,22 @@ def cotangent_of_start(problem: Problem, rows: State, z_bar: State) -> State:
 def _reads_end(problem: Problem) -> bool:
     """Whether the last row is the state at the end, instead of a value of dense output."""
     return problem.only_ends and problem.ts.shape[0] == 2
+
+
+def last_read(problem: Problem, rows: State, costs: dict[str, Float[Array, ""]]) -> Time:
+    """The last time at which something with a cotangent is read, times the direction; minus infinity if nothing is.
+
+    A step from there on changes nothing, and its derivative may be infinite: 0 times infinity must stay 0.
+    """
+    ts = problem.ts * problem.direction
+    last = last_nonzero(ts, rows)
+    return jnp.where(tree_any_nonzero(costs), ts[-1], last) if problem.costs else last
+
+
+def last_nonzero(times: Float[Array, " time"], rows: State) -> Time:
+    """The largest of the times whose row is not zero; minus infinity if all are."""
+    has_any = [jnp.any(leaf != 0, axis=tuple(range(1, leaf.ndim))) for leaf in jax.tree.leaves(rows)]
+    return jnp.max(jnp.where(reduce(jnp.logical_or, has_any), times, -jnp.inf), initial=-jnp.inf)
 
 
 def cotangent_of_times(

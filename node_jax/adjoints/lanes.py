@@ -18,7 +18,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from node_jax.adjoints.controls import ControlTables, Tables
-from node_jax.adjoints.discrete import cotangent_at_end, cotangent_of_start, cotangent_of_times
+from node_jax.adjoints.discrete import cotangent_at_end, cotangent_of_start, cotangent_of_times, last_read
 from node_jax.adjoints.rule import Gradient, Solved, solve_with_rule
 from node_jax.stepping import Batch, LaneTape, LoopResult, Problem, integrate_lanes, take_step
 from node_jax.stepping.attempt import jump_instead
@@ -95,6 +95,7 @@ class _Transposer:
         """The gradient of everything that the solves depend on."""
         solved, batch, frame = self.solved, self.batch, self.frame
         tapes, z_end, slopes = solved.record
+        self.last_read = batch.map(last_read, batch.rows(), solved.rows, solved.costs)
         z_bar = batch.map(cotangent_at_end, batch.rows(), solved.rows, z_end)
         f_bar = jax.tree.map(lambda f: jnp.zeros((batch.size, *f.shape[3:]), f.dtype), tapes[0].states[1])
         bars = _Bars(z_bar, f_bar, jnp.zeros((batch.size,), frame.ts.dtype))
@@ -154,9 +155,13 @@ class _Transposer:
         index, times, num_attempts = tree_read((tape.index, tape.times, tape.num_attempts), chunk)
         is_jump = tree_read(tape.is_jump, chunk)
         problem_rows, bars, rows_bar, costs_bar = batch.rows(), carry.bars, self.rows_bar, self.solved.costs
+        end = self.last_read
         if self.has_queue:
             problem_rows = batch.rows(index)
-            bars, rows_bar, costs_bar = take_rows((bars, rows_bar, costs_bar), index)
+            bars, rows_bar, costs_bar, end = take_rows((bars, rows_bar, costs_bar, end), index)
+        # An attempt that was rejected, or of a lane that was idle, has no length.
+        is_step = times[1:] != times[:-1] if is_jump is None else (times[1:] != times[:-1]) | is_jump
+        is_active = is_step & (times[:-1] * batch.map(lambda problem: problem.direction, problem_rows) < end)
         trajectory = index if self.has_queue else jnp.arange(batch.size, dtype=jnp.int32)
         stops = _stops_among(batch.map(Problem.stops, problem_rows), times)
         states = tree_read(tape.states, chunk)
@@ -170,7 +175,8 @@ class _Transposer:
             i, here = state[0] - 1, state[1]
             mine = None if collected is None else jax.tree.map(lambda leaf: jnp.take(leaf, i, axis=1), collected)
             ends, taken = (*_ends(times, stops, i), tree_read(is_jump, i)), tree_read(states, i)
-            return i, self._transpose_step(problem_rows, trajectory, ends, taken, here, mine, costs_bar)
+            which = (problem_rows, trajectory, tree_read(is_active, i))
+            return i, self._transpose_step(*which, ends, taken, here, mine, costs_bar)
 
         own = tree_zeros(self._parameters_of(problem_rows)[1])
         start = (num_attempts, _Carry(chunk, bars, carry.shared, own, carry.controls))
@@ -213,6 +219,7 @@ class _Transposer:
         self,
         problem_rows: list[Array],
         trajectory: Int[Array, " lane"],
+        is_active: Bool[Array, " lane"],
         ends: tuple[Array, Array, Array | None, Array | None],
         state: tuple[State, State | None],
         carry: _Carry,
@@ -222,8 +229,6 @@ class _Transposer:
         """One attempt of all lanes, from the cotangents at its end to those at its start."""
         bars, controls, solver = carry.bars, self.controls, self.frame.solver
         cotangent = (bars.z, bars.f, mine, costs_bar)
-        is_step = ends[1] != ends[0] if ends[3] is None else (ends[1] != ends[0]) | ends[3]
-        is_active = is_step & jax.vmap(tree_any_nonzero)(cotangent)
         cotangent = _zero_unless(is_active, cotangent)
         # A lane without a step must not bring in NaN, whatever its state is: it repeats an active one with cotangent 0.
         ends, state = _lend(is_active, (ends, state))

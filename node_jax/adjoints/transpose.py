@@ -10,20 +10,20 @@ The last stage of a step is the first of the next (first same as last), and outp
 cotangent is handed on to the step after, which evaluates it anyway, instead of evaluating it twice.
 """
 
-from functools import reduce
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from node_jax.adjoints.discrete import last_nonzero, last_read
 from node_jax.adjoints.rewind import Rewinder, Span
 from node_jax.adjoints.rule import Solved
 from node_jax.stepping import take_step
 from node_jax.stepping.attempt import jump_instead
 from node_jax.stepping.costs import step_cost
 from node_jax.stepping.outputs import collect_cotangents, path_cotangents, span_length
-from node_jax.tree import tree_add, tree_any_nonzero, tree_read, tree_where, tree_zeros
+from node_jax.tree import tree_add, tree_read, tree_where, tree_zeros
 from node_jax.types import BoundField, State, Time
 
 
@@ -55,7 +55,10 @@ class Transposer:
         self.collects_spans = self.reads_dense and rewinder.length <= span_length(problem)
         self.hands_on = self.collects_spans and problem.reuses_slope and not problem.costs
         self.wants_slope = bool(problem.costs) or (self.reads_dense and not self.hands_on)
-        self.last_read = self._last_read()
+        self.last_read = last_read(problem, solved.rows, solved.costs)
+        if solved.path is not None:
+            nodes = last_nonzero(rewinder.tape.times * problem.direction, solved.path.nodes)
+            self.last_read = jnp.maximum(self.last_read, nodes)
 
     def run(self, z_bar: State) -> Cotangents:
         """The cotangents at the start of the solve, given that of its end."""
@@ -144,22 +147,8 @@ class Transposer:
         return Cotangents(z_bar, tree_add(bars.parameters, parameters_bar), bars.shift + shift_bar)
 
     def _matters(self, t0: Time) -> Bool[Array, ""]:
-        """Whether anything after t0 is read. If not, the derivative of a step from there may be infinite, and 0 times
-        infinity must stay 0.
-        """
+        """Whether anything after t0 is read."""
         return t0 * self.problem.direction < self.last_read
-
-    def _last_read(self) -> Time:
-        """The last time at which anything with a cotangent is read, times the direction."""
-        solved, problem = self.solved, self.problem
-        ts = problem.ts * problem.direction
-        last = _last_nonzero(ts, solved.rows)
-        if solved.path is not None:
-            times = self.rewinder.tape.times * problem.direction
-            last = jnp.maximum(last, _last_nonzero(times, solved.path.nodes))
-        if problem.costs:
-            last = jnp.where(tree_any_nonzero(solved.costs), ts[-1], last)
-        return last
 
     def _collect(self, times: Float[Array, " node"], first: Int[Array, ""]) -> State:
         """The cotangents of the dense output of the steps between `times`, of which `first` is the first's number."""
@@ -184,9 +173,3 @@ class Transposer:
     def _shifted(self, parameters: list[Array], shift: Time) -> BoundField:
         field = self.solved.field_with(parameters)
         return lambda t, y: field(t + shift, y)
-
-
-def _last_nonzero(times: Float[Array, " time"], rows: State) -> Time:
-    """The largest of the times whose row is not zero; minus infinity if all are."""
-    has_any = [jnp.any(leaf != 0, axis=tuple(range(1, leaf.ndim))) for leaf in jax.tree.leaves(rows)]
-    return jnp.max(jnp.where(reduce(jnp.logical_or, has_any), times, -jnp.inf), initial=-jnp.inf)
