@@ -22,7 +22,7 @@ from node_jax.adjoints.discrete import cotangent_at_end, cotangent_of_start, cot
 from node_jax.adjoints.rule import Gradient, Solved, solve_with_rule
 from node_jax.stepping import Batch, LaneTape, LoopResult, Problem, integrate_lanes, take_step
 from node_jax.stepping.attempt import jump_instead
-from node_jax.stepping.batch import add_rows, put_rows, take_rows, where_lane
+from node_jax.stepping.batch import add_rows, lend, put_rows, take_rows, where_lane
 from node_jax.stepping.batching import any_over_batch
 from node_jax.stepping.costs import step_cost
 from node_jax.stepping.outputs import add_to_last_row, collect_cotangents, num_distinct_rows, window_length
@@ -226,9 +226,9 @@ class _Transposer:
         is_active = is_step & jax.vmap(tree_any_nonzero)(cotangent)
         cotangent = _zero_unless(is_active, cotangent)
         # A lane without a step must not bring in NaN, whatever its state is: it repeats an active one with cotangent 0.
-        ends, state = _lend(is_active, (ends, state))
+        ends, state = lend(is_active, (ends, state))
         tables, pull_tables = controls.tabulate(problem_rows, *ends[:3])
-        tables = _lend(is_active, tables)
+        tables = lend(is_active, tables)
         problem_rows = self._lend_rows(is_active, problem_rows)
 
         def take(shared: list[Array], own: list[Array], tables: Tables, shift: Array, state: Any) -> Any:
@@ -258,10 +258,12 @@ class _Transposer:
         return self._add(carry, trajectory, is_active, (shared_bar, own_bar, shift_bar, pull_tables(tables_bar)))
 
     def _lend_rows(self, is_active: Bool[Array, " lane"], problem_rows: list[Array]) -> list[Array]:
-        """Rows in which lanes that are not active have the field of an active one, but for what comes from tables."""
+        """Rows in which lanes that are not active have field and jumps of an active one, but for what comes from
+        tables.
+        """
         return [
-            _lend(is_active, rows) if is_of_field else rows
-            for rows, is_of_field in zip(problem_rows, self.controls.rows_of_field, strict=True)
+            lend(is_active, rows) if is_lent else rows
+            for rows, is_lent in zip(problem_rows, self.controls.rows_of_dynamics, strict=True)
         ]
 
     def _add(
@@ -289,7 +291,7 @@ class _Transposer:
         problem_rows = self.batch.rows()
         starts = self.batch.map(lambda problem: (problem.ts[0], problem.solver.start(problem.y0)), problem_rows)
         tables, pull_tables = controls.tabulate(problem_rows, starts[0], starts[0], None)
-        problem_rows, tables, (t0, z0) = _lend(is_active, (problem_rows, tables, starts))
+        problem_rows, tables, (t0, z0) = lend(is_active, (problem_rows, tables, starts))
 
         def slopes(shared: list[Array], own: list[Array], tables: Tables, shift: Array, z: State) -> State:
             def slope(problem: Problem, t0: Array, own: list[Array], tables: Tables, shift: Array, z: State) -> State:
@@ -328,9 +330,3 @@ def _ends(times: Array, stops: Array | None, i: Array) -> tuple[Array, Array, Ar
 
 def _zero_unless(mask: Bool[Array, " lane"], x: Any) -> Any:
     return where_lane(mask, x, tree_zeros(x))
-
-
-def _lend(mask: Bool[Array, " lane"], x: Any) -> Any:
-    """`x`, with the values of some lane in `mask` in all lanes that are not; without one, what comes of it is void."""
-    lender = jnp.argmax(mask)
-    return jax.tree.map(lambda leaf: jnp.where(expand_like(mask, leaf), leaf, leaf[lender]), x)

@@ -22,8 +22,11 @@ from node_jax.integrate.events import (
     close_events,
     known_jumps,
     known_times,
+    places_of,
     read_events,
     search_problem,
+    settle,
+    settle_if_any,
     watch_of,
     with_known_jumps,
 )
@@ -45,7 +48,7 @@ from node_jax.interpolate.base import Sample
 from node_jax.solution import Solution
 from node_jax.solvers import AbstractSolver
 from node_jax.stepping import Batch, Problem, direction_of, integrate_lanes
-from node_jax.stepping.batch import choose_lanes, choose_max_rows
+from node_jax.stepping.batch import choose_lanes, choose_max_rows, lend
 from node_jax.stepping.controls import ControlledField, Reads, jump_times, knots_of_holds, paths_in, with_known
 from node_jax.tree import tree_freeze
 from node_jax.types import Args, State, VectorField
@@ -126,7 +129,7 @@ def odeint_batch(
         solver.check_state(one)
         times = mapped.ts[0] if mapped.is_ts_mapped else mapped.ts
         num_jumps = sum(ts[0].size if is_mapped else ts.size for ts, is_mapped in _holds(field, mapped))
-        happenings = as_events(events, mapped.size)
+        happenings = as_events(events, times.dtype, mapped.size)
         check_events(happenings, solver, adjoint)
         max_steps = bound_steps(controller, times, int(max_steps), num_jumps + num_stops(happenings))
         controller = with_arrays(controller, times.dtype)
@@ -194,7 +197,7 @@ def _solve(
         shared[1],
         are_jumps_mapped,
     )
-    known_ts = [jnp.asarray(event.times, times.dtype) for event in events if isinstance(event, Jump)]
+    known_ts = [event.times for event in events if isinstance(event, Jump)]
     bound = bind(functions, mapped.args)
     bound_is_mapped = bind(jax.tree.map(lambda _: False, functions), mapped.is_args_mapped)
     problem = dataclasses.replace(problem, jumps=known_jumps(events, bound, known_ts))
@@ -218,12 +221,16 @@ def _solve(
     known = searched.map(known_times, searched.rows(), search.events, search.status)
     jumps = with_known_jumps(problem.jumps, watch, known.jump_times)
     jumps_are_mapped = with_known_jumps(jumps_are_mapped, watch_is_mapped, [True] * len(known.jump_times))
-    problem = dataclasses.replace(problem, ts=known.ts, jumps=jumps)
-    is_mapped = dataclasses.replace(is_mapped, ts=True, jumps=jumps_are_mapped)
+    problem = dataclasses.replace(problem, ts=known.ts, asked_ts=mapped.ts, jumps=jumps)
+    is_mapped = dataclasses.replace(is_mapped, ts=True, asked_ts=mapped.is_ts_mapped, jumps=jumps_are_mapped)
     adjoint.check(problem)
     result = adjoint.solve_batch(_batch(problem, is_mapped, mapped.size), num_lanes, max_rows)
-    found = (search.events, search.status, search.num_saved)
-    got = searched.map(read_events, searched.rows(), known.ts, found, (result.ys, result.status))
+    found, has_event = (search.events, search.status, search.num_saved), search.events.num > 0
+    places = searched.map(places_of, searched.rows(), known.ts, search.events, result.ys)
+    settled = settle_if_any(
+        search.events.num, lambda places: searched.map(settle, *lend(has_event, (searched.rows(), places))), places
+    )
+    got = searched.map(read_events, searched.rows(), known.ts, found, (result.ys, result.status), settled)
     return Solution(
         mapped.ts,
         _saved(save, searched, got.ts, True, got.ys),
