@@ -74,12 +74,13 @@ class ControlTables:
         """Leaves that get a gradient through tables."""
         self.only_tabulated = {place for place in tabulated if not is_read[place]}
         """Leaves that the field does not read but through tables."""
-        self.rows_of_field = [
-            place < len(leaves) and place not in self.only_tabulated
+        num_leaves = len(jax.tree.leaves(batch.frame.dynamics))
+        self.rows_of_dynamics = [
+            place < num_leaves and place not in self.only_tabulated
             for place, is_mapped in enumerate(batch.is_mapped)
             if is_mapped
         ]
-        """Which of the batch's rows belong to the field and are not only tabulated."""
+        """Which of the batch's rows belong to field and jumps and are not only tabulated."""
 
     def tabulate(
         self, problem_rows: list[Array], t0: Array, t1: Array, stops: Array | None

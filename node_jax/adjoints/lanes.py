@@ -22,11 +22,11 @@ from node_jax.adjoints.discrete import cotangent_at_end, cotangent_of_start, cot
 from node_jax.adjoints.rule import Gradient, Solved, solve_with_rule
 from node_jax.stepping import Batch, LaneTape, LoopResult, Problem, integrate_lanes, take_step
 from node_jax.stepping.attempt import jump_instead
-from node_jax.stepping.batch import add_rows, put_rows, take_rows, where_lane
+from node_jax.stepping.batch import add_rows, lend, put_rows, take_rows, where_lane
 from node_jax.stepping.batching import any_over_batch
 from node_jax.stepping.costs import step_cost
 from node_jax.stepping.outputs import add_to_last_row, collect_cotangents, num_distinct_rows, window_length
-from node_jax.tree import expand_like, tree_add, tree_any_nonzero, tree_read, tree_where, tree_write, tree_zeros
+from node_jax.tree import tree_add, tree_any_nonzero, tree_read, tree_where, tree_write, tree_zeros
 from node_jax.types import State
 
 
@@ -231,9 +231,9 @@ class _Transposer:
         cotangent = (bars.z, bars.f, mine, costs_bar)
         cotangent = _zero_unless(is_active, cotangent)
         # A lane without a step must not bring in NaN, whatever its state is: it repeats an active one with cotangent 0.
-        ends, state = _lend(is_active, (ends, state))
-        tables, pull_tables = controls.tabulate(problem_rows, *ends[:3])
-        tables = _lend(is_active, tables)
+        ends, state = lend(is_active, (ends, state))
+        tables, pull_tables = controls.tabulate(problem_rows, ends[0], ends[1], ends[2])
+        tables = lend(is_active, tables)
         problem_rows = self._lend_rows(is_active, problem_rows)
 
         def take(shared: list[Array], own: list[Array], tables: Tables, shift: Array, state: Any) -> Any:
@@ -263,10 +263,12 @@ class _Transposer:
         return self._add(carry, trajectory, is_active, (shared_bar, own_bar, shift_bar, pull_tables(tables_bar)))
 
     def _lend_rows(self, is_active: Bool[Array, " lane"], problem_rows: list[Array]) -> list[Array]:
-        """Rows in which lanes that are not active have the field of an active one, but for what comes from tables."""
+        """Rows in which lanes that are not active have field and jumps of an active one, but for what comes from
+        tables.
+        """
         return [
-            _lend(is_active, rows) if is_of_field else rows
-            for rows, is_of_field in zip(problem_rows, self.controls.rows_of_field, strict=True)
+            lend(is_active, rows) if is_lent else rows
+            for rows, is_lent in zip(problem_rows, self.controls.rows_of_dynamics, strict=True)
         ]
 
     def _add(
@@ -294,7 +296,7 @@ class _Transposer:
         problem_rows = self.batch.rows()
         starts = self.batch.map(lambda problem: (problem.ts[0], problem.solver.start(problem.y0)), problem_rows)
         tables, pull_tables = controls.tabulate(problem_rows, starts[0], starts[0], None)
-        problem_rows, tables, (t0, z0) = _lend(is_active, (problem_rows, tables, starts))
+        problem_rows, tables, (t0, z0) = lend(is_active, (problem_rows, tables, starts))
 
         def slopes(shared: list[Array], own: list[Array], tables: Tables, shift: Array, z: State) -> State:
             def slope(problem: Problem, t0: Array, own: list[Array], tables: Tables, shift: Array, z: State) -> State:
@@ -333,9 +335,3 @@ def _ends(times: Array, stops: Array | None, i: Array) -> tuple[Array, Array, Ar
 
 def _zero_unless(mask: Bool[Array, " lane"], x: Any) -> Any:
     return where_lane(mask, x, tree_zeros(x))
-
-
-def _lend(mask: Bool[Array, " lane"], x: Any) -> Any:
-    """`x`, with the values of some lane in `mask` in all lanes that are not; without one, what comes of it is void."""
-    lender = jnp.argmax(mask)
-    return jax.tree.map(lambda leaf: jnp.where(expand_like(mask, leaf), leaf, leaf[lender]), x)

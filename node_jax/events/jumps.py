@@ -47,7 +47,7 @@ class Jumps(eqx.Module):
         for function, condition, times in zip(self.functions, self.conditions, self.times, strict=True):
             is_due = times == t
             if condition is None:
-                shift = jnp.sum(jnp.where(is_due, times - t, 0))
+                shift = jnp.where(is_due, times - t, 0)[jnp.argmax(is_due)]
             else:
                 shift = time_shift(condition, field, t, y)
             shift = shift - lax.stop_gradient(shift)

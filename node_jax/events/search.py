@@ -25,6 +25,8 @@ class Crossing(NamedTuple):
     t: Time
     event: Int[Array, ""]
     """Which condition; of equal roots the first."""
+    sign: Float[Array, ""]
+    """That of the condition before."""
 
 
 class Conditions(eqx.Module):
@@ -64,13 +66,12 @@ class Conditions(eqx.Module):
         places = [t0 + (t1 - t0) * (i / _NUM_PLACES) for i in range(1, _NUM_PLACES)]
         places = jnp.stack([t0, *places, t1])
         values = jax.vmap(values_at)(places[1:])
-        found = jnp.full(signs.shape, _NUM_PLACES, jnp.int32)
+        found, sign = jnp.full(signs.shape, _NUM_PLACES, jnp.int32), signs
         for i in reversed(range(_NUM_PLACES)):
             before = signs if i == 0 else jnp.where(values[i - 1] == 0, signs, jnp.sign(values[i - 1]))
             crosses = (before * jnp.sign(values[i]) < 0) | ((values[i] == 0) & (before != 0))
-            wanted = jnp.asarray([float(d) for d in self.directions], signs.dtype)
-            crosses &= (wanted == 0) | (before * wanted < 0)
-            found = jnp.where(crosses, i, found)
+            crosses &= self._is_wanted(before)
+            found, sign = jnp.where(crosses, i, found), jnp.where(crosses, before, sign)
         interval = jnp.min(found)
         is_found = interval < _NUM_PLACES
         low, high = places[jnp.minimum(interval, _NUM_PLACES - 1)], places[jnp.minimum(interval + 1, _NUM_PLACES)]
@@ -79,7 +80,26 @@ class Conditions(eqx.Module):
         event = jnp.argmin(roots).astype(jnp.int32)
         root = t0 + roots[event] * jnp.sign(t1 - t0)
         ends = jnp.sign(values[-1])
-        return Crossing(is_found, jnp.where(is_found, root, t1), event), jnp.where(ends == 0, signs, ends)
+        crossing = Crossing(is_found, jnp.where(is_found, root, t1), event, sign[event])
+        return crossing, jnp.where(ends == 0, signs, ends)
+
+    def signs_behind(self, t: Time, y: State, signs: Float[Array, " event"]) -> Float[Array, " event"]:
+        """The signs at (t, y), where a step was cut short because one condition crossed zero.
+
+        Another that is about to fire, at the same time or by rounding just before, keeps its sign of before.
+
+        Arguments:
+            t, y: the end of the step.
+            signs: those at its start.
+        """
+        ends = jnp.sign(self.at(t, y))
+        is_to_fire = (signs * ends < 0) & self._is_wanted(signs)
+        return jnp.where((ends == 0) | is_to_fire, signs, ends)
+
+    def _is_wanted(self, before: Float[Array, " event"]) -> Bool[Array, " event"]:
+        """Whether a crossing that starts with these signs has the direction that was asked for."""
+        wanted = jnp.asarray([float(d) for d in self.directions], before.dtype)
+        return (wanted == 0) | (before * wanted < 0)
 
     def _roots(
         self, values_at: Callable[[Time], Array], low: Time, high: Time, is_wanted: Bool[Array, ""]

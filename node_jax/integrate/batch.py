@@ -127,7 +127,7 @@ def odeint_batch(
         solver.check_state(one)
         times = _example(mapped.ts, mapped.is_ts_mapped)
         num_jumps = sum(ts.shape[-1] for ts, _ in _holds(field, mapped))
-        happenings = as_events(events, mapped.size)
+        happenings = as_events(events, times.dtype, mapped.size)
         check_events(happenings, solver, adjoint)
         max_steps = bound_steps(controller, times, int(max_steps), num_jumps + num_stops(happenings))
         controller = with_arrays(controller, times.dtype)
@@ -200,7 +200,7 @@ def _solve(
         shared[1],
         are_jumps_mapped,
     )
-    known_ts = [jnp.asarray(event.times, times.dtype) for event in events if isinstance(event, Jump)]
+    known_ts = [event.times for event in events if isinstance(event, Jump)]
     bound = bind(functions, mapped.args)
     bound_is_mapped = bind(jax.tree.map(lambda _: False, functions), mapped.is_args_mapped)
     problem = dataclasses.replace(problem, jumps=known_jumps(events, bound, known_ts))

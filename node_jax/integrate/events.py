@@ -23,6 +23,7 @@ from node_jax.integrate.validate import as_after_jump, as_condition
 from node_jax.solution import Stats
 from node_jax.status import Status, is_success
 from node_jax.stepping import Problem
+from node_jax.stepping.batching import any_over_batch
 from node_jax.stepping.watch import Events, Watch
 from node_jax.tree import expand_like, tree_axpy
 from node_jax.types import Args, State, Time
@@ -50,8 +51,14 @@ class Functions(NamedTuple):
         return jump
 
 
-def as_events(events: Any, batch_size: int | None = None) -> tuple[Happening, ...]:
-    """`events` as a checked tuple, for one solve or for a batch."""
+def as_events(events: Any, dtype: Any, batch_size: int | None = None) -> tuple[Happening, ...]:
+    """`events` as a checked tuple, for one solve or for a batch, with numbers as arrays.
+
+    Arguments:
+        events: what the user passed.
+        dtype: that of the times.
+        batch_size: how many trajectories there are, of a batch.
+    """
     found = tuple(events) if isinstance(events, (tuple, list)) else (events,)
     for event in found:
         if not isinstance(event, (Event, Jump)):
@@ -63,7 +70,11 @@ def as_events(events: Any, batch_size: int | None = None) -> tuple[Happening, ..
         if len(shape) == 2 and shape[0] != batch_size:
             expected = "(jump,)" if batch_size is None else f"(jump,) or ({batch_size}, jump), a row a trajectory"
             raise ValueError(f"odeint: expected a Jump's times of shape {expected}, got {shape}.")
-    return found
+    found = tuple(
+        dataclasses.replace(event, times=jnp.asarray(event.times, dtype)) if isinstance(event, Jump) else event
+        for event in found
+    )
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf) if isinstance(leaf, float) else leaf, found)
 
 
 class Bound(eqx.Module):
@@ -155,7 +166,7 @@ def known_times(problem: Problem, found: Events, status: Int[Array, ""]) -> Know
 
 
 def with_known_jumps(jumps: Jumps | None, watch: Watch, jump_times: Sequence[Any]) -> Jumps | None:
-    """`jumps` and those of events, at their times."""
+    """`jumps` and those of events, at their times; an event at the very time of a known jump comes before it."""
     acting = [
         (jump, condition)
         for jump, condition in zip(watch.jumps, watch.conditions.functions, strict=True)
@@ -165,10 +176,18 @@ def with_known_jumps(jumps: Jumps | None, watch: Watch, jump_times: Sequence[Any
         return jumps
     parts = jumps or Jumps((), (), ())
     return Jumps(
-        (*parts.functions, *(jump for jump, _ in acting)),
-        (*parts.conditions, *(condition for _, condition in acting)),
-        (*parts.times, *jump_times),
+        (*(jump for jump, _ in acting), *parts.functions),
+        (*(condition for _, condition in acting), *parts.conditions),
+        (*jump_times, *parts.times),
     )
+
+
+class Places(NamedTuple):
+    """Where the events of a solve are. Entries without an event repeat the first, or the start where there is none."""
+
+    ts: Float[Array, " event"]
+    ys: State
+    which: Int[Array, " event"]
 
 
 class Readings(NamedTuple):
@@ -184,11 +203,51 @@ class Readings(NamedTuple):
     num_events: Int[Array, ""]
 
 
+def places_of(problem: Problem, known_ts: Float[Array, " known"], events: Events, rows: State) -> Places:
+    """The events among the rows of a solve.
+
+    Arguments:
+        problem: the problem in which the events were found.
+        known_ts: the times of the solve in which they are known.
+        events: the events.
+        rows: the values at `known_ts`.
+    """
+    is_event = jnp.arange(events.ts.shape[0]) < events.num
+    first = jnp.where(events.num > 0, events.ts[0], problem.ts[0])
+    ts = lax.stop_gradient(jnp.where(is_event, events.ts, first))
+    which = jnp.where(is_event, events.which, jnp.maximum(events.which[0], 0))
+    return Places(ts, _rows_at(problem, known_ts, rows, ts), which)
+
+
+def settle(problem: Problem, places: Places) -> tuple[Float[Array, " event"], State]:
+    """Times and states of events, with their derivatives: of the time that of the implicit function."""
+    watch = problem.watch
+    assert watch is not None
+
+    def shift_by(condition: Callable[[Time, State], Array]) -> Callable[[Time, State], Time]:
+        return lambda t, y: time_shift(condition, problem.field, t, y)
+
+    def move(t: Time, y: State, which: Int[Array, ""]) -> tuple[Time, State]:
+        shift = lax.switch(which, [shift_by(condition) for condition in watch.conditions.functions], t, y)
+        shift = shift - lax.stop_gradient(shift)
+        return t + shift, tree_axpy(shift, problem.field(t, y), y)
+
+    return jax.vmap(move)(*places)
+
+
+def settle_if_any(
+    num_events: Int[Array, "..."], settle: Callable[[Places], tuple[Array, State]], places: Places
+) -> tuple[Array, State]:
+    """`settle(places)` where anything has fired: a solve without an event may have no finite derivative there."""
+    return lax.cond(any_over_batch(jnp.any(num_events > 0)), settle, lambda places: (places.ts, places.ys), places)
+
+
 def read_events(
     problem: Problem,
     known_ts: Float[Array, " known"],
     found: tuple[Events, Int[Array, ""], Int[Array, ""]],
     result: tuple[State, Int[Array, ""]],
+    settled: tuple[Float[Array, " event"], State],
 ) -> Readings:
     """The values at the requested times and at the events.
 
@@ -197,47 +256,35 @@ def read_events(
         known_ts: the times of the solve in which they are known.
         found: the events, how the search ended, and how many of the requested times it reached.
         result: the values at `known_ts`, and how that solve ended.
+        settled: times and states of the events; see `settle`.
     """
-    watch, direction = problem.watch, problem.direction
+    direction = problem.direction
     events, search_status, num_reached = found
     rows, solve_status = result
-    assert watch is not None
-    grid = known_ts * direction
-
-    def rows_at(times: Array) -> State:
-        # Equal times have equal rows; the first is never beyond what was reached.
-        place = jnp.sum(grid[None, :] < (times * direction)[:, None], axis=1, dtype=jnp.int32)
-        return jax.tree.map(lambda leaf: leaf[jnp.minimum(place, grid.shape[0] - 1)], rows)
-
-    is_event = jnp.arange(watch.capacity) < events.num
-    # Rows without an event are computed at the start, and thrown away.
-    times = jnp.where(is_event, lax.stop_gradient(events.ts), lax.stop_gradient(problem.ts[0]))
-    index = jnp.where(is_event, events.which, 0)
-
-    def shift_by(condition: Callable[[Time, State], Array]) -> Callable[[Time, State], Time]:
-        return lambda t, y: time_shift(condition, problem.field, t, y)
-
-    def settle(t: Time, y: State, event: Int[Array, ""]) -> tuple[Time, State]:
-        shift = lax.switch(event, [shift_by(condition) for condition in watch.conditions.functions], t, y)
-        shift = shift - lax.stop_gradient(shift)
-        return t + shift, tree_axpy(shift, problem.field(t, y), y)
-
-    event_ts, event_ys = jax.vmap(settle)(times, rows_at(times), index)
+    event_ts, event_ys = settled
     last = jnp.maximum(events.num - 1, 0)
     has_ended = search_status == Status.event
     # Beyond a terminal event values stay what they are there.
     is_beyond = has_ended & (problem.ts * direction > known_ts[-1] * direction)
     ts = jnp.where(is_beyond, event_ts[last], problem.ts)
-    ys = rows_at(jnp.where(is_beyond, known_ts[-1], lax.stop_gradient(problem.ts)))
+    ys = _rows_at(problem, known_ts, rows, jnp.where(is_beyond, known_ts[-1], problem.ts))
     ys = jax.tree.map(lambda leaf, at: jnp.where(expand_like(is_beyond, leaf), at[last], leaf), ys, event_ys)
     failed = ~is_success(search_status)
     is_lost = failed & (jnp.arange(problem.ts.shape[0]) >= num_reached)
     ys = jax.tree.map(lambda leaf: jnp.where(expand_like(is_lost, leaf), jnp.nan, leaf), ys)
     status = jnp.where(failed, search_status, solve_status)
     status = jnp.where(has_ended & (solve_status == Status.success), Status.event, status).astype(jnp.int32)
+    is_event = jnp.arange(event_ts.shape[0]) < events.num
     event_ys = jax.tree.map(lambda leaf: jnp.where(expand_like(is_event, leaf), leaf, jnp.nan), event_ys)
     which = jnp.where(is_event, events.which, -1).astype(jnp.int32)
     return Readings(ys, status, ts, jnp.where(is_event, event_ts, jnp.nan), event_ys, which, events.num)
+
+
+def _rows_at(problem: Problem, known_ts: Float[Array, " known"], rows: State, ts: Float[Array, " time"]) -> State:
+    """The rows of a solve at some of its times; equal times have equal rows."""
+    grid, ts = lax.stop_gradient((known_ts * problem.direction, ts * problem.direction))
+    place = jnp.sum(grid[None, :] < ts[:, None], axis=1, dtype=jnp.int32)
+    return jax.tree.map(lambda leaf: leaf[jnp.minimum(place, grid.shape[0] - 1)], rows)
 
 
 def add_evals(stats: Stats, search: Stats) -> Stats:

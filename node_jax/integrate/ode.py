@@ -21,8 +21,11 @@ from node_jax.integrate.events import (
     close_events,
     known_jumps,
     known_times,
+    places_of,
     read_events,
     search_problem,
+    settle,
+    settle_if_any,
     watch_of,
     with_known_jumps,
 )
@@ -127,12 +130,10 @@ def odeint(
 
         check_with_diffrax(solver, controller, adjoint, bool(knots_of_holds((field, args))))
     num_jumps = sum(ts.size for ts in knots_of_holds((field, args)))
-    happenings = as_events(events)
+    happenings = as_events(events, times.dtype)
     check_events(happenings, solver, adjoint)
     max_steps = bound_steps(controller, times, int(max_steps), num_jumps + num_stops(happenings))
-    numbers, happenings = jax.tree.map(
-        lambda leaf: jnp.asarray(leaf) if isinstance(leaf, float) else leaf, (args, happenings)
-    )
+    numbers = jax.tree.map(lambda leaf: jnp.asarray(leaf) if isinstance(leaf, float) else leaf, args)
     controller = with_arrays(controller, times.dtype)
     try:
         return _solve(field, state, times, numbers, solver, controller, adjoint, happenings, save, wanted, max_steps)
@@ -179,7 +180,7 @@ def _solve(
         wants_errors=wanted.steps,
     )
     functions = bind(close_events(events, ts[0], y0, args), args)
-    times = [jnp.asarray(event.times, ts.dtype) for event in events if isinstance(event, Jump)]
+    times = [event.times for event in events if isinstance(event, Jump)]
     problem = dataclasses.replace(problem, jumps=known_jumps(events, functions, times))
     watch = watch_of(events, functions)
     if watch is None:
@@ -191,11 +192,14 @@ def _solve(
     search = integrate_single(tree_freeze(searched))[0]
     assert search.events is not None
     known = known_times(searched, search.events, search.status)
-    problem = dataclasses.replace(problem, ts=known.ts, jumps=with_known_jumps(problem.jumps, watch, known.jump_times))
+    jumps = with_known_jumps(problem.jumps, watch, known.jump_times)
+    problem = dataclasses.replace(problem, ts=known.ts, asked_ts=problem.ts, jumps=jumps)
     adjoint.check(problem)
     result = adjoint.solve(problem)
     found = (search.events, search.status, search.num_saved)
-    got = read_events(searched, known.ts, found, (result.ys, result.status))
+    places = places_of(searched, known.ts, search.events, result.ys)
+    settled = settle_if_any(search.events.num, lambda places: settle(searched, places), places)
+    got = read_events(searched, known.ts, found, (result.ys, result.status), settled)
     return Solution(
         ts,
         apply_save(save, got.ts, got.ys, y0, args),

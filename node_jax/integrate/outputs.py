@@ -41,8 +41,9 @@ def steps_of(result: LoopResult) -> Steps | None:
     if result.times is None or result.errors is None:
         return None
     starts, ends = result.times[:-1], result.times[1:]
-    # Under `jax.vmap` a row in which only other lanes stepped has no length here.
+    # A jump has no length, and under `jax.vmap` a row in which only other lanes stepped.
     is_step = (jnp.arange(starts.shape[0]) < result.num_nodes) & (starts != ends)
     is_step = is_step & (result.status != Status.invalid_input)
-    t, dt, error_ratio = (jnp.where(is_step, x, jnp.nan) for x in (starts, ends - starts, result.errors))
+    order = jnp.argsort(~is_step, stable=True)
+    t, dt, error_ratio = (jnp.where(is_step, x, jnp.nan)[order] for x in (starts, ends - starts, result.errors))
     return tree_freeze(Steps(t, dt, error_ratio))

@@ -10,11 +10,20 @@ import jax.numpy as jnp
 
 from node_jax.adjoints import AbstractAdjoint
 from node_jax.integrate.devices import over_devices
-from node_jax.integrate.events import add_evals, known_times, read_events, search_problem, with_known_jumps
+from node_jax.integrate.events import (
+    add_evals,
+    known_times,
+    places_of,
+    read_events,
+    search_problem,
+    settle,
+    settle_if_any,
+    with_known_jumps,
+)
 from node_jax.integrate.outputs import apply_save
 from node_jax.solution import Solution
 from node_jax.stepping import Batch, Problem, integrate_lanes
-from node_jax.stepping.batch import choose_lanes, choose_max_rows
+from node_jax.stepping.batch import choose_lanes, choose_max_rows, lend
 from node_jax.stepping.controls import ControlledField
 from node_jax.stepping.watch import Watch
 from node_jax.tree import tree_freeze
@@ -82,12 +91,18 @@ def solve_here(whole: Whole, is_mapped: Whole, size: int, settings: Settings) ->
     known_is_mapped = dataclasses.replace(
         is_mapped.problem,
         ts=True,
+        asked_ts=is_mapped.problem.ts,
         jumps=with_known_jumps(is_mapped.problem.jumps, is_mapped.watch, [True] * len(known.jump_times)),
     )
-    problem = dataclasses.replace(problem, ts=known.ts, jumps=with_known_jumps(problem.jumps, watch, known.jump_times))
+    jumps = with_known_jumps(problem.jumps, watch, known.jump_times)
+    problem = dataclasses.replace(problem, ts=known.ts, asked_ts=problem.ts, jumps=jumps)
     result = adjoint.solve_batch(_batch(problem, known_is_mapped, size), num_lanes, max_rows)
-    found = (search.events, search.status, search.num_saved)
-    got = searched.map(read_events, searched.rows(), known.ts, found, (result.ys, result.status))
+    found, has_event = (search.events, search.status, search.num_saved), search.events.num > 0
+    places = searched.map(places_of, searched.rows(), known.ts, search.events, result.ys)
+    settled = settle_if_any(
+        search.events.num, lambda places: searched.map(settle, *lend(has_event, (searched.rows(), places))), places
+    )
+    got = searched.map(read_events, searched.rows(), known.ts, found, (result.ys, result.status), settled)
     return Solution(
         known.ts,
         _saved(save, searched, got.ts, True, got.ys),

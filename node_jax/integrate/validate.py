@@ -193,15 +193,15 @@ def check_wanted(solver: Any, wanted: Wanted, save: Any) -> None:
         )
 
 
-def bound_steps(controller: AbstractController, ts: jax.Array, max_steps: int, num_jumps: int) -> int:
-    """`max_steps`, or the number of steps where it is known in advance, with one more at each of `num_jumps` times."""
+def bound_steps(controller: AbstractController, ts: jax.Array, max_steps: int, num_extra: int) -> int:
+    """`max_steps`, or the number of steps where it is known in advance, with `num_extra` for what cuts a step."""
     if not isinstance(controller, FixedSteps):
         return max_steps
-    num_steps = max(1, controller.n * (ts.shape[0] - 1)) + num_jumps
+    num_steps = max(1, controller.n * (ts.shape[0] - 1)) + num_extra
     if num_steps > max_steps:
-        knots = f" and {num_jumps} knots of zero-order holds" if num_jumps else ""
+        cuts = f" and {num_extra} more at knots of zero-order holds, jumps and events" if num_extra else ""
         raise ValueError(
-            f"odeint: FixedSteps({controller.n}) takes {num_steps} steps for {ts.shape[0]} times{knots}, more than "
+            f"odeint: FixedSteps({controller.n}) takes {num_steps} steps for {ts.shape[0]} times{cuts}, more than "
             f"max_steps={max_steps}. Write max_steps={num_steps}."
         )
     return num_steps

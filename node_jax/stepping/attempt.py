@@ -67,7 +67,7 @@ def begin(problem: Problem) -> tuple[Progress, State]:
     solver, controller, ts = problem.solver, problem.controller, problem.ts
     z0 = solver.start(problem.y0)
     f0 = solver.slope(problem.field, ts[0], z0)
-    dt, memory = controller.first_step(problem.field, ts, problem.y0, f0, solver.order)
+    dt, memory = controller.first_step(problem.field, problem.controller_ts, problem.y0, f0, solver.order)
     status = jnp.where(tree_all_finite(f0) & tree_all_finite(problem.y0), Status.success, Status.non_finite)
     status = jnp.where((ts[0] + dt == ts[0]) & (ts[0] != ts[-1]), Status.dt_underflow, status)
     status = jnp.where(problem.times_are_valid(), status, Status.invalid_input).astype(jnp.int32)
@@ -103,7 +103,8 @@ def attempt(problem: Problem, stops: Array | None, now: Progress) -> tuple[Progr
         target = jnp.where(is_pending, events.target, target)
     remaining = target - now.t
     reaches_target = (abs(now.dt) * _SLACK >= abs(remaining)) | (now.t + now.dt == target)
-    t1 = jnp.where(reaches_target, target, now.t + now.dt)
+    # Sizes are constants of the derivative: the end of a step moves with its start, wherever it was meant to be.
+    t1 = lax.stop_gradient(jnp.where(reaches_target, target, now.t + now.dt)) + (now.t - lax.stop_gradient(now.t))
     # The size that was really taken, after rounding of t1: the tape must add up to the times.
     dt = lax.stop_gradient(t1 - now.t)
     step = take_step(problem, stops, problem.field, now.t, t1, dt, now.z, now.f)
@@ -116,7 +117,8 @@ def attempt(problem: Problem, stops: Array | None, now: Progress) -> tuple[Progr
         read_later.append(step.f1)
     if read_later:
         y1 = jax.tree.map(lambda y, x: jnp.where(jnp.isfinite(x), y, jnp.nan), y1, reduce(tree_add, read_later))
-    decision = controller.decide(now.memory, problem.ts, t1, dt, y0, y1, step.error, problem.solver.order)
+    ts, order = problem.controller_ts, problem.solver.order
+    decision = controller.decide(now.memory, ts, t1, dt, y0, y1, step.error, order)
     is_fine = decision.accept & now.is_running
     f1 = step.f1 if problem.reuses_slope else None
     end = _End(is_fine, t1, step.z1, f1, decision.dt, decision.memory, events)

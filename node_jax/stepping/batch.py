@@ -103,3 +103,13 @@ def take_rows(buffer: PyTree, index: Int[Array, " lane"]) -> PyTree:
 def where_lane(mask: Bool[Array, " lane"], x: PyTree, y: PyTree) -> PyTree:
     """`x` in the lanes where `mask` holds, else `y`; leaves have a leading axis of lanes."""
     return jax.tree.map(lambda a, b: jnp.where(expand_like(mask, a), a, b), x, y)
+
+
+def lend(mask: Bool[Array, " lane"], x: PyTree) -> PyTree:
+    """`x`, with the values of some lane in `mask` in all lanes that are not; without one, what comes of it is void.
+
+    What is thrown away of a lane is computed all the same: from its own values it might be NaN, which a cotangent of
+    zero would carry into what lanes share.
+    """
+    lender = jnp.argmax(mask)
+    return jax.tree.map(lambda leaf: jnp.where(expand_like(mask, leaf), leaf, leaf[lender]), x)

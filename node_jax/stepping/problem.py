@@ -34,6 +34,8 @@ class Problem(eqx.Module):
     """+1 forward in time, -1 backward; see `direction_of`."""
     solver: AbstractSolver
     controller: AbstractController
+    asked_ts: Float[Array, " time"] | None = None
+    """The times that the controller goes by, where `ts` holds others beside them."""
     extra_stops: Float[Array, " stop"] | None = None
     """Times at which a step must end, beside the controller's own; in the order of the solve."""
     jump_ts: Float[Array, " jump"] | None = None
@@ -62,6 +64,11 @@ class Problem(eqx.Module):
     def needs_dense(self) -> bool:
         """Whether a step's dense output is read."""
         return self.wants_path or not self.only_ends or self.watch is not None
+
+    @property
+    def controller_ts(self) -> Float[Array, " time"]:
+        """The times that the controller goes by."""
+        return self.ts if self.asked_ts is None else self.asked_ts
 
     @property
     def chooses_dense(self) -> bool:
@@ -93,7 +100,7 @@ class Problem(eqx.Module):
     def stops(self) -> Float[Array, " stop"] | None:
         """Where a step must end, sorted in the direction of the solve; `None` for nowhere but at the end."""
         jumps = None if self.jumps is None else self.jumps.all_times(self.direction)
-        parts = [self.controller.stops(self.ts), self.extra_stops, self.jump_ts, jumps]
+        parts = [self.controller.stops(self.controller_ts), self.extra_stops, self.jump_ts, jumps]
         parts = [stops for stops in parts if stops is not None]
         if not parts:
             return None

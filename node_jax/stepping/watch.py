@@ -118,8 +118,9 @@ def seek(
     signs = jnp.where((now.counts >= limits) & ~acts, 0, now.signs)
     crossing, signs_end = watch.conditions.first_crossing(state_at, t0, t1, signs)
     is_found = is_wanted & crossing.is_found
+    signs_found = now.signs.at[crossing.event].set(crossing.sign)
     return is_found, now._replace(
-        signs=jnp.where(is_wanted & ~is_found, signs_end, now.signs),
+        signs=jnp.where(is_wanted, jnp.where(is_found, signs_found, signs_end), now.signs),
         pending=jnp.where(is_found, crossing.event, now.pending),
         target=jnp.where(is_found, crossing.t, now.target),
     )
@@ -159,7 +160,7 @@ def fire(
     def act(z: State, f: State | None) -> tuple[State, State | None, Array]:
         branches = [jump or _stay for jump in watch.jumps]
         z1 = lax.switch(event, branches, t, z)
-        signs = now.signs.at[event].multiply(-1)
+        signs = watch.conditions.signs_behind(t, z, now.signs).at[event].set(-now.signs[event])
         if any(jump is not None for jump in watch.jumps):
             acts = jnp.asarray([jump is not None for jump in watch.jumps])[event]
             signs = jnp.where(acts, watch.conditions.signs_ahead(t, z1, field(t, z1), dt), signs)
