@@ -11,8 +11,9 @@ from typing import Any
 import jax.numpy as jnp
 
 from experiments.benchmarks import ours, rivals
+from experiments.benchmarks.bare import bare_gradient
 from experiments.benchmarks.contender import Setting, Solve
-from experiments.benchmarks.harness import field_time, gradient_floor, vjp_time
+from experiments.benchmarks.harness import compile_figures, field_time, gradient_floor, vjp_time
 from experiments.benchmarks.networks import oscillating_mlp, start_states
 from experiments.benchmarks.report import Results, Table, main, say
 from experiments.benchmarks.sides import COLUMNS, Case, measure, rows_of
@@ -65,7 +66,10 @@ def run(quick: bool = False) -> Results:
                     "evals": evals,
                     **{name: side.timing.median for name, side in measured.items()},
                 }
+    results.tables.append(_bare_loop(repeats=1 if quick else 3))
     results.notes += [
+        "Kernels are the different fused computations of the compiled program; on a CPU each takes 5 to 10 ms to "
+        "compile, whatever it computes. The bare loop is a lower bound for any solver that unrolls its stages.",
         "One evaluation of the field, and one with its transpose: "
         + "; ".join(
             f"{name} {data['field_s'] * 1e6:.3g} and {data['vjp_s'] * 1e6:.3g} us"
@@ -81,6 +85,15 @@ def run(quick: bool = False) -> Results:
         "jax.experimental.ode and torchdiffeq use Dormand and Prince's method and controllers of their own.",
     ]
     return results
+
+
+def _bare_loop(repeats: int) -> Table:
+    """Compile figures of the least program that could be a gradient."""
+    field, y0 = oscillating_mlp("tanh"), start_states()
+    figures, _ = compile_figures(bare_gradient, field, y0, repeats=repeats)
+    row = (figures.trace, figures.lower, figures.compile, figures.num_equations, figures.num_kernels)
+    caption = "A bare loop of Tsit5 and its transpose: constant steps, all states kept, no controller, no outputs"
+    return Table(caption, ("trace [s]", "lower [s]", "compile [s]", "equations", "kernels"), [row])
 
 
 def _saved(num_times: int) -> str:

@@ -5,6 +5,7 @@ import importlib.metadata
 import itertools
 import os
 import platform
+import re
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -41,6 +42,8 @@ class CompileFigures:
     lower: float
     compile: float
     num_equations: int
+    num_kernels: int
+    """Distinct fused computations in the compiled program."""
     temporary_bytes: int
     has_callback: bool
 
@@ -129,10 +132,20 @@ def compile_figures(function: Callable[..., Any], *args: Any, repeats: int = 1) 
     figures = CompileFigures(
         *(statistics.median(column) for column in zip(*seconds, strict=True)),
         num_equations=len(names),
+        num_kernels=num_distinct_kernels(compiled.as_text()),
         temporary_bytes=int(memory.temp_size_in_bytes),
         has_callback=any("callback" in name for name in names),
     )
     return figures, compiled
+
+
+def num_distinct_kernels(text: str) -> int:
+    """How many different fused computations a compiled program has: equal ones are compiled once."""
+    names = re.compile(r"%[\w.\-]+|, metadata=\{[^}]*\}|/\*.*?\*/")
+    computations = re.finditer(r"^%?([\w.\-]+) \([^\n]*\{\n(.*?)^\}", text, flags=re.MULTILINE | re.DOTALL)
+    bodies = {match[1]: names.sub("", match[2]) for match in computations}
+    fused = re.findall(r" fusion\([^\n]*calls=%([\w.\-]+)", text)
+    return len({bodies.get(name, name) for name in fused})
 
 
 def equations_of(jaxpr: Jaxpr) -> Iterator[Any]:

@@ -80,6 +80,7 @@ COLUMNS = (
     "lower [s]",
     "compile [s]",
     "equations",
+    "kernels",
     "temporaries [KiB]",
     "callback",
 )
@@ -148,13 +149,14 @@ def rows_of(measured: Mapping[str, Measured], floor: float | None = None) -> lis
                 side.error,
                 timing.median / floor if floor else None,
                 *(
-                    (None,) * 6
+                    (None,) * 7
                     if figures is None
                     else (
                         figures.trace,
                         figures.lower,
                         figures.compile,
                         figures.num_equations,
+                        figures.num_kernels,
                         figures.temporary_bytes / 1024,
                         figures.has_callback,
                     )
