@@ -238,22 +238,22 @@ class _Transposer:
 
         def take(shared: list[Array], own: list[Array], tables: Tables, shift: Array, state: Any) -> Any:
             def one(problem: Problem, ends: Any, own: list[Array], tables: Tables, shift: Array, z: Any, f: Any) -> Any:
-                t0, t1, stops, is_jump = ends
+                t0, t1, stops, _ = ends
                 dt = t1 - t0
-                plain, jumps = self._dynamics(problem, shared, own)
-                field = controls.bind(plain, shift, tables)
+                field = controls.bind(self._dynamics(problem, shared, own)[0], shift, tables)
                 step = take_step(problem, stops, field, t0, t1, dt, z, f, with_slope=self.reads_last)
                 path = None
                 if mine is not None:
                     parts = (solver.read(z), solver.read(step.z1), *solver.coefficients(dt, step.stages))
                     path = jax.tree.map(lambda *leaves: jnp.stack(leaves), *parts)
                 costs = {name: step_cost(name, solver, dt, z, step) for name in problem.costs}
-                z1, f1 = step.z1, step.f1 if problem.reuses_slope else None
-                if jumps is not None:
-                    z1, f1 = jump_instead(problem, plain, jumps, is_jump, t0 + shift, z, z1, f1)
-                return z1, f1, path, costs
+                return step.z1, step.f1 if problem.reuses_slope else None, path, costs
 
-            return self.batch.map(one, problem_rows, ends, own, tables, shift, *state)
+            z1, f1, path, costs = self.batch.map(one, problem_rows, ends, own, tables, shift, *state)
+            is_jump = ends[3]
+            if is_jump is not None:
+                z1, f1 = self._jump_instead(problem_rows, is_jump, (shared, own), ends[0] + shift, state[0], (z1, f1))
+            return z1, f1, path, costs
 
         parameters = self._parameters_of(problem_rows)
         _, pull = jax.vjp(take, *parameters, tables, jnp.zeros_like(bars.shift), state)
@@ -261,6 +261,31 @@ class _Transposer:
         z_bar, f_bar = where_lane(is_active, state_bar, (bars.z, bars.f))
         carry = carry._replace(bars=_Bars(z_bar, f_bar, bars.shift))
         return self._add(carry, trajectory, is_active, (shared_bar, own_bar, shift_bar, pull_tables(tables_bar)))
+
+    def _jump_instead(
+        self,
+        problem_rows: list[Array],
+        is_jump: Bool[Array, " lane"],
+        parameters: tuple[list[Array], list[Array]],
+        t: Float[Array, " lane"],
+        z: State,
+        after: tuple[State, State | None],
+    ) -> tuple[State, State | None]:
+        """`after` a step, or in the lanes that jump the state after the jump and the slope there.
+
+        The others follow a lane that jumps: a jump may not be made to be differentiated anywhere else.
+        """
+        shared, own = parameters
+
+        def jump(problem: Problem, t: Array, z: State, own: list[Array]) -> tuple[State, State | None]:
+            field, jumps = self._dynamics(problem, shared, own)
+            z1 = jumps.apply(field, t, z)
+            return z1, problem.solver.slope(field, t, z1) if problem.reuses_slope else None
+
+        def jumped() -> tuple[State, State | None]:
+            return self.batch.map(jump, self._lend_rows(is_jump, problem_rows), *lend(is_jump, (t, z, own)))
+
+        return where_lane(is_jump, lax.cond(any_over_batch(jnp.any(is_jump)), jumped, lambda: after), after)
 
     def _lend_rows(self, is_active: Bool[Array, " lane"], problem_rows: list[Array]) -> list[Array]:
         """Rows in which lanes that are not active have field and jumps of an active one, but for what comes from

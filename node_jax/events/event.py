@@ -4,9 +4,9 @@ from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
+import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
-from jaxtyping import Array, Float
 
 from node_jax.types import Args, State
 
@@ -47,7 +47,7 @@ class Event(eqx.Module):
                 "odeint: expected an Event's condition to be callable as condition(t, y, args), got "
                 f"{type(self.condition).__name__}."
             )
-        if self.direction not in (-1, 0, 1):
+        if not isinstance(self.direction, (int, np.integer)) or self.direction not in (-1, 0, 1):
             raise ValueError(
                 f"odeint: expected an Event's direction to be 1 (rising), -1 (falling) or 0, got {self.direction!r}."
             )
@@ -55,6 +55,8 @@ class Event(eqx.Module):
             raise TypeError(
                 f"odeint: expected an Event's jump to be callable as jump(t, y, args), got {type(self.jump).__name__}."
             )
+        if not isinstance(self.terminate, (bool, np.bool_)):
+            raise TypeError(f"odeint: expected an Event's terminate to be True or False, got {self.terminate!r}.")
         is_integer = isinstance(self.max_events, (int, np.integer)) and not isinstance(self.max_events, bool)
         if not is_integer or self.max_events < 1:
             raise ValueError(
@@ -74,19 +76,27 @@ class Jump(eqx.Module):
         jump: `jump(t, y, args) -> y`, the state just after.
     """
 
-    times: Float[Array, "*batch jump"]
+    times: Any
     jump: Callable[[Any, State, Args], State]
 
+    def with_arrays(self, dtype: Any) -> "Jump":
+        """The same with its times as an array."""
+        try:
+            times = jnp.asarray(self.times, dtype)
+        except (TypeError, ValueError) as error:
+            raise ValueError("odeint: expected a Jump's times to be numbers, with rows of one length.") from error
+        return Jump(times, self.jump)
+
     def validate(self) -> None:
-        """Raise `TypeError` or `ValueError` for settings that cannot work."""
+        """Raise `TypeError` or `ValueError` for settings that cannot work; the times must be an array."""
         if not callable(self.jump):
             raise TypeError(
                 f"odeint: expected a Jump's jump to be callable as jump(t, y, args), got {type(self.jump).__name__}."
             )
-        if np.ndim(self.times) not in (1, 2):
+        if self.times.ndim not in (1, 2):
             raise ValueError(
                 "odeint: expected a Jump's times of shape (jump,), or (batch, jump) in nj.odeint_batch, got shape "
-                f"{np.shape(self.times)}."
+                f"{self.times.shape}."
             )
-        if not isinstance(self.times, Tracer) and np.isnan(np.asarray(self.times, float)).any():
+        if not isinstance(self.times, Tracer) and np.isnan(np.asarray(self.times)).any():
             raise ValueError("odeint: expected a Jump's times without NaN. Pad with infinity where there are fewer.")

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
-from node_jax.tree import tree_axpy, tree_where
+from node_jax.tree import tree_axpy
 from node_jax.types import BoundField, State, Time
 
 
@@ -46,14 +46,17 @@ class Jumps(eqx.Module):
         """The state just after t; see the formula above."""
         for function, condition, times in zip(self.functions, self.conditions, self.times, strict=True):
             is_due = times == t
-            if condition is None:
-                shift = jnp.where(is_due, times - t, 0)[jnp.argmax(is_due)]
-            else:
-                shift = time_shift(condition, field, t, y)
-            shift = shift - lax.stop_gradient(shift)
-            moved = function(t + shift, tree_axpy(shift, field(t, y), y))
-            after = tree_axpy(-shift, field(t, moved), moved)
-            y = tree_where(jnp.any(is_due), after, y)
+
+            def act(y: State, function=function, condition=condition, times=times, is_due=is_due) -> State:
+                if condition is None:
+                    shift = jnp.where(is_due, times - t, 0)[jnp.argmax(is_due)]
+                else:
+                    shift = time_shift(condition, field, t, y)
+                shift = shift - lax.stop_gradient(shift)
+                moved = function(t + shift, tree_axpy(shift, field(t, y), y))
+                return tree_axpy(-shift, field(t, moved), moved)
+
+            y = lax.cond(jnp.any(is_due), act, lambda y: y, y)
         return y
 
 

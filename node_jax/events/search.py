@@ -50,7 +50,12 @@ class Conditions(eqx.Module):
         return jnp.where(jnp.isfinite(signs), signs, 0)
 
     def first_crossing(
-        self, state_at: Callable[[Time], State], t0: Time, t1: Time, signs: Float[Array, " event"]
+        self,
+        state_at: Callable[[Time], State],
+        t0: Time,
+        t1: Time,
+        signs: Float[Array, " event"],
+        is_watched: Bool[Array, " event"],
     ) -> tuple[Crossing, Float[Array, " event"]]:
         """The first crossing between t0 and t1, and the signs at t1.
 
@@ -58,6 +63,7 @@ class Conditions(eqx.Module):
             state_at: the dense output of the step.
             t0, t1: its ends.
             signs: those at t0.
+            is_watched: which conditions may cross.
         """
 
         def values_at(t: Time) -> Array:
@@ -70,7 +76,7 @@ class Conditions(eqx.Module):
         for i in reversed(range(_NUM_PLACES)):
             before = signs if i == 0 else jnp.where(values[i - 1] == 0, signs, jnp.sign(values[i - 1]))
             crosses = (before * jnp.sign(values[i]) < 0) | ((values[i] == 0) & (before != 0))
-            crosses &= self._is_wanted(before)
+            crosses &= is_watched & self._is_wanted(before)
             found, sign = jnp.where(crosses, i, found), jnp.where(crosses, before, sign)
         interval = jnp.min(found)
         is_found = interval < _NUM_PLACES

@@ -59,22 +59,20 @@ def as_events(events: Any, dtype: Any, batch_size: int | None = None) -> tuple[H
         dtype: that of the times.
         batch_size: how many trajectories there are, of a batch.
     """
-    found = tuple(events) if isinstance(events, (tuple, list)) else (events,)
-    for event in found:
+    found = list(events) if isinstance(events, (tuple, list)) else [events]
+    for i, event in enumerate(found):
         if not isinstance(event, (Event, Jump)):
-            raise TypeError(
-                f"odeint: expected events to hold nj.Event(...) and nj.Jump(...), got {type(event).__name__}."
-            )
+            came = f"the class {event.__name__}" if isinstance(event, type) else type(event).__name__
+            raise TypeError(f"odeint: expected events to hold nj.Event(...) and nj.Jump(...), got {came}.")
+        shape = ()
+        if isinstance(event, Jump):
+            event = found[i] = event.with_arrays(dtype)
+            shape = np.shape(event.times)
         event.validate()
-        shape = np.shape(event.times) if isinstance(event, Jump) else ()
         if len(shape) == 2 and shape[0] != batch_size:
             expected = "(jump,)" if batch_size is None else f"(jump,) or ({batch_size}, jump), a row a trajectory"
             raise ValueError(f"odeint: expected a Jump's times of shape {expected}, got {shape}.")
-    found = tuple(
-        dataclasses.replace(event, times=jnp.asarray(event.times, dtype)) if isinstance(event, Jump) else event
-        for event in found
-    )
-    return jax.tree.map(lambda leaf: jnp.asarray(leaf) if isinstance(leaf, float) else leaf, found)
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf) if isinstance(leaf, float) else leaf, tuple(found))
 
 
 class Bound(eqx.Module):

@@ -108,13 +108,14 @@ def as_derivative(dy: Any, y: State) -> State:
 
 def as_condition(value: Any) -> jax.Array:
     """What an event's condition returned, as a floating-point scalar."""
-    value = jnp.asarray(value)
-    if value.shape != () or not jnp.issubdtype(value.dtype, jnp.floating):
+    is_array = isinstance(value, (int, float, np.generic, np.ndarray, jax.Array))
+    if not is_array or jnp.shape(value) != () or not jnp.issubdtype(jnp.result_type(value), jnp.floating):
+        came = f"{jnp.result_type(value)} of shape {jnp.shape(value)}" if is_array else type(value).__name__
         raise ValueError(
             "odeint: expected an Event's condition to return a floating-point scalar that changes sign, got "
-            f"{value.dtype} of shape {value.shape}. Return a difference such as y[0] - threshold, not a comparison."
+            f"{came}. Return a difference such as y[0] - threshold, not a comparison."
         )
-    return value
+    return jnp.asarray(value)
 
 
 def as_after_jump(after: Any, y: State) -> State:

@@ -208,13 +208,10 @@ def _look_for_events(
     assert watch is not None
     assert end.events is not None
 
-    def slope(t: Time, z: State) -> State:
-        return solver.slope(problem.field, t, z)
-
     is_found, sought = seek(
         watch, end.events, is_wanted, now.t, end.t, nodes, solver.num_coefficients, problem.direction
     )
-    fired = fire(watch, problem.field, slope, sought, is_firing, end.t, end.t - now.t, end.z, end.f)
+    fired = fire(watch, solver, problem.field, sought, is_firing, end.t, end.t - now.t, end.z, end.f)
     dt, memory = tree_where(is_found, (now.dt, now.memory), (end.dt, end.memory))
     return _End(end.accept & ~is_found, end.t, fired.z, fired.f, dt, memory, fired.events), is_found, fired.status
 

@@ -105,7 +105,7 @@ def where_lane(mask: Bool[Array, " lane"], x: PyTree, y: PyTree) -> PyTree:
     return jax.tree.map(lambda a, b: jnp.where(expand_like(mask, a), a, b), x, y)
 
 
-def lend(mask: Bool[Array, " lane"], x: PyTree) -> PyTree:
+def lend(mask: Bool[Array, " lane"], x: Any) -> Any:
     """`x`, with the values of some lane in `mask` in all lanes that are not; without one, what comes of it is void.
 
     What is thrown away of a lane is computed all the same: from its own values it might be NaN, which a cotangent of

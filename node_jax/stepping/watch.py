@@ -15,6 +15,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from node_jax.events import Conditions
 from node_jax.interpolate.dense import DensePath
+from node_jax.solvers import AbstractSolver
 from node_jax.status import Status
 from node_jax.stepping.batching import any_over_batch
 from node_jax.tree import tree_where
@@ -115,8 +116,8 @@ def seek(
     # What is only recorded and has been as often as it may be is not watched any more.
     limits = jnp.asarray(watch.max_events, jnp.int32)
     acts = jnp.asarray([jump is not None for jump in watch.jumps])
-    signs = jnp.where((now.counts >= limits) & ~acts, 0, now.signs)
-    crossing, signs_end = watch.conditions.first_crossing(state_at, t0, t1, signs)
+    is_watched = (now.counts < limits) | acts
+    crossing, signs_end = watch.conditions.first_crossing(state_at, t0, t1, now.signs, is_watched)
     is_found = is_wanted & crossing.is_found
     signs_found = now.signs.at[crossing.event].set(crossing.sign)
     return is_found, now._replace(
@@ -128,8 +129,8 @@ def seek(
 
 def fire(
     watch: Watch,
+    solver: AbstractSolver,
     field: BoundField,
-    slope: Callable[[Time, State], State],
     now: Events,
     is_firing: Bool[Array, ""],
     t: Time,
@@ -141,8 +142,8 @@ def fire(
 
     Arguments:
         watch: the events.
+        solver: which method's internal state z is.
         field: dy/dt.
-        slope: what the next step takes as its first stage, from (t, z).
         now: what is known.
         is_firing: whether it is time.
         t, z: where the step ended.
@@ -160,11 +161,11 @@ def fire(
     def act(z: State, f: State | None) -> tuple[State, State | None, Array]:
         branches = [jump or _stay for jump in watch.jumps]
         z1 = lax.switch(event, branches, t, z)
-        signs = watch.conditions.signs_behind(t, z, now.signs).at[event].set(-now.signs[event])
+        signs = watch.conditions.signs_behind(t, solver.read(z), now.signs).at[event].set(-now.signs[event])
         if any(jump is not None for jump in watch.jumps):
             acts = jnp.asarray([jump is not None for jump in watch.jumps])[event]
             signs = jnp.where(acts, watch.conditions.signs_ahead(t, z1, field(t, z1), dt), signs)
-        return z1, None if f is None else slope(t, z1), signs
+        return z1, None if f is None else solver.slope(field, t, z1), signs
 
     z1, f1, signs = lax.cond(any_over_batch(is_firing), act, lambda z, f: (z, f, now.signs), z, f)
     z, f = tree_where(is_firing, (z1, f1), (z, f))
