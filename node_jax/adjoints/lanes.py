@@ -97,7 +97,9 @@ class _Transposer:
         tapes, z_end, slopes = solved.record
         self.last_read = batch.map(last_read, batch.rows(), solved.rows, solved.costs)
         z_bar = batch.map(cotangent_at_end, batch.rows(), solved.rows, z_end)
-        f_bar = jax.tree.map(lambda f: jnp.zeros((batch.size, *f.shape[3:]), f.dtype), tapes[0].states[1])
+        # Slopes are like states, in axes behind those of the tape.
+        axes = 3 if tapes[0].keeps_all else 2
+        f_bar = jax.tree.map(lambda f: jnp.zeros((batch.size, *f.shape[axes:]), f.dtype), tapes[0].states[1])
         bars = _Bars(z_bar, f_bar, jnp.zeros((batch.size,), frame.ts.dtype))
         zeros = dict(zip(solved.places, jax.tree.map(jnp.zeros_like, solved.parameters), strict=True))
         controls = {place: zeros[place] for place in self.controls.wanted}
@@ -164,9 +166,10 @@ class _Transposer:
         is_active = is_step & (times[:-1] * batch.map(lambda problem: problem.direction, problem_rows) < end)
         trajectory = index if self.has_queue else jnp.arange(batch.size, dtype=jnp.int32)
         stops = _stops_among(batch.map(Problem.stops, problem_rows), times)
-        states = tree_read(tape.states, chunk)
-        if not tape.keeps_all:
-            states = self._replay(problem_rows, stops, times, is_jump, num_attempts, states)
+        if tape.keeps_all:
+            states = tree_read(tape.states, chunk)
+        else:
+            states = self._replay(tape, chunk, self._states_before(tape, chunk))[1]
         collected = None
         if not frame.only_ends:
             collected = batch.map(_collect, problem_rows, times, rows_bar, in_axes=(1, 0))
@@ -185,17 +188,43 @@ class _Transposer:
             return end._replace(bars=put_rows(carry.bars, index, end.bars), own=add_rows(carry.own, index, end.own))
         return end._replace(own=tree_add(carry.own, end.own))
 
-    def _replay(
-        self,
-        problem_rows: list[Array],
-        stops: Array | None,
-        times: Array,
-        is_jump: Array | None,
-        num_attempts: Array,
-        first: Any,
+    def _states_before(self, tape: LaneTape, chunk: Int[Array, ""]) -> tuple[State, State | None]:
+        """The states at the start of a chunk, from the last one before whose states were kept."""
+        base = tape.kept_before(chunk)
+        kept = tree_read(tape.states, tape.slot(base))
+        if not tape.is_doubling:
+            return kept
+
+        def forward(state: Any) -> Any:
+            i, now = state
+            return i + 1, self._refill(tape, i + 1, self._replay(tape, i, now)[0])
+
+        return lax.while_loop(lambda state: any_over_batch(state[0] < chunk), forward, (base, kept))[1]
+
+    def _refill(
+        self, tape: LaneTape, chunk: Int[Array, ""], now: tuple[State, State | None]
     ) -> tuple[State, State | None]:
-        """The states before each attempt of a chunk, from those before the first."""
-        first = jax.tree.map(lambda leaf: leaf[0], first)
+        """What the lanes hold at the start of a chunk: those with a new trajectory its start."""
+        if not self.has_queue:
+            return now
+        before, index = tree_read(tape.index, chunk - 1), tree_read(tape.index, chunk)
+        is_new = before != index
+
+        def start(problem: Problem) -> tuple[State, State | None]:
+            z0 = problem.solver.start(problem.y0)
+            return z0, problem.solver.slope(problem.field, problem.ts[0], z0) if problem.reuses_slope else None
+
+        starts = self.batch.map(start, self.batch.rows(index))
+        return where_lane(is_new, starts, now)
+
+    def _replay(
+        self, tape: LaneTape, chunk: Int[Array, ""], first: tuple[State, State | None]
+    ) -> tuple[tuple[State, State | None], tuple[State, State | None]]:
+        """The states after a chunk and before each of its attempts, from those before the first."""
+        index, times, num_attempts = tree_read((tape.index, tape.times, tape.num_attempts), chunk)
+        is_jump = tree_read(tape.is_jump, chunk)
+        problem_rows = self.batch.rows(index if self.has_queue else None)
+        stops = _stops_among(self.batch.map(Problem.stops, problem_rows), times)
         length = times.shape[0] - 1
 
         def step(problem: Problem, t0: Array, t1: Array, stops: Any, is_jump: Any, z: State, f: State | None) -> Any:
@@ -213,7 +242,7 @@ class _Transposer:
 
         window = jax.tree.map(lambda leaf: jnp.zeros((length, *leaf.shape), leaf.dtype), first)
         start = (jnp.zeros((), jnp.int32), first, window)
-        return lax.while_loop(lambda state: any_over_batch(state[0] < num_attempts), forward, start)[2]
+        return lax.while_loop(lambda state: any_over_batch(state[0] < num_attempts), forward, start)[1:]
 
     def _transpose_step(
         self,

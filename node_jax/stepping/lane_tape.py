@@ -3,15 +3,16 @@
 from typing import Any
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from node_jax.tree import tree_buffer, tree_write
+from node_jax.tree import tree_buffer, tree_bytes, tree_write
 from node_jax.types import State
 
 _SMALL_BYTES = 32 * 2**20
-"""Below this the states of all attempts are kept, else those at the starts of chunks."""
+"""Below this the states of all attempts are kept, else those at the starts of chunks, as many as fit."""
+_LEAST_SLOTS = 8
+"""Chunk starts that are kept of states however large."""
 
 
 class LaneTape(eqx.Module):
@@ -26,11 +27,15 @@ class LaneTape(eqx.Module):
     times: Float[Array, "chunk node lane"]
     """Before each attempt of a chunk, and after the last."""
     states: tuple[State, State | None]
-    """Internal state and slope, with leading axes (chunk, node, lane): before every attempt, or before the first."""
+    """Internal state and slope, with leading axes (chunk, node, lane): before every attempt; or with leading axes
+    (slot, lane) before the first, of every `stride`-th chunk, in the slots of `node_jax.stepping.tape`."""
+    stride: Int[Array, ""]
     num_chunks: Int[Array, ""]
     is_jump: Bool[Array, "chunk attempt lane"] | None
     """Which attempts were jumps of the state, for problems that have any."""
     keeps_all: bool = eqx.field(static=True)
+    num_slots: int = eqx.field(static=True)
+    """How many chunks have their states kept; where they are fewer than there may be, with one slot to throw away."""
 
     @classmethod
     def empty(
@@ -53,15 +58,18 @@ class LaneTape(eqx.Module):
             keeps_all: whether to keep the states before every attempt.
             has_jumps: whether an attempt may be a jump.
         """
-        nodes = tree_buffer(length, states) if keeps_all else jax.tree.map(lambda leaf: leaf[None], states)
+        nodes = tree_buffer(length, states) if keeps_all else states
+        num_slots = max_chunks if keeps_all else choose_num_slots(max_chunks, tree_bytes(states))
         return cls(
             index=jnp.full((max_chunks, *t.shape), batch_size, jnp.int32),
             num_attempts=jnp.zeros((max_chunks,), jnp.int32),
             times=jnp.zeros((max_chunks, length + 1, *t.shape), t.dtype),
-            states=tree_buffer(max_chunks, nodes),
+            states=tree_buffer(num_slots + (num_slots < max_chunks), nodes),
+            stride=jnp.ones((), jnp.int32),
             num_chunks=jnp.zeros((), jnp.int32),
             is_jump=jnp.zeros((max_chunks, length, *t.shape), bool) if has_jumps else None,
             keeps_all=keeps_all,
+            num_slots=num_slots,
         )
 
     def extend(
@@ -83,17 +91,42 @@ class LaneTape(eqx.Module):
             is_jump: which attempts were jumps.
         """
         is_node = jnp.arange(times.shape[0]) <= num_attempts
-        if not self.keeps_all:
-            states = jax.tree.map(lambda leaf: leaf[None], states)
+        stride, slot = self.stride, self.num_chunks
+        if self.is_doubling:
+            stride = jnp.where(self.num_chunks >= self.num_slots * stride, 2 * stride, stride)
+            slot = jnp.where(self.num_chunks % stride == 0, self.slot(self.num_chunks), self.num_slots)
         return LaneTape(
             index=tree_write(self.index, self.num_chunks, trajectory),
             num_attempts=tree_write(self.num_attempts, self.num_chunks, num_attempts),
             times=tree_write(self.times, self.num_chunks, jnp.where(is_node[:, None], times, t_end)),
-            states=tree_write(self.states, self.num_chunks, states),
+            states=tree_write(self.states, slot, states),
+            stride=stride,
             num_chunks=self.num_chunks + 1,
             is_jump=tree_write(self.is_jump, self.num_chunks, is_jump),
             keeps_all=self.keeps_all,
+            num_slots=self.num_slots,
         )
+
+    @property
+    def is_doubling(self) -> bool:
+        """Whether the states of some chunks are given up when slots run out."""
+        return self.num_slots < self.index.shape[0]
+
+    def slot(self, chunk: Int[Array, ""]) -> Int[Array, ""]:
+        """Where the states of a kept chunk are."""
+        if not self.is_doubling:
+            return chunk
+        return jnp.where(chunk == 0, 0, 1 + (chunk - 1) % (self.num_slots - 1))
+
+    def kept_before(self, chunk: Int[Array, ""]) -> Int[Array, ""]:
+        """The last chunk up to this one whose states are kept."""
+        return chunk // self.stride * self.stride
+
+
+def choose_num_slots(max_chunks: int, state_bytes: int) -> int:
+    """How many chunks have the states of all lanes kept: all, or an even number that fits, at least 8."""
+    slots = max(_LEAST_SLOTS, _SMALL_BYTES // max(1, state_bytes) // 2 * 2)
+    return min(slots, max_chunks)
 
 
 def lane_tape_is_small(num_bytes: int) -> bool:
