@@ -6,6 +6,10 @@ import node_jax as nj
 
 GRAVITY = 9.81
 TIGHT = nj.PIController(rtol=1e-9, atol=1e-9)
+FINE = {"solver": nj.RK4(), "controller": nj.ConstantStep(0.02), "max_steps": 256}
+"""Small programs, and errors of less than 1e-8."""
+BALL = {"solver": nj.Midpoint(), "controller": nj.ConstantStep(0.05), "max_steps": 64}
+"""The same for the ball, which has no error under any method of second order."""
 
 
 def fall(t, y, args):

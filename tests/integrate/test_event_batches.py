@@ -10,13 +10,13 @@ import pytest
 import node_jax as nj
 from node_jax.interpolate import Linear
 from tests.adjoints.cases import compiled, weigh
-from tests.integrate.event_cases import TIGHT, bounce, clear, concentration, dose, drop, fall, rebound
+from tests.integrate.event_cases import BALL, FINE, bounce, clear, concentration, dose, drop, fall, rebound
 
 BATCH = 5
+ADAPTIVE = {"solver": nj.Bosh3(), "controller": nj.PIController(rtol=1e-6, atol=1e-6), "max_steps": 64}
 
 
-@pytest.mark.parametrize("lanes", [None, 2])
-def test_thresholds_of_each_trajectory_end_it_at_its_own_time(x64, lanes):
+def test_thresholds_of_each_trajectory_end_it_at_its_own_time(x64):
     y0s, thresholds = jnp.linspace(1.0, 2.0, BATCH), jnp.linspace(0.9, 0.1, BATCH).at[1].set(-1.0)
     starts = jnp.linspace(0.0, 0.5, BATCH)
 
@@ -32,8 +32,8 @@ def test_thresholds_of_each_trajectory_end_it_at_its_own_time(x64, lanes):
             args,
             in_axes=axes,
             events=event,
-            lanes=lanes,
-            controller=TIGHT,
+            lanes=2,
+            **FINE,
         )
 
     def loss(*inputs):
@@ -55,7 +55,7 @@ def test_thresholds_of_each_trajectory_end_it_at_its_own_time(x64, lanes):
     np.testing.assert_array_equal(sol.event_index[:, 0], np.where(thresholds > 0, 0, -1))
     ends = starts + np.log(y0s / abs(thresholds)) / 1.1
     np.testing.assert_allclose(sol.event_ts[:, 0], np.where(thresholds > 0, ends, np.nan), rtol=1e-7)
-    for mine, theirs in zip(gradient, jax.grad(exact, argnums=(0, 1, 2, 3))(*inputs), strict=True):
+    for mine, theirs in zip(gradient, compiled(jax.grad(exact, argnums=(0, 1, 2, 3)))(*inputs), strict=True):
         np.testing.assert_allclose(mine, theirs, rtol=1e-6, atol=1e-7)
 
 
@@ -66,7 +66,7 @@ def test_doses_of_each_patient_have_values_and_gradients_of_their_closed_form(x6
 
     def solve(rate, amounts, times):
         axes = (0, None, {"rate": None, "amount": 0})
-        settings = {"in_axes": axes, "events": nj.Jump(times, dose), "lanes": lanes, "controller": TIGHT}
+        settings = {"in_axes": axes, "events": nj.Jump(times, dose), "lanes": lanes, **FINE}
         return nj.odeint_batch(clear, jnp.ones(BATCH), ts, {"rate": rate, "amount": amounts}, **settings).ys
 
     def exact(rate, amounts, times):
@@ -77,8 +77,8 @@ def test_doses_of_each_patient_have_values_and_gradients_of_their_closed_form(x6
 
     inputs = (0.8, amounts, times)
     found, expected = (
-        jit(jax.grad(lambda *a, f=f: (weigh(f(*a)), f(*a)), argnums=(0, 1, 2), has_aux=True))(*inputs)
-        for jit, f in ((compiled, solve), (jax.jit, exact))
+        compiled(jax.grad(lambda *a, f=f: (weigh(f(*a)), f(*a)), argnums=(0, 1, 2), has_aux=True))(*inputs)
+        for f in (solve, exact)
     )
     np.testing.assert_allclose(found[1], expected[1], rtol=1e-7)
     # A dose at the very start of a solve is in for good or not at all: there is no derivative for its time.
@@ -88,8 +88,7 @@ def test_doses_of_each_patient_have_values_and_gradients_of_their_closed_form(x6
     np.testing.assert_allclose(np.where(kept, found[0][2], 0), np.where(kept, expected[0][2], 0), rtol=1e-6, atol=1e-9)
 
 
-@pytest.mark.parametrize("lanes", [None, 2])
-def test_a_trajectory_that_fails_changes_neither_values_nor_gradients_of_others(lanes):
+def test_a_trajectory_that_fails_changes_neither_values_nor_gradients_of_others():
     heights, restitutions = jnp.linspace(0.8, 1.2, BATCH), jnp.linspace(0.9, 0.5, BATCH)
 
     def loss(factor, heights, restitutions):
@@ -100,7 +99,14 @@ def test_a_trajectory_that_fails_changes_neither_values_nor_gradients_of_others(
         knock = nj.Jump([0.3], lambda t, y, args: y * args[0] * args[1])
         args, axes = (factor, restitutions), (0, None, (None, 0))
         sol = nj.odeint_batch(
-            fall, drop(heights), jnp.linspace(0.0, 1.0, 4), args, in_axes=axes, events=(event, knock), lanes=lanes
+            fall,
+            drop(heights),
+            jnp.linspace(0.0, 1.0, 4),
+            args,
+            in_axes=axes,
+            events=(event, knock),
+            lanes=2,
+            **BALL,
         )
         is_good = sol.status == nj.Status.success
         ends = jnp.where(is_good[:, None], sol.ys[:, -1], 0.0)
@@ -126,7 +132,9 @@ def test_a_jump_is_differentiated_only_where_it_happens(x64):
 
     def loss(factor, y0s):
         event = nj.Jump([[0.3], [1.3]], lambda t, y, args: args * jnp.sqrt(y - 1.0))
-        return jnp.sum(nj.odeint_batch(lambda t, y, args: y, y0s, [0.0, 1.0, 2.0], factor, events=event).ys[:, -1])
+        return jnp.sum(
+            nj.odeint_batch(lambda t, y, args: y, y0s, [0.0, 1.0, 2.0], factor, events=event, **FINE).ys[:, -1]
+        )
 
     def exact(factor, y0s):
         times = jnp.array([0.3, 1.3])
@@ -134,7 +142,7 @@ def test_a_jump_is_differentiated_only_where_it_happens(x64):
 
     y0s = jnp.array([2.0, 0.4])
     found = compiled(jax.grad(loss, argnums=(0, 1)))(1.0, y0s)
-    for mine, theirs in zip(found, jax.grad(exact, argnums=(0, 1))(1.0, y0s), strict=True):
+    for mine, theirs in zip(found, compiled(jax.grad(exact, argnums=(0, 1)))(1.0, y0s), strict=True):
         np.testing.assert_allclose(mine, theirs, rtol=1e-3)
 
 
@@ -142,7 +150,7 @@ def test_lanes_and_the_order_of_the_batch_change_nothing(x64):
     heights, restitutions = jnp.linspace(0.5, 2.0, BATCH), jnp.linspace(0.9, 0.5, BATCH)
 
     def solve(heights, restitutions, lanes):
-        settings = {"in_axes": (0, None, 0), "events": bounce(6), "controller": TIGHT, "lanes": lanes}
+        settings = {"in_axes": (0, None, 0), "events": bounce(6), "lanes": lanes, **ADAPTIVE}
         return nj.odeint_batch(fall, drop(heights), jnp.linspace(0.0, 1.5, 4), restitutions, **settings)
 
     at_once, queued = (compiled(functools.partial(solve, lanes=lanes)) for lanes in (None, 2))
@@ -160,7 +168,7 @@ def test_lanes_and_the_order_of_the_batch_change_nothing(x64):
 def test_control_inputs_beside_a_jump_have_the_gradient_of_each_solve(x64):
     knots, levels = jnp.linspace(0.0, 2.0, 5), jnp.sin(jnp.arange(15.0)).reshape(3, 5)
     times = jnp.array([[0.3, np.inf], [1.1, 0.7], [np.inf, np.inf]])
-    settings = {"solver": nj.Bosh3(), "controller": nj.ConstantStep(0.1), "max_steps": 64}
+    settings = {"solver": nj.Midpoint(), "controller": nj.FixedSteps(4), "max_steps": 64}
 
     def field(t, y, args):
         return args["u"](t) - args["leak"] * y

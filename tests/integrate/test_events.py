@@ -11,6 +11,7 @@ import node_jax as nj
 from tests.adjoints.cases import compiled
 from tests.adjoints.test_programs import equations
 from tests.integrate.event_cases import (
+    FINE,
     GRAVITY,
     TIGHT,
     before_bounces,
@@ -190,7 +191,7 @@ DOSES = {
 def _dosed():
     def solve(times, ts):
         args = {"rate": jnp.asarray(0.8), "amount": jnp.asarray(0.5)}
-        return nj.odeint(clear, 1.0, ts, args, events=nj.Jump(times, dose), controller=TIGHT, max_steps=64).ys
+        return nj.odeint(clear, 1.0, ts, args, events=nj.Jump(times, dose), **FINE).ys
 
     return compiled(solve)
 
