@@ -3,11 +3,11 @@ r"""Changes of the state at times at which a step ends.
 Where the time τ of a jump depends on the state or on parameters, while the step that ends there is a constant of the
 gradient, the state after it depends on τ as well. For a step that ends at t = τ, with δ = τ - t, that is
 
-    y⁺ = J(t + δ, y⁻ + δ f(t, y⁻)) - δ f(t, y⁺):
+    y⁺ = φ(-δ, t + δ, J(t + δ, φ(δ, t, y⁻))),        φ(δ, t, y) the solution at t + δ from y at t:
 
-the state moves to τ, jumps, and moves back to t with the slope behind the jump. The value of δ is zero, its derivative
-is not; the derivative of y⁺ is the saltation matrix. For an event with the condition g it is δ = -g / (dg/dt), one step
-of Newton's method.
+the state moves to τ, jumps, and moves back to t as it goes on behind the jump. The value of δ is zero, its derivatives
+are not; the derivative of y⁺ is the saltation matrix. For an event with the condition g, δ is what Newton's method
+finds for its root, -g / (dg/dt) in first order. φ and δ are exact to the second derivative.
 
 Reference: Aizerman & Gantmakher (1958), doi:10.1093/qjmam/11.4.382.
 """
@@ -52,21 +52,36 @@ class Jumps(eqx.Module):
                     shift = jnp.where(is_due, times - t, 0)[jnp.argmax(is_due)]
                 else:
                     shift = time_shift(condition, field, t, y)
-                shift = shift - lax.stop_gradient(shift)
-                moved = function(t + shift, tree_axpy(shift, field(t, y), y))
-                return tree_axpy(-shift, field(t, moved), moved)
+                after = function(t + shift, follow(field, t, y, shift))
+                return follow(field, t + shift, after, -shift)
 
             y = lax.cond(jnp.any(is_due), act, lambda y: y, y)
         return y
 
 
 def time_shift(condition: Callable[[Time, State], Array], field: BoundField, t: Time, y: State) -> Time:
-    """One step of Newton's method from t to the root of a condition along the solution: -g / (dg/dt).
+    """How far from t the root of a condition along the solution is: zero, with the derivatives of the root.
 
-    Zero where the condition does not move. The rate is a constant of the derivative.
+    Two steps of Newton's method, of which each gives one order of the derivative. Constant where the condition does not
+    move.
     """
-    slope = field(t, y)
-    value, rate = jax.jvp(condition, (t, y), (jnp.ones_like(t), lax.stop_gradient(slope)))
+    rate = jax.jvp(condition, (t, y), (jnp.ones_like(t), lax.stop_gradient(field(t, y))))[1]
     rate = lax.stop_gradient(rate)
     is_moving = (rate != 0) & jnp.isfinite(rate)
-    return jnp.where(is_moving, -value / jnp.where(is_moving, rate, 1), 0).astype(t.dtype)
+
+    def newton(shift: Time, y: State) -> Time:
+        value = condition(t + shift, y)
+        correction = (value - lax.stop_gradient(value)) / jnp.where(is_moving, rate, 1)
+        return shift - jnp.where(is_moving, correction, 0).astype(t.dtype)
+
+    shift = newton(jnp.zeros_like(t), y)
+    return newton(shift, follow(field, t, y, shift))
+
+
+def follow(field: BoundField, t: Time, y: State, shift: Time) -> State:
+    """The solution at t + shift from y at t, exact to the second derivative: a step of the explicit midpoint rule.
+
+    Unlike a series in dy/dt and its derivative it takes the field as it is, with a `jax.custom_vjp` in it or not.
+    """
+    halfway = tree_axpy(shift / 2, field(t, y), y)
+    return tree_axpy(shift, field(t + shift / 2, halfway), y)

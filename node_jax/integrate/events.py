@@ -1,8 +1,8 @@
 """Solves with events: first the events are found, then the solve is made with their times as known ones.
 
 The second solve is the one that is differentiated. Its times end at a terminal event, and the events are among them; a
-jump is one at a known time. How an event's time depends on everything is one step of Newton's method for its condition,
-whose value is zero and whose derivative is that of the implicit function.
+jump is one at a known time. How an event's time depends on everything is what Newton's method says of its condition: a
+shift whose value is zero and whose derivatives are those of the implicit function.
 """
 
 import dataclasses
@@ -17,7 +17,7 @@ from jax import lax
 from jaxtyping import Array, Float, Int
 
 from node_jax.events import Conditions, Event, Jump, Jumps
-from node_jax.events.jumps import time_shift
+from node_jax.events.jumps import follow, time_shift
 from node_jax.integrate.arrays import close
 from node_jax.integrate.validate import as_after_jump, as_condition
 from node_jax.solution import Stats
@@ -25,7 +25,7 @@ from node_jax.status import Status, is_success
 from node_jax.stepping import Problem
 from node_jax.stepping.batching import any_over_batch
 from node_jax.stepping.watch import Events, Watch
-from node_jax.tree import expand_like, tree_axpy
+from node_jax.tree import expand_like
 from node_jax.types import Args, State, Time
 
 Happening = Event | Jump
@@ -227,8 +227,7 @@ def settle(problem: Problem, places: Places) -> tuple[Float[Array, " event"], St
 
     def move(t: Time, y: State, which: Int[Array, ""]) -> tuple[Time, State]:
         shift = lax.switch(which, [shift_by(condition) for condition in watch.conditions.functions], t, y)
-        shift = shift - lax.stop_gradient(shift)
-        return t + shift, tree_axpy(shift, problem.field(t, y), y)
+        return t + shift, follow(problem.field, t, y, shift)
 
     return jax.vmap(move)(*places)
 

@@ -122,6 +122,17 @@ def test_the_gradient_under_vmap_reaches_closures_trees_and_modules(x64):
         np.testing.assert_allclose(mine, theirs, rtol=1e-8)
 
 
+def test_second_derivatives_of_a_bouncing_ball_are_right(x64):
+    def last(drop_height, restitution):
+        return nj.odeint(fall, drop(drop_height), [0.0, 2.0], restitution, events=bounce(), **BALL).ys[-1, 0]
+
+    def exact(drop_height, restitution):
+        return bounced(drop_height, restitution, jnp.array([0.0, 2.0]), 3)[-1, 0]
+
+    found, expected = (compiled(jax.hessian(f, argnums=(0, 1)))(1.0, 0.8) for f in (last, exact))
+    np.testing.assert_allclose(found, expected, rtol=1e-9)
+
+
 def decay(t, y, args):
     return -args["rate"] * y
 
