@@ -157,13 +157,13 @@ class _Transposer:
         index, times, num_attempts = tree_read((tape.index, tape.times, tape.num_attempts), chunk)
         is_jump = tree_read(tape.is_jump, chunk)
         problem_rows, bars, rows_bar, costs_bar = batch.rows(), carry.bars, self.rows_bar, self.solved.costs
-        end = self.last_read
+        read_until = self.last_read
         if self.has_queue:
             problem_rows = batch.rows(index)
-            bars, rows_bar, costs_bar, end = take_rows((bars, rows_bar, costs_bar, end), index)
+            bars, rows_bar, costs_bar, read_until = take_rows((bars, rows_bar, costs_bar, read_until), index)
         # An attempt that was rejected, or of a lane that was idle, has no length.
         is_step = times[1:] != times[:-1] if is_jump is None else (times[1:] != times[:-1]) | is_jump
-        is_active = is_step & (times[:-1] * batch.map(lambda problem: problem.direction, problem_rows) < end)
+        is_active = is_step & (times[:-1] * batch.map(lambda problem: problem.direction, problem_rows) < read_until)
         trajectory = index if self.has_queue else jnp.arange(batch.size, dtype=jnp.int32)
         stops = _stops_among(batch.map(Problem.stops, problem_rows), times)
         if tape.keeps_all:
