@@ -12,8 +12,8 @@ from jaxtyping import Array, Float, Int
 from node_jax.adjoints.base import AbstractAdjoint
 from node_jax.interpolate.dense import DensePath
 from node_jax.stepping import LoopResult, Problem, Tape, integrate_single, take_step
-from node_jax.stepping.attempt import jump_instead
 from node_jax.stepping.costs import step_cost
+from node_jax.stepping.happenings import jump_instead
 from node_jax.stepping.outputs import first_rows
 from node_jax.stepping.single import nan_beyond
 from node_jax.tree import expand_like, tree_freeze, tree_read, tree_where

@@ -21,10 +21,10 @@ from node_jax.adjoints.controls import ControlTables, Tables
 from node_jax.adjoints.discrete import cotangent_at_end, cotangent_of_start, cotangent_of_times, last_read
 from node_jax.adjoints.rule import Gradient, Solved, solve_with_rule
 from node_jax.stepping import Batch, LaneTape, LoopResult, Problem, integrate_lanes, take_step
-from node_jax.stepping.attempt import jump_instead
 from node_jax.stepping.batch import add_rows, lend, put_rows, take_rows, where_lane
 from node_jax.stepping.batching import any_over_batch
 from node_jax.stepping.costs import step_cost
+from node_jax.stepping.happenings import jump_instead
 from node_jax.stepping.outputs import add_to_last_row, collect_cotangents, num_distinct_rows, window_length
 from node_jax.tree import tree_add, tree_any_nonzero, tree_read, tree_where, tree_write, tree_zeros
 from node_jax.types import State

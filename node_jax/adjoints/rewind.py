@@ -10,7 +10,8 @@ from jaxtyping import Array, Bool, Float, Int
 
 from node_jax.solvers import AbstractReversibleSolver
 from node_jax.stepping import Problem, Tape, take_step
-from node_jax.stepping.attempt import inside, jump_instead
+from node_jax.stepping.attempt import inside
+from node_jax.stepping.happenings import jump_instead
 from node_jax.stepping.outputs import span_length
 from node_jax.stepping.tape import WINDOW
 from node_jax.tree import tree_buffer, tree_read, tree_where, tree_write

@@ -20,8 +20,8 @@ from node_jax.adjoints.discrete import last_nonzero, last_read
 from node_jax.adjoints.rewind import Rewinder, Span
 from node_jax.adjoints.rule import Solved
 from node_jax.stepping import take_step
-from node_jax.stepping.attempt import jump_instead
 from node_jax.stepping.costs import step_cost
+from node_jax.stepping.happenings import jump_instead
 from node_jax.stepping.outputs import collect_cotangents, path_cotangents, span_length
 from node_jax.tree import tree_add, tree_read, tree_where, tree_zeros
 from node_jax.types import BoundField, State, Time

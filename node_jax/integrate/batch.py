@@ -180,7 +180,7 @@ def _solve(
         raise
     direction = jax.vmap(direction_of)(mapped.ts) if mapped.is_ts_mapped else direction_of(mapped.ts)
     reads = Reads.of(function, times[0], y0, args, samples)
-    jumps, are_jumps_mapped = _jumps(field, mapped, direction)
+    jumps, are_jumps_mapped = _jump_times(field, mapped, direction)
 
     def problem_of(
         function: Any, args: Args, y0: State, ts: Any, direction: Any, controller: Any, jumps: Any
@@ -230,7 +230,7 @@ def _holds(field: VectorField, mapped: Mapped) -> list[tuple[jax.Array, bool]]:
     return [*((ts, False) for ts in knots_of_holds(field)), *((ts, bool(is_mapped)) for ts, is_mapped in of_args)]
 
 
-def _jumps(field: VectorField, mapped: Mapped, direction: jax.Array) -> tuple[Any, bool | None]:
+def _jump_times(field: VectorField, mapped: Mapped, direction: jax.Array) -> tuple[Any, bool | None]:
     """The times at which the field jumps, in the order of each solve, and whether they differ between trajectories."""
     holds = _holds(field, mapped)
     if not holds:

@@ -43,6 +43,14 @@ def deal(size: int, num_devices: int) -> tuple[np.ndarray, np.ndarray]:
 
     They are dealt in turn, so that a batch with the longest first loads all devices alike. Places without a trajectory
     hold `size`.
+
+    Arguments:
+        size: how many trajectories there are.
+        num_devices: how many devices.
+
+    Returns:
+        A trajectory for each place, of shape (num_devices * ceil(size / num_devices),), and a place for each
+        trajectory, of shape (size,).
     """
     length = -(-size // num_devices)
     order = np.arange(length * num_devices).reshape(length, num_devices).T.reshape(-1)
@@ -75,8 +83,7 @@ def over_devices(
     Returns:
         The first with all trajectories, the second with an axis of devices.
     """
-    num_devices = dict(zip(mesh.axis_names, mesh.axis_sizes, strict=True))[batch_axis]
-    order, places = deal(size, num_devices)
+    order, places = deal(size, mesh.shape[batch_axis])
     by_row, shared = PartitionSpec(batch_axis), PartitionSpec()
     specs = [by_row if mapped else shared for mapped in is_mapped]
     is_explicit = AxisType.Explicit in mesh.axis_types

@@ -49,11 +49,11 @@ class Settings(NamedTuple):
 def solve_over_devices(
     mesh: Any, batch_axis: str, whole: Whole, is_mapped: Whole, size: int, settings: Settings, *, stays: bool
 ) -> Solution:
-    """The solution of all trajectories, each device with its part of them."""
+    """The solution of all trajectories, each device with its part of them; see `over_devices`."""
     arrays, static = eqx.partition(whole, eqx.is_array)
     leaves, treedef = jax.tree.flatten(arrays)
     flags = jax.tree.leaves(jax.tree.map(lambda flag, leaf: flag if eqx.is_array(leaf) else None, is_mapped, whole))
-    num_devices = dict(zip(mesh.axis_names, mesh.axis_sizes, strict=True))[batch_axis]
+    num_devices = mesh.shape[batch_axis]
     num_rows = -(-size // num_devices)
 
     def run(leaves: list[jax.Array]) -> tuple[Solution, jax.Array]:

@@ -98,8 +98,6 @@ class AbstractPath(eqx.Module):
         Arguments:
             t: a time, or an array of times, whose axes come first in the result.
         """
-        if self.known is not None and t is self.known.t:
-            return self.known.sample.value
         return self._sample_all(t).value
 
     def derivative(self, t: Any) -> PyTree[Array]:
@@ -108,8 +106,6 @@ class AbstractPath(eqx.Module):
         Arguments:
             t: a time, or an array of times, whose axes come first in the result.
         """
-        if self.known is not None and t is self.known.t:
-            return self.known.sample.slope
         return self._sample_all(t).slope
 
     def __call__(self, t: Any) -> PyTree[Array]:
@@ -117,6 +113,8 @@ class AbstractPath(eqx.Module):
         return self.evaluate(t)
 
     def _sample_all(self, t: Any) -> Sample:
+        if self.known is not None and t is self.known.t:
+            return self.known.sample
         t = jnp.asarray(t)
         t = t if jnp.issubdtype(t.dtype, jnp.floating) else t.astype(self.ts.dtype)
         return self.sample(t) if t.ndim == 0 else jax.vmap(self._sample_all)(t)

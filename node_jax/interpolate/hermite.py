@@ -3,15 +3,15 @@
 from typing import ClassVar
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, PyTree
+from jaxtyping import Array, Float
 
-from node_jax.interpolate.base import AbstractPath, Weights
-from node_jax.interpolate.knots import place_in, segment_around
-from node_jax.interpolate.missing import fill_between
+from node_jax.interpolate.base import Weights
+from node_jax.interpolate.between import PathBetweenKnots
+from node_jax.interpolate.knots import place_in
 from node_jax.types import Time
 
 
-class CubicHermite(AbstractPath):
+class CubicHermite(PathBetweenKnots):
     r"""The cubic Hermite spline whose slopes at the knots are backward differences,
 
         x(t_i) = x_i,        dx/dt(t_i) = (x_i - x_{i-1}) / (t_i - t_{i-1}).
@@ -44,16 +44,6 @@ class CubicHermite(AbstractPath):
     """
 
     offsets: ClassVar[tuple[int, ...]] = (-1, 0, 1)
-
-    @staticmethod
-    def fill(ts: Float[Array, " time"], values: PyTree[Array]) -> PyTree[Array]:
-        """The line between the observed neighbours."""
-        return fill_between(ts, values)
-
-    @staticmethod
-    def locate(ts: Float[Array, " time"], t: Time) -> Int[Array, ""]:
-        """The knot at which the segment around t begins."""
-        return segment_around(ts, t)
 
     @staticmethod
     def weights(knots: Float[Array, " row"], t: Time) -> Weights:

@@ -2,15 +2,15 @@
 
 from typing import ClassVar
 
-from jaxtyping import Array, Float, Int, PyTree
+from jaxtyping import Array, Float
 
-from node_jax.interpolate.base import AbstractPath, Weights
-from node_jax.interpolate.knots import place_in, segment_around
-from node_jax.interpolate.missing import fill_between
+from node_jax.interpolate.base import Weights
+from node_jax.interpolate.between import PathBetweenKnots
+from node_jax.interpolate.knots import place_in
 from node_jax.types import Time
 
 
-class Linear(AbstractPath):
+class Linear(PathBetweenKnots):
     r"""Straight lines from knot to knot: with θ = (t - t_i) / (t_{i+1} - t_i) in t_i <= t < t_{i+1},
 
         x(t) = (1 - θ) x_i + θ x_{i+1}.
@@ -36,16 +36,6 @@ class Linear(AbstractPath):
     """
 
     offsets: ClassVar[tuple[int, ...]] = (0, 1)
-
-    @staticmethod
-    def fill(ts: Float[Array, " time"], values: PyTree[Array]) -> PyTree[Array]:
-        """The line between the observed neighbours."""
-        return fill_between(ts, values)
-
-    @staticmethod
-    def locate(ts: Float[Array, " time"], t: Time) -> Int[Array, ""]:
-        """The knot at which the segment around t begins."""
-        return segment_around(ts, t)
 
     @staticmethod
     def weights(knots: Float[Array, " row"], t: Time) -> Weights:

@@ -6,16 +6,16 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Bool, Float, Int, PyTree
+from jaxtyping import Array, Bool, Float
 
-from node_jax.events import Jumps
 from node_jax.solvers import Step
 from node_jax.status import Status
-from node_jax.stepping.batching import any_over_batch
 from node_jax.stepping.costs import step_cost
+from node_jax.stepping.happenings import jump_if_due, look_for_events, nodes_of
 from node_jax.stepping.problem import Problem
+from node_jax.stepping.progress import End, Progress
 from node_jax.stepping.watch import NONE as NO_EVENT
-from node_jax.stepping.watch import Events, fire, first_events, seek
+from node_jax.stepping.watch import first_events
 from node_jax.tree import rms_norm, tree_add, tree_all_finite, tree_where
 from node_jax.types import BoundField, State, Time
 
@@ -24,31 +24,6 @@ _SLACK = 1.001
 
 _LARGEST_GAP = 0.01
 """Copies of the state that differ by more than this, relative to its size, no longer stand for one solution."""
-
-
-class Progress(NamedTuple):
-    """Where a solve stands."""
-
-    t: Time
-    dt: Time
-    """Signed size of the next attempt."""
-    z: State
-    """The solver's internal state at t."""
-    f: State | None
-    """Its slope there, if the next step takes it from the one before."""
-    memory: PyTree
-    """The controller's."""
-    costs: dict[str, Float[Array, ""]]
-    num_accepted: Int[Array, ""]
-    num_rejected: Int[Array, ""]
-    num_dense: Int[Array, ""] | None
-    """Attempts that evaluated the stages of dense output, where not all do."""
-    status: Int[Array, ""]
-    is_running: Bool[Array, ""]
-    has_jumped: Bool[Array, ""] | None
-    """Whether the jumps at t are done, if the problem has jumps."""
-    events: Events | None
-    """What is known of events, if the problem watches any."""
 
 
 class Attempt(NamedTuple):
@@ -121,12 +96,12 @@ def attempt(problem: Problem, stops: Array | None, now: Progress) -> tuple[Progr
     decision = controller.decide(now.memory, ts, t1, dt, y0, y1, step.error, order)
     is_fine = decision.accept & now.is_running
     f1 = step.f1 if problem.reuses_slope else None
-    end = _End(is_fine, t1, step.z1, f1, decision.dt, decision.memory, events)
+    end = End(is_fine, t1, step.z1, f1, decision.dt, decision.memory, events)
     is_found, end_status = jnp.asarray(False), Status.success
     if problem.watch is not None:
-        nodes = _nodes_of(y0, y1, coefficients)
+        nodes = nodes_of(y0, y1, coefficients)
         is_wanted, is_firing = is_fine & ~is_pending, is_fine & is_pending & (t1 == target)
-        end, is_found, end_status = _look_for_events(problem, now, end, nodes, is_wanted, is_firing)
+        end, is_found, end_status = look_for_events(problem, now, end, nodes, is_wanted, is_firing)
     if problem.at_stop is not None:
         end = end._replace(z=tree_where(jnp.any(stops == t1), problem.at_stop(t1, end.z), end.z))
     if controller.is_adaptive and (stops is not None or problem.watch is not None):
@@ -139,7 +114,7 @@ def attempt(problem: Problem, stops: Array | None, now: Progress) -> tuple[Progr
     if problem.jumps is not None:
         assert now.has_jumped is not None
         is_jump = now.is_running & ~now.has_jumped & problem.jumps.is_due(now.t)
-        end = _jump_if_due(problem, now, end, is_jump)
+        end = jump_if_due(problem, now, end, is_jump)
         has_jumped = is_jump | (now.has_jumped & ~end.accept)
 
     accept, t1, next_dt, memory, events = end.accept, end.t, end.dt, end.memory, end.events
@@ -174,80 +149,6 @@ def attempt(problem: Problem, stops: Array | None, now: Progress) -> tuple[Progr
     counts = (num_accepted, num_rejected, num_dense)
     progress = Progress(t, next_dt, z, f, memory, costs, *counts, status, is_running, has_jumped, events)
     return progress, Attempt(accept, coefficients, decision.error_ratio, is_jump)
-
-
-class _End(NamedTuple):
-    """Where an attempt ends, if it is accepted."""
-
-    accept: Bool[Array, ""]
-    t: Time
-    z: State
-    f: State | None
-    dt: Time
-    """Of the next attempt."""
-    memory: PyTree
-    events: Events | None
-
-
-def _nodes_of(y0: State, y1: State, coefficients: tuple[State, ...] | None) -> State:
-    """The dense output of one step as the nodes of a `DensePath`."""
-    assert coefficients is not None
-    end = jax.tree.map(lambda *leaves: jnp.stack(leaves), y1, *coefficients)
-    return jax.tree.map(lambda start, end: jnp.stack([jnp.zeros_like(end).at[0].set(start), end]), y0, end)
-
-
-def _look_for_events(
-    problem: Problem, now: Progress, end: _End, nodes: State, is_wanted: Bool[Array, ""], is_firing: Bool[Array, ""]
-) -> tuple[_End, Bool[Array, ""], Int[Array, ""]]:
-    """Let a pending event fire, or find one in this step, which is made again then with its end there.
-
-    Returns:
-        The end of the attempt, whether an event was found, and the status that an event ends the solve with.
-    """
-    watch, solver = problem.watch, problem.solver
-    assert watch is not None
-    assert end.events is not None
-
-    is_found, sought = seek(
-        watch, end.events, is_wanted, now.t, end.t, nodes, solver.num_coefficients, problem.direction
-    )
-    fired = fire(watch, solver, problem.field, sought, is_firing, end.t, end.t - now.t, end.z, end.f)
-    dt, memory = tree_where(is_found, (now.dt, now.memory), (end.dt, end.memory))
-    return _End(end.accept & ~is_found, end.t, fired.z, fired.f, dt, memory, fired.events), is_found, fired.status
-
-
-def _jump_if_due(problem: Problem, now: Progress, end: _End, is_jump: Bool[Array, ""]) -> _End:
-    """A jump of the state in place of the attempt: a step of no length."""
-    assert problem.jumps is not None
-    z, f = jump_instead(problem, problem.field, problem.jumps, is_jump, now.t, now.z, end.z, end.f)
-    events = now.events
-    if events is not None and problem.watch is not None:
-        signs = problem.watch.conditions.signs_ahead(now.t, z, problem.field(now.t, z), now.dt)
-        events = events._replace(signs=signs)
-    t, dt, memory, events = tree_where(
-        is_jump, (now.t, now.dt, now.memory, events), (end.t, end.dt, end.memory, end.events)
-    )
-    return _End(end.accept | is_jump, t, z, f, dt, memory, events)
-
-
-def jump_instead(
-    problem: Problem,
-    field: BoundField,
-    jumps: Jumps,
-    is_jump: Bool[Array, ""],
-    t: Time,
-    z: State,
-    z1: State,
-    f1: State | None,
-) -> tuple[State, State | None]:
-    """(z1, f1), or where `is_jump` holds the state after the jumps at t from z, and the slope there."""
-
-    def jump(z1: State, f1: State | None) -> tuple[State, State | None]:
-        after = jumps.apply(field, t, z)
-        slope = None if f1 is None else problem.solver.slope(field, t, after)
-        return tree_where(is_jump, (after, slope), (z1, f1))
-
-    return lax.cond(any_over_batch(is_jump), jump, lambda z1, f1: (z1, f1), z1, f1)
 
 
 def _representable(direction: Time, t: Time, dt: Time, too_far: Time) -> Time:

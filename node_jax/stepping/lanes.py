@@ -17,12 +17,13 @@ from jaxtyping import Array, Bool, Float, Int
 from node_jax.interpolate.dense import DensePath
 from node_jax.solution import Stats
 from node_jax.status import Status
-from node_jax.stepping.attempt import Progress, attempt, begin
+from node_jax.stepping.attempt import attempt, begin
 from node_jax.stepping.batch import Batch, put_rows, take_rows, where_lane
 from node_jax.stepping.batching import any_over_batch
 from node_jax.stepping.lane_tape import LaneTape, lane_tape_is_small
 from node_jax.stepping.outputs import Rows, first_rows, num_distinct_rows, repeat_last_row, write_rows
 from node_jax.stepping.problem import LoopResult, Problem
+from node_jax.stepping.progress import Progress
 from node_jax.stepping.single import count_evals, nan_beyond
 from node_jax.stepping.watch import Events
 from node_jax.tree import tree_buffer, tree_bytes, tree_size, tree_write

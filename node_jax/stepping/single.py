@@ -10,10 +10,11 @@ from jaxtyping import Array, Float, Int
 from node_jax.interpolate.dense import DensePath
 from node_jax.solution import Stats
 from node_jax.status import Status
-from node_jax.stepping.attempt import Progress, attempt, begin
+from node_jax.stepping.attempt import attempt, begin
 from node_jax.stepping.batching import any_over_batch
 from node_jax.stepping.outputs import Rows, chunk_length, empty_path, extend_path, first_rows, restart_path, write_rows
 from node_jax.stepping.problem import LoopResult, Problem
+from node_jax.stepping.progress import Progress
 from node_jax.stepping.tape import Tape
 from node_jax.tree import expand_like, tree_write
 from node_jax.types import State
