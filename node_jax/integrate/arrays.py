@@ -1,6 +1,7 @@
 """Python numbers become arrays, so that a new value compiles nothing anew and no gradient is lost."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import equinox as eqx
@@ -31,8 +32,13 @@ class Closed(eqx.Module):
     def __call__(self, *arguments: Any) -> Any:
         """The function's value."""
         dynamic = jax.tree.leaves(eqx.filter(arguments, eqx.is_array))
-        out = jaxpr_as_fun(ClosedJaxpr(self.jaxpr, self.arrays))(*dynamic)
+        out = _evaluate(self.jaxpr, self.arrays, dynamic)
         return eqx.combine(jax.tree.unflatten(self.out_treedef, out), self.out_static)
+
+
+@partial(jax.jit, static_argnums=0)
+def _evaluate(jaxpr: Any, arrays: list[Any], dynamic: list[Any]) -> list[Any]:
+    return jaxpr_as_fun(ClosedJaxpr(jaxpr, arrays))(*dynamic)
 
 
 def close(function: Callable[..., Any], *examples: Any) -> Closed:
