@@ -50,8 +50,8 @@ def tree_axpy(a: Any, x: State | None, y: State) -> State:
 
 
 def tree_where(condition: Bool[Array, ""], x: PyTree, y: PyTree) -> PyTree:
-    """`x` where the scalar condition holds, else `y`."""
-    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), x, y)
+    """`x` where the scalar condition holds, else `y`, of the same shapes and dtypes."""
+    return jax.tree.map(lambda a, b: lax.select(condition, a, b), x, y)
 
 
 def expand_like(mask: Bool[Array, "..."], leaf: Array) -> Bool[Array, "..."]:
@@ -60,13 +60,36 @@ def expand_like(mask: Bool[Array, "..."], leaf: Array) -> Bool[Array, "..."]:
 
 
 def tree_read(buffer: PyTree, row: Int[Array, ""]) -> PyTree:
-    """Row `row` of every leaf of a buffer with a leading axis of rows."""
-    return jax.tree.map(lambda leaf: lax.dynamic_index_in_dim(leaf, row, 0, keepdims=False), buffer)
+    """Row `row` of every leaf of a buffer with a leading axis of rows, the first or the last if it lies outside."""
+    return jax.tree.map(lambda leaf: lax.squeeze(leaf, (0,)), tree_slice(buffer, row, 1))
+
+
+def tree_slice(buffer: PyTree, first: Int[Array, ""], num_rows: int) -> PyTree:
+    """`num_rows` rows of every leaf from row `first` on, from the nearest row at which there are so many."""
+
+    def cut(leaf: Array) -> Array:
+        return lax.dynamic_slice_in_dim(leaf, first, num_rows, allow_negative_indices=False)
+
+    return jax.tree.map(cut, buffer)
+
+
+def tree_take(buffer: PyTree, rows: Int[Array, " row"]) -> PyTree:
+    """The given rows of every leaf, none of which may lie outside."""
+
+    def take(leaf: Array) -> Array:
+        return leaf.at[rows].get(mode="promise_in_bounds", wrap_negative_indices=False)
+
+    return jax.tree.map(take, buffer)
 
 
 def tree_write(buffer: PyTree, row: Int[Array, ""], value: PyTree) -> PyTree:
-    """The buffer with `value` as its row `row`."""
-    return jax.tree.map(lambda leaf, x: lax.dynamic_update_index_in_dim(leaf, x, row, 0), buffer, value)
+    """The buffer with `value` as its row `row`, the first or the last if that lies outside."""
+
+    def write(leaf: Array, x: Array) -> Array:
+        x = lax.expand_dims(x, (0,))
+        return lax.dynamic_update_slice_in_dim(leaf, x, row, 0, allow_negative_indices=False)
+
+    return jax.tree.map(write, buffer, value)
 
 
 def tree_buffer(num_rows: int, like: PyTree) -> PyTree:
@@ -103,6 +126,11 @@ def tree_size(x: PyTree) -> int:
 def tree_all_finite(x: State) -> Bool[Array, ""]:
     """Whether every element of every leaf is finite."""
     return jax.tree.reduce(jnp.logical_and, jax.tree.map(lambda a: jnp.all(jnp.isfinite(a)), x), jnp.asarray(True))
+
+
+def tree_nan_with(x: State, y: State) -> State:
+    """`x`, with NaN where `y` is not finite: a test for both at the price of one."""
+    return jax.tree.map(lambda a, b: a + 0 * b, x, y)
 
 
 def tree_any_nonzero(x: PyTree) -> Bool[Array, ""]:

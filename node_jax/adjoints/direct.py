@@ -16,7 +16,7 @@ from node_jax.stepping.costs import step_cost
 from node_jax.stepping.happenings import jump_instead
 from node_jax.stepping.outputs import first_rows
 from node_jax.stepping.single import nan_beyond
-from node_jax.tree import expand_like, tree_freeze, tree_read, tree_where
+from node_jax.tree import expand_like, tree_freeze, tree_read, tree_slice, tree_where
 from node_jax.types import State, Time
 
 
@@ -130,7 +130,7 @@ def _take_again(problem: Problem, tape: Tape, num_steps: Int[Array, ""]) -> tupl
         inner, nodes = lax.scan(maybe, inner, first + jnp.arange(length))
         ys = carry.ys
         if ys is not None:
-            here = lax.dynamic_slice_in_dim(times, first, length + 1)
+            here = tree_slice(times, first, length + 1)
             start = jax.tree.map(lambda y, k: jnp.zeros_like(k[0]).at[0].set(y), solver.read(carry.z), nodes)
             ys = _read_rows(problem, here, shift, jax.tree.map(_prepend, start, nodes), ys)
         return inner._replace(ys=ys), nodes if problem.wants_path else None

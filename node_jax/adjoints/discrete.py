@@ -4,11 +4,13 @@ Everything here is for one trajectory; a batch maps it.
 """
 
 from functools import reduce
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from node_jax.solvers import AbstractSolver, Step
 from node_jax.stepping import Problem
 from node_jax.tree import expand_like, tree_add, tree_any_nonzero, tree_vdot
 from node_jax.types import State, Time
@@ -45,6 +47,46 @@ def cotangent_of_start(problem: Problem, rows: State, z_bar: State) -> State:
 def _reads_end(problem: Problem) -> bool:
     """Whether the last row is the state at the end, instead of a value of dense output."""
     return problem.only_ends and problem.ts.shape[0] == 2
+
+
+class DenseBars(NamedTuple):
+    """Cotangents of what the dense output of a step is made of. It is linear in that, so that its transpose is written
+    down instead of found by differentiating it.
+    """
+
+    ends: tuple[State, State]
+    """Of the states at the start and the end."""
+    stages: dict[int, State]
+    """Of the stages that enter it, by their number."""
+
+    @classmethod
+    def of(cls, solver: AbstractSolver, dt: Time, parts: State, without: int | None = None) -> "DenseBars":
+        """From the cotangents of its parts: both ends and the coefficients, leaves of shape (part, ...).
+
+        Arguments:
+            solver: the method.
+            dt: signed step size.
+            parts: the cotangents.
+            without: a stage that is seen to elsewhere.
+        """
+        start, end, *coefficients = (
+            jax.tree.map(lambda leaf, part=part: leaf[part], parts) for part in range(2 + solver.num_coefficients)
+        )
+        found = {i: solver.stage_cotangent(i, dt, coefficients) for i in range(len(solver.bridge)) if i != without}
+        return cls((start, end), {i: bar for i, bar in found.items() if bar is not None})
+
+    def read(self, solver: AbstractSolver, z0: State, step: Step) -> "DenseBars":
+        """What these are the cotangents of, in a step from z0."""
+        ends = (solver.read(z0), solver.read(step.z1))
+        return DenseBars(ends, {i: step.stages[i] for i in self.stages})
+
+
+def slope_cotangent(solver: AbstractSolver, dt: Time, parts: State) -> State:
+    """The cotangent of a step's last stage from those of the parts of its dense output."""
+    coefficients = [
+        jax.tree.map(lambda leaf, part=part: leaf[part], parts) for part in range(2, 2 + solver.num_coefficients)
+    ]
+    return solver.stage_cotangent(solver.last_stage, dt, coefficients)
 
 
 def last_read(problem: Problem, rows: State, costs: dict[str, Float[Array, ""]]) -> Time:

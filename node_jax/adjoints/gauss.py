@@ -26,7 +26,7 @@ from node_jax.stepping import LoopResult, Problem, Tape, integrate_single, take_
 from node_jax.stepping.attempt import inside
 from node_jax.stepping.outputs import empty_path, extend_path
 from node_jax.stepping.tape import choose_num_slots, tape_is_small
-from node_jax.tree import tree_add, tree_scale
+from node_jax.tree import tree_add, tree_scale, tree_slice
 from node_jax.types import BoundField, State, Time
 
 
@@ -148,7 +148,7 @@ class _Sweep:
         """The dense output of step n, kept or found again."""
         problem, solver, kept = self.problem, self.problem.solver, self.solved.record.path
         if kept is not None:
-            nodes = jax.tree.map(lambda leaf: lax.dynamic_slice_in_dim(leaf, n, 2), kept.nodes)
+            nodes = tree_slice(kept.nodes, n, 2)
             return DensePath(jnp.stack([t0, t1]), nodes, kept.num_powers)
         dt = t1 - t0
         step = take_step(problem, self.rewinder.stops, problem.field, t0, t1, dt, y0, dense=True)

@@ -18,7 +18,13 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from node_jax.adjoints.controls import ControlTables, Tables
-from node_jax.adjoints.discrete import cotangent_at_end, cotangent_of_start, cotangent_of_times, last_read
+from node_jax.adjoints.discrete import (
+    DenseBars,
+    cotangent_at_end,
+    cotangent_of_start,
+    cotangent_of_times,
+    last_read,
+)
 from node_jax.adjoints.rule import Gradient, Solved, solve_with_rule
 from node_jax.stepping import Batch, LaneTape, LoopResult, Problem, integrate_lanes, take_step
 from node_jax.stepping.batch import add_rows, lend, put_rows, take_rows, where_lane
@@ -257,7 +263,10 @@ class _Transposer:
     ) -> _Carry:
         """One attempt of all lanes, from the cotangents at its end to those at its start."""
         bars, controls, solver = carry.bars, self.controls, self.frame.solver
-        cotangent = (bars.z, bars.f, mine, costs_bar)
+        dense_bars = None
+        if mine is not None:
+            dense_bars = jax.vmap(lambda dt, parts: DenseBars.of(solver, dt, parts))(ends[1] - ends[0], mine)
+        cotangent = (bars.z, bars.f, dense_bars, costs_bar)
         cotangent = _zero_unless(is_active, cotangent)
         # A lane without a step must not bring in NaN, whatever its state is: it repeats an active one with cotangent 0.
         ends, state = lend(is_active, (ends, state))
@@ -271,18 +280,15 @@ class _Transposer:
                 dt = t1 - t0
                 field = controls.bind(self._dynamics(problem, shared, own)[0], shift, tables)
                 step = take_step(problem, stops, field, t0, t1, dt, z, f, with_slope=self.reads_last)
-                path = None
-                if mine is not None:
-                    parts = (solver.read(z), solver.read(step.z1), *solver.coefficients(dt, step.stages))
-                    path = jax.tree.map(lambda *leaves: jnp.stack(leaves), *parts)
+                dense = None if dense_bars is None else dense_bars.read(solver, z, step)
                 costs = {name: step_cost(name, solver, dt, z, step) for name in problem.costs}
-                return step.z1, step.f1 if problem.reuses_slope else None, path, costs
+                return step.z1, step.f1 if problem.reuses_slope else None, dense, costs
 
-            z1, f1, path, costs = self.batch.map(one, problem_rows, ends, own, tables, shift, *state)
+            z1, f1, dense, costs = self.batch.map(one, problem_rows, ends, own, tables, shift, *state)
             is_jump = ends[3]
             if is_jump is not None:
                 z1, f1 = self._jump_instead(problem_rows, is_jump, (shared, own), ends[0] + shift, state[0], (z1, f1))
-            return z1, f1, path, costs
+            return z1, f1, dense, costs
 
         parameters = self._parameters_of(problem_rows)
         _, pull = jax.vjp(take, *parameters, tables, jnp.zeros_like(bars.shift), state)

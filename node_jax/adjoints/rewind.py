@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
-import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
@@ -14,7 +13,7 @@ from node_jax.stepping.attempt import inside
 from node_jax.stepping.happenings import jump_instead
 from node_jax.stepping.outputs import span_length
 from node_jax.stepping.tape import WINDOW
-from node_jax.tree import tree_buffer, tree_read, tree_where, tree_write
+from node_jax.tree import tree_buffer, tree_read, tree_slice, tree_where, tree_write
 from node_jax.types import State, Time
 
 Carry = TypeVar("Carry")
@@ -44,7 +43,7 @@ class Span(NamedTuple):
 
     def ends(self, i: Int[Array, ""]) -> tuple[Time, Time]:
         """Where step `begin` + i starts and ends."""
-        t0, t1 = lax.dynamic_slice_in_dim(self.times, i + 1, 2)
+        t0, t1 = tree_slice(self.times, i + 1, 2)
         return t0, t1
 
 
@@ -118,16 +117,16 @@ class Rewinder:
 
     def _span(self, end: Int[Array, ""], z_end: State) -> Span:
         begin = jnp.maximum(end - self.length, 0)
-        times = lax.dynamic_slice_in_dim(self.times, begin, self.length + 2)
+        times = tree_slice(self.times, begin, self.length + 2)
         if self.steps_back:
             states = None
         elif self.tape.keeps_all:
-            states = jax.tree.map(lambda leaf: lax.dynamic_slice_in_dim(leaf, begin, self.length), self.tape.states)
+            states = tree_slice(self.tape.states, begin, self.length)
         else:
             states = self._replay(begin, end)
         jumps = self.tape.is_jump
         if jumps is not None:
-            jumps = lax.dynamic_slice_in_dim(jumps, begin, self.length)
+            jumps = tree_slice(jumps, begin, self.length)
         return Span(begin, end, times, states, z_end, jumps)
 
     def _replay(self, begin: Int[Array, ""], end: Int[Array, ""]) -> State:

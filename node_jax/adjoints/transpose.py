@@ -14,12 +14,14 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from node_jax.adjoints.discrete import last_nonzero, last_read
+from node_jax.adjoints.discrete import DenseBars, last_nonzero, last_read, slope_cotangent
 from node_jax.adjoints.rewind import Rewinder, Span
 from node_jax.adjoints.rule import Solved
 from node_jax.stepping import take_step
+from node_jax.stepping.batching import any_over_batch
 from node_jax.stepping.costs import step_cost
 from node_jax.stepping.happenings import jump_instead
 from node_jax.stepping.outputs import collect_cotangents, path_cotangents, span_length
@@ -62,31 +64,36 @@ class Transposer:
 
     def run(self, z_bar: State) -> Cotangents:
         """The cotangents at the start of the solve, given that of its end."""
-        if self.hands_on:
-            bars = self._transpose_last_slope(z_bar)
-        else:
-            bars = Cotangents(z_bar, tree_zeros(self.solved.parameters), jnp.zeros((), self.problem.ts.dtype))
+        bars = Cotangents(z_bar, tree_zeros(self.solved.parameters), jnp.zeros((), self.problem.ts.dtype))
         return self.rewinder.run(bars, self._visit, self._enter)
 
-    def _transpose_last_slope(self, z_bar: State) -> Cotangents:
+    def _enter(self, span: Span, bars: Cotangents) -> tuple[State | None, Cotangents]:
+        """Collect the cotangents of a span's outputs, and of those in the step before it."""
+        if not self.collects_spans:
+            return None, bars
+        collected = self._collect(span.times, span.begin - 1)
+        if self.hands_on:
+            last = span.end - span.begin - 1
+            t_before, t = span.ends(last)
+            is_read = self._matters(t_before)
+
+            def transpose(bars: Cotangents) -> Cotangents:
+                f_bar = slope_cotangent(self.problem.solver, t - t_before, tree_read(collected, last + 1))
+                return tree_where(is_read, tree_add(bars, self._transpose_slope(t, span.z_end, f_bar)), bars)
+
+            is_end = span.end == self.rewinder.num_nodes
+            bars = lax.cond(is_end & any_over_batch(is_read), transpose, lambda bars: bars, bars)
+        return collected, bars
+
+    def _transpose_slope(self, t: Time, z: State, f_bar: State) -> Cotangents:
         """The stage at the end of the solve, on which the outputs in the last step depend."""
-        rewinder = self.rewinder
-        last = jnp.maximum(rewinder.num_nodes - 1, 0)
-        t_before, t = rewinder.tape.step(last)
-        collected = jax.tree.map(lambda leaf: leaf[0], self._collect(jnp.stack([t_before, t]), last))
-        f_bar = self._slope_cotangent(t - t_before, collected)
 
         def slope(parameters: list[Array], shift: Time, z: State) -> State:
             return self.problem.solver.slope(self._shifted(parameters, shift), t, z)
 
-        _, pull = jax.vjp(slope, self.solved.parameters, jnp.zeros_like(t), rewinder.z_end)
-        pulled = pull(f_bar)
-        parameters_bar, shift_bar, more = tree_where(self._matters(t_before), pulled, tree_zeros(pulled))
-        return Cotangents(tree_add(z_bar, more), parameters_bar, shift_bar)
-
-    def _enter(self, span: Span, bars: Cotangents) -> tuple[State | None, Cotangents]:
-        """Collect the cotangents of a span's outputs, and of those in the step before it."""
-        return self._collect(span.times, span.begin - 1) if self.collects_spans else None, bars
+        _, pull = jax.vjp(slope, self.solved.parameters, jnp.zeros_like(t), z)
+        parameters_bar, shift_bar, z_bar = pull(f_bar)
+        return Cotangents(z_bar, parameters_bar, shift_bar)
 
     def _visit(self, span: Span, collected: State | None, i: Int[Array, ""], z0: State, bars: Cotangents) -> Cotangents:
         """One step back."""
@@ -97,7 +104,7 @@ class Transposer:
             mine = tree_read(collected, i + 1)
             if self.hands_on:
                 t_read = span.times[i]
-                f0_bar = self._slope_cotangent(t0 - t_read, tree_read(collected, i))
+                f0_bar = slope_cotangent(self.problem.solver, t0 - t_read, tree_read(collected, i))
         elif self.reads_dense:
             mine = jax.tree.map(lambda leaf: leaf[0], self._collect(jnp.stack([t0, t1]), span.begin + i))
         # Under `jax.vmap` a step of no length is one of another lane: it changes nothing, but may take a slope's
@@ -121,29 +128,24 @@ class Transposer:
         """`mine` belongs to the parts of this step's dense output, `f0_bar` to its first stage."""
         problem, solver = self.problem, self.problem.solver
         dt = t1 - t0
+        without = solver.last_stage if self.hands_on else None
+        dense_bars = None if mine is None else DenseBars.of(solver, dt, mine, without)
 
         def take(parameters: list[Array], shift: Time, z0: State) -> Any:
             field = self._shifted(parameters, shift)
             f0 = solver.slope(field, t0, z0) if self.hands_on else None
             step = take_step(problem, self.rewinder.stops, field, t0, t1, dt, z0, f0, with_slope=self.wants_slope)
-            read = None
-            if mine is not None:
-                without = solver.last_stage if self.hands_on else None
-                read = [solver.read(z0), solver.read(step.z1), *solver.coefficients(dt, step.stages, without)]
+            dense = None if dense_bars is None else dense_bars.read(solver, z0, step)
             costs = {name: step_cost(name, solver, dt, z0, step) for name in problem.costs}
             z1 = step.z1
             if is_jump is not None:
                 plain, jumps = self.solved.dynamics_with(parameters)
                 assert jumps is not None
                 z1 = jump_instead(problem, plain, jumps, is_jump, t0 + shift, z0, z1, None)[0]
-            return z1, read, f0, costs
+            return z1, dense, f0, costs
 
         _, pull = jax.vjp(take, self.solved.parameters, jnp.zeros_like(t0), z0)
-        parts = None
-        if mine is not None:
-            num_parts = 2 + solver.num_coefficients
-            parts = [jax.tree.map(lambda leaf, part=part: leaf[part], mine) for part in range(num_parts)]
-        parameters_bar, shift_bar, z_bar = pull((bars.z, parts, f0_bar, self.solved.costs))
+        parameters_bar, shift_bar, z_bar = pull((bars.z, dense_bars, f0_bar, self.solved.costs))
         return Cotangents(z_bar, tree_add(bars.parameters, parameters_bar), bars.shift + shift_bar)
 
     def _matters(self, t0: Time) -> Bool[Array, ""]:
@@ -160,15 +162,6 @@ class Transposer:
         if path is None or rows is None:
             return rows if path is None else path
         return tree_add(path, rows)
-
-    def _slope_cotangent(self, dt: Time, parts: State) -> State:
-        """The cotangent of a step's last stage from those of its dense output."""
-        weights = self.problem.solver.bridge[self.problem.solver.last_stage]
-
-        def total(leaf: Array) -> Array:
-            return dt * sum(weight * leaf[2 + power] for power, weight in enumerate(weights) if weight)
-
-        return jax.tree.map(total, parts)
 
     def _shifted(self, parameters: list[Array], shift: Time) -> BoundField:
         field = self.solved.field_with(parameters)

@@ -23,7 +23,8 @@ class Decision(NamedTuple):
     memory: PyTree
     """The controller's own memory."""
     error_ratio: Float[Array, ""]
-    """The error in units of the tolerance; 0 from a controller that does not look at it."""
+    """The error in units of the tolerance, 0 from a controller that does not look at it; NaN or infinite where the end
+    of the step is not finite."""
     is_stuck: Bool[Array, ""]
     """Whether the attempt was rejected and a smaller one is not allowed."""
 

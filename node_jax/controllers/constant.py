@@ -62,6 +62,6 @@ class ConstantStep(AbstractController):
         is_on_grid = abs(start + (count + 1) * signed_dt - t1) <= 1e-3 * abs(signed_dt)
         count = count + is_on_grid
         next_t1 = start + (count + 1) * signed_dt
-        return Decision(
-            tree_all_finite(y1), next_t1 - t1, (start, signed_dt, count), jnp.zeros((), t1.dtype), jnp.asarray(False)
-        )
+        is_finite = tree_all_finite(y1)
+        error_ratio = jnp.where(is_finite, 0, jnp.nan).astype(t1.dtype)
+        return Decision(is_finite, next_t1 - t1, (start, signed_dt, count), error_ratio, jnp.asarray(False))

@@ -70,7 +70,9 @@ class FixedSteps(AbstractController):
         done = jnp.where(jnp.any(ts == t1), 0, jnp.where(is_cut, done, done + 1)).astype(jnp.int32)
         next_dt = self._to_target(ts, t1, done)
         memory = (done, t1 + next_dt)
-        return Decision(tree_all_finite(y1), next_dt, memory, jnp.zeros((), t1.dtype), jnp.asarray(False))
+        is_finite = tree_all_finite(y1)
+        error_ratio = jnp.where(is_finite, 0, jnp.nan).astype(t1.dtype)
+        return Decision(is_finite, next_dt, memory, error_ratio, jnp.asarray(False))
 
     def _to_target(self, ts: Float[Array, " time"], t: Time, done: Int[Array, ""]) -> Time:
         """From `t`, after `done` steps of its interval, to the end of the next, computed afresh from the interval."""

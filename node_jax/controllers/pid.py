@@ -11,7 +11,16 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from node_jax.controllers.base import AbstractController, Decision, require_finite, require_positive
-from node_jax.tree import rms_norm, scaled_norm, tree_all_finite, tree_axpy, tree_spread, tree_weighted_sum
+from node_jax.tree import (
+    rms_norm,
+    scaled_norm,
+    tree_all_finite,
+    tree_axpy,
+    tree_nan_with,
+    tree_spread,
+    tree_weighted_sum,
+    tree_where,
+)
 from node_jax.types import State, Time
 
 _SMALLEST_ERROR = 1e-9
@@ -185,12 +194,15 @@ class PIController(AbstractController):
         """Accept if the scaled error is at most 1; see the formula above."""
         del ts, t1
         previous, before_previous, was_accepted = memory
-        size = scaled_norm(error, y0, y1, self.rtol, self.atol, self.norm).astype(dt.dtype)
-        is_finite = jnp.isfinite(size) & tree_all_finite(y1)
-        accept = is_finite & (size <= 1)
-        # An error of exactly zero (a field that is constant) must not divide by zero: it grows by factor_max.
+        size = scaled_norm(tree_nan_with(error, y1), y0, y1, self.rtol, self.atol, self.norm).astype(dt.dtype)
+        if self.norm is not rms_norm:
+            # It may leave out parts of the state.
+            size = jnp.where(tree_all_finite(y1), size, jnp.nan)
         error_ratio = lax.stop_gradient(size)
-        size = jnp.maximum(jnp.where(is_finite, size, 1.0), _SMALLEST_ERROR)
+        accept = error_ratio <= 1
+        # An error of exactly zero (a field that is constant) must not divide by zero: it grows by factor_max. NaN is an
+        # error without bound: dt shrinks by factor_min.
+        size = jnp.maximum(jnp.where(jnp.isnan(error_ratio), jnp.inf, error_ratio), _SMALLEST_ERROR)
         # One logarithm for all powers.
         log_size = jnp.log(size) / order
         log_factor = (
@@ -202,12 +214,12 @@ class PIController(AbstractController):
             self.safety * jnp.exp(log_factor), self.factor_min, jnp.where(was_accepted, self.factor_max, 1.0)
         )
         shrink = jnp.clip(self.safety * jnp.exp(-log_size), self.factor_min, 1.0)
-        factor = jnp.where(accept, growth, jnp.where(is_finite, shrink, self.factor_min))
-        direction = jnp.where(dt < 0, -1, 1).astype(dt.dtype)
-        next_dt = direction * self._bounded(abs(dt) * factor)
+        next_dt = dt * tree_where(accept, growth, shrink)
+        if self.dtmin is not None or self.dtmax is not None:
+            next_dt = jnp.copysign(self._bounded(abs(next_dt)), dt)
         remembered = jnp.maximum(size, _SMALLEST_REMEMBERED)
-        memory = (jnp.where(accept, remembered, previous), jnp.where(accept, previous, before_previous), accept)
+        memory = (*tree_where(accept, (remembered, previous), (previous, before_previous)), accept)
         is_stuck = jnp.asarray(False)
         if self.dtmin is not None:
             is_stuck = ~accept & (abs(dt) <= 1.001 * jnp.asarray(self.dtmin, dt.dtype))
-        return Decision(accept, lax.stop_gradient(next_dt), lax.stop_gradient(memory), error_ratio, is_stuck)
+        return Decision(accept, lax.stop_gradient(next_dt), memory, error_ratio, is_stuck)

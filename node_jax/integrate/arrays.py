@@ -31,14 +31,23 @@ class Closed(eqx.Module):
 
     def __call__(self, *arguments: Any) -> Any:
         """The function's value."""
-        dynamic = jax.tree.leaves(eqx.filter(arguments, eqx.is_array))
-        out = _evaluate(self.jaxpr, self.arrays, dynamic)
+        inputs = [*self.arrays, *jax.tree.leaves(eqx.filter(arguments, eqx.is_array))]
+        # An input that is not read must not look as if it were: its gradient would be an array of zeros.
+        read = {id(var) for equation in self.jaxpr.eqns for var in equation.invars}
+        read |= {id(var) for var in self.jaxpr.outvars}
+        variables = [*self.jaxpr.constvars, *self.jaxpr.invars]
+        is_read = tuple(id(var) in read for var in variables)
+        out = _evaluate(self.jaxpr, is_read, [x for x, is_read in zip(inputs, is_read, strict=True) if is_read])
         return eqx.combine(jax.tree.unflatten(self.out_treedef, out), self.out_static)
 
 
-@partial(jax.jit, static_argnums=0)
-def _evaluate(jaxpr: Any, arrays: list[Any], dynamic: list[Any]) -> list[Any]:
-    return jaxpr_as_fun(ClosedJaxpr(jaxpr, arrays))(*dynamic)
+@partial(jax.jit, static_argnums=(0, 1))
+def _evaluate(jaxpr: Any, is_read: tuple[bool, ...], inputs: list[Any]) -> list[Any]:
+    """One function for all evaluations: it is traced and differentiated once, and each of them is a call of it."""
+    remaining = iter(inputs)
+    values = [next(remaining) if is_read else None for is_read in is_read]
+    num_consts = len(jaxpr.constvars)
+    return jaxpr_as_fun(ClosedJaxpr(jaxpr, values[:num_consts]))(*values[num_consts:])
 
 
 def close(function: Callable[..., Any], *examples: Any) -> Closed:

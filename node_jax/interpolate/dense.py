@@ -22,6 +22,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int
 
+from node_jax.tree import tree_take
 from node_jax.types import State, Time
 
 Polynomial: TypeAlias = tuple[float, ...]
@@ -84,8 +85,8 @@ class DensePath(eqx.Module):
         """
         is_beyond = (self.times[1:] * direction)[None, :] < (t * direction)[:, None]
         step = jnp.minimum(jnp.sum(is_beyond, axis=1, dtype=jnp.int32), self.times.shape[0] - 2)
-        t0 = self.times[step]
-        dt = lax.stop_gradient(self.times[step + 1] - t0)
+        t0, t1 = tree_take(self.times, step), tree_take(self.times, step + 1)
+        dt = lax.stop_gradient(t1 - t0)
         has_length = jnp.isfinite(dt) & (dt != 0)
         return step, jnp.where(has_length, (t - t0) / jnp.where(has_length, dt, 1), 0)
 
@@ -97,7 +98,7 @@ class DensePath(eqx.Module):
     def derivative(self, t: Float[Array, " query"], direction: Time) -> State:
         """dy/dt of the interpolant at each time, in units of state over time."""
         step, theta = self.locate(t, direction)
-        dt = self.times[step + 1] - self.times[step]
+        dt = tree_take(self.times, step + 1) - tree_take(self.times, step)
         has_length = jnp.isfinite(dt) & (dt != 0)
         per_time = jnp.where(has_length, 1 / jnp.where(has_length, dt, 1), 0)
         slopes = [theta**p * (p + 1 - (p + 2) * theta) for p in range(self.num_powers)]
@@ -112,8 +113,8 @@ class DensePath(eqx.Module):
         """The weighted sum of the step's start, its end and its coefficients."""
 
         def combine(nodes: Array) -> Array:
-            end = nodes[step + 1]
-            parts = (nodes[step, 0], *(end[:, i] for i in range(1 + self.num_powers)))
+            end = tree_take(nodes, step + 1)
+            parts = (tree_take(nodes[:, 0], step), *(end[:, i] for i in range(1 + self.num_powers)))
             scaled = [
                 weight.reshape(-1, *[1] * (part.ndim - 1)).astype(part.dtype) * part
                 for weight, part in zip(weights, parts, strict=True)

@@ -1,7 +1,7 @@
 """What a time loop needs of a method."""
 
 import abc
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import equinox as eqx
@@ -139,18 +139,28 @@ class AbstractSolver(eqx.Module):
         """What a step that starts at (t, z) takes as `f0`: `field(t, y)` unless the method says otherwise."""
         return field(t, self.read(z))
 
-    def coefficients(self, dt: Time, stages: tuple[State | None, ...], without: int | None = None) -> tuple[State, ...]:
+    def coefficients(self, dt: Time, stages: tuple[State, ...]) -> tuple[State, ...]:
         """The coefficients C_p = dt Σ_i q_ip k_i of a step's dense output (see `DensePath`).
 
         Arguments:
             dt: signed step size.
             stages: `Step.stages`.
-            without: a stage to leave out of the sums.
         """
-        kept = [(q, k) for i, (q, k) in enumerate(zip(self.bridge, stages, strict=True)) if i != without]
         sums = [
-            tree_weighted_sum([q[p] if p < len(q) else 0.0 for q, _ in kept], [k for _, k in kept])
+            tree_weighted_sum([q[p] if p < len(q) else 0.0 for q in self.bridge], stages)
             for p in range(self.num_coefficients)
         ]
-        zeros = tree_zeros(kept[0][1])
+        zeros = tree_zeros(stages[0])
         return tuple(zeros if total is None else tree_scale(dt, total) for total in sums)
+
+    def stage_cotangent(self, stage: int, dt: Time, coefficients: Sequence[State]) -> State | None:
+        """The transpose of `coefficients` for one stage: k̄_i = dt Σ_p q_ip C̄_p, `None` if it enters no sum.
+
+        Arguments:
+            stage: which one, i.
+            dt: signed step size.
+            coefficients: the cotangents C̄_p.
+        """
+        weights = self.bridge[stage]
+        total = tree_weighted_sum(weights, coefficients[: len(weights)])
+        return None if total is None else tree_scale(dt, total)

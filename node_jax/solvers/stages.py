@@ -49,8 +49,9 @@ def unrolled_stages(
     point = y0
     for i in range(len(known), len(rows)):
         argument = tree_axpy(dt, tree_weighted_sum(rows[i], stages), y0)
-        # Zero in the tableau is zero: t0 + 0 dt would be one operation more.
-        stages.append(field(t0 + nodes[i] * dt if nodes[i] else t0, argument))
+        # Zeros and ones of the tableau cost no operation.
+        after = dt if nodes[i] == 1.0 else nodes[i] * dt
+        stages.append(field(t0 + after if nodes[i] else t0, argument))
         point = argument if i == wanted else point
     return point, tuple(stages)
 

@@ -1,12 +1,11 @@
 """One attempted step, whatever the loop around it keeps."""
 
 from functools import reduce
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from node_jax.solvers import Step
 from node_jax.status import Status
@@ -16,7 +15,7 @@ from node_jax.stepping.problem import Problem
 from node_jax.stepping.progress import End, Progress
 from node_jax.stepping.watch import NONE as NO_EVENT
 from node_jax.stepping.watch import first_events
-from node_jax.tree import rms_norm, tree_add, tree_all_finite, tree_where
+from node_jax.tree import rms_norm, tree_add, tree_all_finite, tree_nan_with, tree_where
 from node_jax.types import BoundField, State, Time
 
 _SLACK = 1.001
@@ -41,14 +40,16 @@ def begin(problem: Problem) -> tuple[Progress, State]:
     """The state of a solve before its first step, and the slope at the start."""
     solver, controller, ts = problem.solver, problem.controller, problem.ts
     z0 = solver.start(problem.y0)
-    f0 = solver.slope(problem.field, ts[0], z0)
+    t0, t_end = ts[0], ts[-1]
+    f0 = solver.slope(problem.field, t0, z0)
     dt, memory = controller.first_step(problem.field, problem.controller_ts, problem.y0, f0, solver.order)
-    status = jnp.where(tree_all_finite(f0) & tree_all_finite(problem.y0), Status.success, Status.non_finite)
-    status = jnp.where((ts[0] + dt == ts[0]) & (ts[0] != ts[-1]), Status.dt_underflow, status)
-    status = jnp.where(problem.times_are_valid(), status, Status.invalid_input).astype(jnp.int32)
     zero = jnp.zeros((), jnp.int32)
+    is_empty = t0 == t_end
+    status = _turn(~tree_all_finite((f0, problem.y0)), Status.non_finite, zero)
+    status = _turn((t0 + dt == t0) & ~is_empty, Status.dt_underflow, status)
+    status = _turn(~problem.times_are_valid(), Status.invalid_input, status)
     progress = Progress(
-        t=ts[0],
+        t=t0,
         dt=lax.stop_gradient(dt),
         z=z0,
         f=f0 if problem.reuses_slope else None,
@@ -58,20 +59,21 @@ def begin(problem: Problem) -> tuple[Progress, State]:
         num_rejected=zero,
         num_dense=zero if problem.chooses_dense else None,
         status=status,
-        is_running=(status == Status.success) & (ts[0] != ts[-1]),
+        is_running=(status == Status.success) & ~is_empty,
         has_jumped=None if problem.jumps is None else jnp.asarray(False),
         events=None,
     )
     if problem.watch is not None:
-        y0, slope = problem.y0, problem.field(ts[0], problem.y0)
-        progress = progress._replace(events=first_events(problem.watch, ts[0], y0, slope, problem.direction))
+        y0, slope = problem.y0, problem.field(t0, problem.y0)
+        progress = progress._replace(events=first_events(problem.watch, t0, y0, slope, problem.direction))
     return progress, f0
 
 
 def attempt(problem: Problem, stops: Array | None, now: Progress) -> tuple[Progress, Attempt]:
     """Step, decide, and move on where the step is accepted. A solve that has ended stays as it is."""
     controller = problem.controller
-    target = problem.ts[-1] if stops is None else _next_stop(problem, stops, now.t)
+    t_end = problem.ts[-1]
+    target = t_end if stops is None else _next_stop(problem, stops, now.t)
     events, is_pending = now.events, jnp.asarray(False)
     if events is not None:
         is_pending = events.pending != NO_EVENT
@@ -79,7 +81,8 @@ def attempt(problem: Problem, stops: Array | None, now: Progress) -> tuple[Progr
     remaining = target - now.t
     reaches_target = (abs(now.dt) * _SLACK >= abs(remaining)) | (now.t + now.dt == target)
     # Sizes are constants of the derivative: the end of a step moves with its start, wherever it was meant to be.
-    t1 = lax.stop_gradient(jnp.where(reaches_target, target, now.t + now.dt)) + (now.t - lax.stop_gradient(now.t))
+    t1 = tree_where(reaches_target, target, now.t + now.dt)
+    t1 = lax.stop_gradient(t1) + (now.t - lax.stop_gradient(now.t))
     # The size that was really taken, after rounding of t1: the tape must add up to the times.
     dt = lax.stop_gradient(t1 - now.t)
     step = take_step(problem, stops, problem.field, now.t, t1, dt, now.z, now.f)
@@ -91,13 +94,13 @@ def attempt(problem: Problem, stops: Array | None, now: Progress) -> tuple[Progr
     if step.f1 is not None and not (controller.is_adaptive and problem.solver.sees_last_stage):
         read_later.append(step.f1)
     if read_later:
-        y1 = jax.tree.map(lambda y, x: jnp.where(jnp.isfinite(x), y, jnp.nan), y1, reduce(tree_add, read_later))
+        y1 = tree_nan_with(y1, reduce(tree_add, read_later))
     ts, order = problem.controller_ts, problem.solver.order
     decision = controller.decide(now.memory, ts, t1, dt, y0, y1, step.error, order)
     is_fine = decision.accept & now.is_running
     f1 = step.f1 if problem.reuses_slope else None
     end = End(is_fine, t1, step.z1, f1, decision.dt, decision.memory, events)
-    is_found, end_status = jnp.asarray(False), Status.success
+    is_found, end_status = jnp.asarray(False), None
     if problem.watch is not None:
         nodes = nodes_of(y0, y1, coefficients)
         is_wanted, is_firing = is_fine & ~is_pending, is_fine & is_pending & (t1 == target)
@@ -129,22 +132,26 @@ def attempt(problem: Problem, stops: Array | None, now: Progress) -> tuple[Progr
     num_dense = now.num_dense
     if num_dense is not None:
         num_dense = num_dense + (now.is_running & problem.holds_output(now.t, t1))
-    is_done = is_step & (t == problem.ts[-1])
-    is_refused = ~(accept | is_found)
+    is_done = is_step & (t == t_end)
+    is_refused = ~accept if problem.watch is None else ~(accept | is_found)
     if controller.is_adaptive:
-        next_dt = _representable(
-            problem.direction, *lax.stop_gradient((t, next_dt, jnp.where(is_refused, t1, jnp.inf)))
-        )
+        too_far = jnp.where(is_refused, t1, jnp.inf)
+        next_dt = _representable(problem.direction, lax.stop_gradient(t), next_dt, lax.stop_gradient(too_far))
     has_stalled = (t + next_dt == t) | (decision.is_stuck & ~accept)
-    is_finite = tree_all_finite(y1) & jnp.isfinite(decision.error_ratio)
-    is_broken = (has_stalled & ~is_finite) | (is_refused & (not controller.is_adaptive))
-    status = jnp.where(num_accepted + num_rejected >= problem.max_steps, Status.max_steps, Status.success)
-    status = jnp.where(has_stalled, Status.dt_underflow, status)
-    status = jnp.where(is_broken, Status.non_finite, status)
-    status = jnp.where(is_done, Status.success, status)
-    status = jnp.where(_copies_are_apart(problem, z), Status.copies_apart, status)
-    status = jnp.where(end_status != Status.success, end_status, status)
-    status = jnp.where(now.is_running, status, now.status).astype(jnp.int32)
+    is_broken = is_refused
+    if controller.is_adaptive:
+        is_broken = has_stalled & ~jnp.isfinite(decision.error_ratio)
+    status = jnp.full((), Status.success, jnp.int32)
+    status = _turn(num_accepted + num_rejected >= problem.max_steps, Status.max_steps, status)
+    status = _turn(has_stalled, Status.dt_underflow, status)
+    status = _turn(is_broken, Status.non_finite, status)
+    status = _turn(is_done, Status.success, status)
+    gap = problem.solver.gap(z)
+    if gap is not None:
+        status = _turn(_is_wide(problem, gap, z), Status.copies_apart, status)
+    if end_status is not None:
+        status = _turn(end_status != Status.success, end_status, status)
+    status = lax.select(now.is_running, status, now.status)
     is_running = now.is_running & ~is_done & (status == Status.success)
     counts = (num_accepted, num_rejected, num_dense)
     progress = Progress(t, next_dt, z, f, memory, costs, *counts, status, is_running, has_jumped, events)
@@ -157,15 +164,17 @@ def _representable(direction: Time, t: Time, dt: Time, too_far: Time) -> Time:
     The smallest step that floating point has gets its turn, say to cross a jump, before a solve gives up.
     """
     next_float = jnp.nextafter(t, direction * jnp.inf)
-    dt = jnp.where(t + dt == t, next_float - t, dt)
-    return jnp.where(t + dt == too_far, jnp.nextafter(too_far, -direction * jnp.inf) - t, dt)
+    dt = tree_where(t + dt == t, next_float - t, dt)
+    return tree_where(t + dt == too_far, jnp.nextafter(too_far, -direction * jnp.inf) - t, dt)
 
 
-def _copies_are_apart(problem: Problem, z: State) -> Bool[Array, ""]:
-    """Whether a method with two copies of the state has let them part by a hundredth of its size."""
-    gap = problem.solver.gap(z)
-    if gap is None:
-        return jnp.asarray(False)
+def _turn(condition: Bool[Array, ""], status: Any, otherwise: Int[Array, ""]) -> Int[Array, ""]:
+    """`status` where the condition holds."""
+    return lax.select(condition, jnp.asarray(status, jnp.int32), otherwise)
+
+
+def _is_wide(problem: Problem, gap: State, z: State) -> Bool[Array, ""]:
+    """Whether the two copies of the state that some methods have differ by a hundredth of its size."""
     size = jnp.maximum(rms_norm(problem.y0), rms_norm(problem.solver.read(z)))
     return rms_norm(gap) > _LARGEST_GAP * size
 

@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, Int
 from node_jax.interpolate.dense import DensePath
 from node_jax.stepping.batching import any_over_batch
 from node_jax.stepping.problem import Problem
-from node_jax.tree import expand_like, tree_add, tree_buffer, tree_bytes, tree_read, tree_size, tree_write
+from node_jax.tree import expand_like, tree_add, tree_buffer, tree_bytes, tree_read, tree_size, tree_slice, tree_write
 from node_jax.types import State, Time
 
 _CHUNK_ELEMENTS = 2**16
@@ -72,7 +72,7 @@ def restart_path(problem: Problem, path: DensePath, t: Time, y: State) -> DenseP
     times = jnp.full_like(path.times, jnp.inf) * problem.direction
 
     def put(nodes: Array, y: Array) -> Array:
-        return lax.dynamic_update_slice(nodes, y[None, None], (0,) * nodes.ndim)
+        return lax.dynamic_update_slice(nodes, y[None, None], (0,) * nodes.ndim, allow_negative_indices=False)
 
     return DensePath(tree_write(times, jnp.int32(0), t), jax.tree.map(put, path.nodes, y), path.num_powers)
 
@@ -125,12 +125,12 @@ def write_rows(
         return any_over_batch((tree_read(times, rows.num_written) - t_now) * direction <= 0)
 
     def write(rows: Rows) -> Rows:
-        here = lax.dynamic_slice_in_dim(times, rows.num_written, window)
+        here = tree_slice(times, rows.num_written, window)
         is_reached = (here - t_now) * direction <= 0
         here = jnp.where(is_reached, here, t_now)
 
         def put(buffer: Array, values: Array) -> Array:
-            return lax.dynamic_update_slice_in_dim(buffer, values, rows.num_written, 0)
+            return lax.dynamic_update_slice_in_dim(buffer, values, rows.num_written, 0, allow_negative_indices=False)
 
         ys = jax.tree.map(put, rows.ys, path.evaluate(here, direction))
         slopes = rows.slopes
@@ -198,25 +198,21 @@ def collect_cotangents(
     lengths = jnp.where((lengths > 0) & jnp.isfinite(lengths), lengths, 1)
     path = DensePath(times, None, problem.solver.num_coefficients)
 
-    def sweep(first: Array, last: Array) -> State:
-        """What the rows from `first`, a window long, but not those from `last` on add."""
-        here = lax.dynamic_slice_in_dim(ts, first, window)
+    def sweep(here: Array, values: State, is_wanted: Array | bool) -> State:
+        """What the wanted ones of these rows add."""
         after = here - starts[:, None]
-        is_mine = (after > 0) & (here <= ends[:, None]) & (first + jnp.arange(window) < last)
+        is_mine = (after > 0) & (here <= ends[:, None]) & is_wanted
         # A row that is not in a step may be infinitely far from it.
         theta = jnp.where(is_mine, after, 0) / lengths[:, None]
-        weights = jnp.stack([1 - theta, theta, *path.powers(theta)], axis=1)
-        weights = jnp.where(is_mine[:, None], weights, 0)
+        weights = jnp.stack([is_mine - theta, theta, *path.powers(theta)], axis=1)
 
         def multiply(leaf: Array) -> Array:
-            values = lax.dynamic_slice_in_dim(leaf, first, window)
-            return jnp.einsum("scr,r...->sc...", weights.astype(values.dtype), values, precision=_EXACT)
+            return jnp.einsum("scr,r...->sc...", weights.astype(leaf.dtype), leaf, precision=_EXACT)
 
-        return jax.tree.map(multiply, rows)
+        return jax.tree.map(multiply, values)
 
-    last = jnp.asarray(num_times, jnp.int32) if num_rows is None else num_rows
     if window == num_times:
-        return sweep(jnp.zeros((), jnp.int32), last)
+        return sweep(ts, rows, True if num_rows is None else jnp.arange(num_times) < num_rows)
 
     def has_more(row: Array) -> Array:
         return (row > 0) & (ts[jnp.maximum(row - 1, 0)] > starts[0])
@@ -224,8 +220,11 @@ def collect_cotangents(
     def fold(carry: tuple[Array, State]) -> tuple[Array, State]:
         row, totals = carry
         first = jnp.maximum(row - window, 0)
-        return first, tree_add(totals, sweep(first, jnp.where(has_more(row), row, 0)))
+        is_wanted = first + jnp.arange(window) < jnp.where(has_more(row), row, 0)
+        here, values = tree_slice((ts, rows), first, window)
+        return first, tree_add(totals, sweep(here, values, is_wanted))
 
+    last = jnp.asarray(num_times, jnp.int32) if num_rows is None else num_rows
     last = jnp.minimum(last, jnp.sum(ts <= ends[-1], dtype=jnp.int32))
     num_steps, num_parts = times.shape[0] - 1, 2 + problem.solver.num_coefficients
     zeros = jax.tree.map(lambda leaf: jnp.zeros((num_steps, num_parts, *leaf.shape[1:]), leaf.dtype), rows)
@@ -239,7 +238,7 @@ def path_cotangents(cotangent: DensePath, first: Int[Array, ""], num_steps: int)
     """
 
     def cut(leaf: Array) -> Array:
-        ends = lax.dynamic_slice_in_dim(leaf, first + 1, num_steps)
+        ends = tree_slice(leaf, first + 1, num_steps)
         return jnp.pad(ends, [(0, 0), (1, 0), *[(0, 0)] * (ends.ndim - 2)])
 
     return jax.tree.map(cut, cotangent.nodes)
