@@ -22,7 +22,7 @@ _CHUNK_ELEMENTS = 2**16
 """A chunk of dense output holds about this many numbers: it stays in a core's cache."""
 _LONGEST_CHUNK = 16
 """Longer ones only cost: the loop over steps copies the chunk as it writes into it."""
-_LONGEST_SPAN = 64
+_LONGEST_SPAN = 32
 _TINY_BYTES = 512
 """XLA compiles a loop that carries less than a kilobyte into one function on a CPU, about seven times as fast a step as
 a loop of separate kernels. A chunk of this size leaves room for the rest of the carry."""
@@ -44,7 +44,7 @@ def chunk_length(problem: Problem) -> int:
 
 
 def span_length(problem: Problem) -> int:
-    """Steps whose cotangents are held at once on the way back: from 1 for a large state to 64, 16 for a tiny one."""
+    """Steps whose cotangents are held at once on the way back: from 1 for a large state to 32, 16 for a tiny one."""
     states_a_step = 1 + problem.solver.num_coefficients
     tiny = _power_of_two_below(_TINY_BYTES // max(1, states_a_step * tree_bytes(problem.y0)) - 1)
     if tiny >= _TINY_CHUNK:
