@@ -60,6 +60,23 @@ def test_a_custom_norm_is_used():
     assert int(strict.stats.num_accepted) > int(loose.stats.num_accepted)
 
 
+def test_a_norm_that_leaves_out_a_part_does_not_hide_that_it_overflows():
+    controller = nj.PIController(norm=lambda x: jnp.max(jnp.abs(x[0])))
+    sol = nj.odeint(lambda t, y, args: jnp.stack([-y[0], y[1] ** 2]), jnp.ones(2), [0.0, 2.0], controller=controller)
+    assert nj.Status(int(sol.status)) in (nj.Status.non_finite, nj.Status.dt_underflow)
+
+
+@pytest.mark.parametrize("bad", [jnp.inf, -jnp.inf, jnp.nan])
+def test_an_attempt_that_ends_beyond_all_numbers_is_rejected_with_a_ratio_that_tells(bad):
+    controller = nj.PIController()
+    y0, y1, zero = jnp.ones(3), jnp.array([1.0, bad, 1.0]), jnp.zeros(3)
+    one = jnp.ones(())
+    decision = controller.decide((one, one, jnp.asarray(True)), jnp.arange(2.0), one, one, y0, y1, zero, 5)
+    assert not bool(decision.accept)
+    assert not bool(jnp.isfinite(decision.error_ratio))
+    assert float(decision.dt) == pytest.approx(controller.factor_min)
+
+
 def test_bounds_that_exclude_each_other_are_refused():
     with pytest.raises(ValueError, match="dtmin <= dtmax"):
         nj.odeint(lambda t, y, args: -y, jnp.ones(1), [0.0, 1.0], controller=nj.PIController(dtmin=0.5, dtmax=0.1))

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -133,3 +134,15 @@ def test_the_interpolant_meets_both_ends_and_its_derivative_the_field(x64, name)
     middle = [interpolate(solver, jnp.asarray(0.4 + s * h), dt, y0, step) for s in (1, -1)]
     found = interpolate_derivative(solver, jnp.asarray(0.4), dt, y0, step)
     np.testing.assert_allclose(found, (middle[0] - middle[1]) / (2 * h * dt), rtol=1e-8)
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+def test_cotangents_of_stages_are_the_transpose_of_the_coefficients(x64, name):
+    solver = SOLVERS[name]()
+    random = np.random.default_rng(0)
+    stages = tuple(jnp.asarray(random.normal(size=(2, 3)))[i % 2] * (i + 1) for i in range(len(solver.bridge)))
+    bars = [jnp.asarray(random.normal(size=3)) for _ in range(solver.num_coefficients)]
+    (expected,) = jax.vjp(lambda stages: list(solver.coefficients(jnp.asarray(0.3), stages)), stages)[1](bars)
+    for i, bar in enumerate(expected):
+        found = solver.stage_cotangent(i, jnp.asarray(0.3), bars)
+        np.testing.assert_allclose(0.0 if found is None else found, bar, rtol=1e-13, atol=1e-15)
