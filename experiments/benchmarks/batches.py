@@ -134,6 +134,7 @@ def _gradient(results: Results, quick: bool) -> None:
     first = "node_jax, odeint_batch"
     sides: dict[str, tuple[Problem, SolveBatch]] = {
         first: (problem, solve_lanes),
+        "node_jax, odeint_batch, longest first": (problem, solve_longest_first),
         "diffrax, vmap": (problem, functools.partial(solve_mapped, rivals.diffrax_solve)),
     }
     measured = measure_batch(sides, rounds=1 if quick else 3, repeats=1 if quick else 3)
