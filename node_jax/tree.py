@@ -84,12 +84,16 @@ def tree_take(buffer: PyTree, rows: Int[Array, " row"]) -> PyTree:
 
 def tree_write(buffer: PyTree, row: Int[Array, ""], value: PyTree) -> PyTree:
     """The buffer with `value` as its row `row`, the first or the last if that lies outside."""
+    return tree_write_slice(buffer, row, jax.tree.map(lambda leaf: lax.expand_dims(leaf, (0,)), value))
 
-    def write(leaf: Array, x: Array) -> Array:
-        x = lax.expand_dims(x, (0,))
-        return lax.dynamic_update_slice_in_dim(leaf, x, row, 0, allow_negative_indices=False)
 
-    return jax.tree.map(write, buffer, value)
+def tree_write_slice(buffer: PyTree, first: Int[Array, ""], values: PyTree) -> PyTree:
+    """The buffer with `values` as its rows from `first` on, or from the nearest row at which there is room."""
+
+    def write(leaf: Array, rows: Array) -> Array:
+        return lax.dynamic_update_slice_in_dim(leaf, rows, first, 0, allow_negative_indices=False)
+
+    return jax.tree.map(write, buffer, values)
 
 
 def tree_buffer(num_rows: int, like: PyTree) -> PyTree:

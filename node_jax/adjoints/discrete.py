@@ -69,9 +69,7 @@ class DenseBars(NamedTuple):
             parts: the cotangents.
             without: a stage that is seen to elsewhere.
         """
-        start, end, *coefficients = (
-            jax.tree.map(lambda leaf, part=part: leaf[part], parts) for part in range(2 + solver.num_coefficients)
-        )
+        start, end, *coefficients = _take_apart(solver, parts)
         found = {i: solver.stage_cotangent(i, dt, coefficients) for i in range(len(solver.bridge)) if i != without}
         return cls((start, end), {i: bar for i, bar in found.items() if bar is not None})
 
@@ -82,11 +80,15 @@ class DenseBars(NamedTuple):
 
 
 def slope_cotangent(solver: AbstractSolver, dt: Time, parts: State) -> State:
-    """The cotangent of a step's last stage from those of the parts of its dense output."""
-    coefficients = [
-        jax.tree.map(lambda leaf, part=part: leaf[part], parts) for part in range(2, 2 + solver.num_coefficients)
+    """The cotangent of a step's last stage from those of the parts of its dense output, leaves of shape (part, ...)."""
+    return solver.stage_cotangent(solver.last_stage, dt, _take_apart(solver, parts, 2))
+
+
+def _take_apart(solver: AbstractSolver, parts: State, first: int = 0) -> list[State]:
+    """Leaves of shape (part, ...) as one state for each part from number `first` on."""
+    return [
+        jax.tree.map(lambda leaf, part=part: leaf[part], parts) for part in range(first, 2 + solver.num_coefficients)
     ]
-    return solver.stage_cotangent(solver.last_stage, dt, coefficients)
 
 
 def last_read(problem: Problem, rows: State, costs: dict[str, Float[Array, ""]]) -> Time:

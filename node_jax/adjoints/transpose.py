@@ -68,7 +68,10 @@ class Transposer:
         return self.rewinder.run(bars, self._visit, self._enter)
 
     def _enter(self, span: Span, bars: Cotangents) -> tuple[State | None, Cotangents]:
-        """Collect the cotangents of a span's outputs, and of those in the step before it."""
+        """Collect the cotangents of a span's outputs, and of those in the step before it.
+
+        The last span of the solve, the first that is entered, begins with the slope at the end.
+        """
         if not self.collects_spans:
             return None, bars
         collected = self._collect(span.times, span.begin - 1)

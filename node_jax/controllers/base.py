@@ -6,10 +6,12 @@ from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, PyTree
 
+from node_jax.tree import tree_all_finite
 from node_jax.types import State, Time
 
 
@@ -27,6 +29,19 @@ class Decision(NamedTuple):
     of the step is not finite."""
     is_stuck: Bool[Array, ""]
     """Whether the attempt was rejected and a smaller one is not allowed."""
+
+
+def accept_what_is_finite(y1: State, dt: Time, memory: PyTree) -> Decision:
+    """The decision of a controller that does not look at the error.
+
+    Arguments:
+        y1: the state at the end of the attempt.
+        dt: signed size of the next attempt.
+        memory: the controller's own.
+    """
+    is_finite = tree_all_finite(y1)
+    error_ratio = jnp.where(is_finite, 0, jnp.nan).astype(dt.dtype)
+    return Decision(is_finite, dt, memory, error_ratio, jnp.asarray(False))
 
 
 class AbstractController(eqx.Module):

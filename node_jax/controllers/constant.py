@@ -5,8 +5,7 @@ from collections.abc import Callable
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from node_jax.controllers.base import AbstractController, Decision, require_positive
-from node_jax.tree import tree_all_finite
+from node_jax.controllers.base import AbstractController, Decision, accept_what_is_finite, require_positive
 from node_jax.types import State, Time
 
 
@@ -62,6 +61,4 @@ class ConstantStep(AbstractController):
         is_on_grid = abs(start + (count + 1) * signed_dt - t1) <= 1e-3 * abs(signed_dt)
         count = count + is_on_grid
         next_t1 = start + (count + 1) * signed_dt
-        is_finite = tree_all_finite(y1)
-        error_ratio = jnp.where(is_finite, 0, jnp.nan).astype(t1.dtype)
-        return Decision(is_finite, next_t1 - t1, (start, signed_dt, count), error_ratio, jnp.asarray(False))
+        return accept_what_is_finite(y1, next_t1 - t1, (start, signed_dt, count))

@@ -6,8 +6,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from node_jax.controllers.base import AbstractController, Decision
-from node_jax.tree import tree_all_finite
+from node_jax.controllers.base import AbstractController, Decision, accept_what_is_finite
 from node_jax.types import State, Time
 
 
@@ -70,9 +69,7 @@ class FixedSteps(AbstractController):
         done = jnp.where(jnp.any(ts == t1), 0, jnp.where(is_cut, done, done + 1)).astype(jnp.int32)
         next_dt = self._to_target(ts, t1, done)
         memory = (done, t1 + next_dt)
-        is_finite = tree_all_finite(y1)
-        error_ratio = jnp.where(is_finite, 0, jnp.nan).astype(t1.dtype)
-        return Decision(is_finite, next_dt, memory, error_ratio, jnp.asarray(False))
+        return accept_what_is_finite(y1, next_dt, memory)
 
     def _to_target(self, ts: Float[Array, " time"], t: Time, done: Int[Array, ""]) -> Time:
         """From `t`, after `done` steps of its interval, to the end of the next, computed afresh from the interval."""

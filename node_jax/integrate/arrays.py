@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 
 from node_jax.controllers import AbstractController
+from node_jax.stepping.controls import are_read
 
 
 def with_arrays(controller: AbstractController, dtype: Any) -> AbstractController:
@@ -28,16 +29,14 @@ class Closed(eqx.Module):
     jaxpr: Any = eqx.field(static=True)
     out_treedef: Any = eqx.field(static=True)
     out_static: Any = eqx.field(static=True)
+    is_read: tuple[bool, ...] = eqx.field(static=True)
+    """Of `arrays`, then of the arguments' arrays. The gradient of one that is not would be an array of zeros."""
 
     def __call__(self, *arguments: Any) -> Any:
         """The function's value."""
         inputs = [*self.arrays, *jax.tree.leaves(eqx.filter(arguments, eqx.is_array))]
-        # An input that is not read must not look as if it were: its gradient would be an array of zeros.
-        read = {id(var) for equation in self.jaxpr.eqns for var in equation.invars}
-        read |= {id(var) for var in self.jaxpr.outvars}
-        variables = [*self.jaxpr.constvars, *self.jaxpr.invars]
-        is_read = tuple(id(var) in read for var in variables)
-        out = _evaluate(self.jaxpr, is_read, [x for x, is_read in zip(inputs, is_read, strict=True) if is_read])
+        read = [x for x, is_read in zip(inputs, self.is_read, strict=True) if is_read]
+        out = _evaluate(self.jaxpr, self.is_read, read)
         return eqx.combine(jax.tree.unflatten(self.out_treedef, out), self.out_static)
 
 
@@ -45,7 +44,7 @@ class Closed(eqx.Module):
 def _evaluate(jaxpr: Any, is_read: tuple[bool, ...], inputs: list[Any]) -> list[Any]:
     """One function for all evaluations: it is traced and differentiated once, and each of them is a call of it."""
     remaining = iter(inputs)
-    values = [next(remaining) if is_read else None for is_read in is_read]
+    values = [next(remaining) if flag else None for flag in is_read]
     num_consts = len(jaxpr.constvars)
     return jaxpr_as_fun(ClosedJaxpr(jaxpr, values[:num_consts]))(*values[num_consts:])
 
@@ -60,4 +59,5 @@ def close(function: Callable[..., Any], *examples: Any) -> Closed:
     closed, out, out_static = eqx.filter_make_jaxpr(function)(*examples)
     # A Python number would be a constant with a gradient of 0.
     arrays = [jnp.asarray(const) if isinstance(const, (float, complex)) else const for const in closed.consts]
-    return Closed(arrays, closed.jaxpr, jax.tree.structure(out), out_static)
+    is_read = are_read(closed.jaxpr, [*closed.jaxpr.constvars, *closed.jaxpr.invars])
+    return Closed(arrays, closed.jaxpr, jax.tree.structure(out), out_static, is_read)

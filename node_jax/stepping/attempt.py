@@ -45,9 +45,9 @@ def begin(problem: Problem) -> tuple[Progress, State]:
     dt, memory = controller.first_step(problem.field, problem.controller_ts, problem.y0, f0, solver.order)
     zero = jnp.zeros((), jnp.int32)
     is_empty = t0 == t_end
-    status = _turn(~tree_all_finite((f0, problem.y0)), Status.non_finite, zero)
-    status = _turn((t0 + dt == t0) & ~is_empty, Status.dt_underflow, status)
-    status = _turn(~problem.times_are_valid(), Status.invalid_input, status)
+    status = _status_where(~tree_all_finite((f0, problem.y0)), Status.non_finite, zero)
+    status = _status_where((t0 + dt == t0) & ~is_empty, Status.dt_underflow, status)
+    status = _status_where(~problem.times_are_valid(), Status.invalid_input, status)
     progress = Progress(
         t=t0,
         dt=lax.stop_gradient(dt),
@@ -142,15 +142,15 @@ def attempt(problem: Problem, stops: Array | None, now: Progress) -> tuple[Progr
     if controller.is_adaptive:
         is_broken = has_stalled & ~jnp.isfinite(decision.error_ratio)
     status = jnp.full((), Status.success, jnp.int32)
-    status = _turn(num_accepted + num_rejected >= problem.max_steps, Status.max_steps, status)
-    status = _turn(has_stalled, Status.dt_underflow, status)
-    status = _turn(is_broken, Status.non_finite, status)
-    status = _turn(is_done, Status.success, status)
+    status = _status_where(num_accepted + num_rejected >= problem.max_steps, Status.max_steps, status)
+    status = _status_where(has_stalled, Status.dt_underflow, status)
+    status = _status_where(is_broken, Status.non_finite, status)
+    status = _status_where(is_done, Status.success, status)
     gap = problem.solver.gap(z)
     if gap is not None:
-        status = _turn(_is_wide(problem, gap, z), Status.copies_apart, status)
+        status = _status_where(_is_wide(problem, gap, z), Status.copies_apart, status)
     if end_status is not None:
-        status = _turn(end_status != Status.success, end_status, status)
+        status = _status_where(end_status != Status.success, end_status, status)
     status = lax.select(now.is_running, status, now.status)
     is_running = now.is_running & ~is_done & (status == Status.success)
     counts = (num_accepted, num_rejected, num_dense)
@@ -168,7 +168,7 @@ def _representable(direction: Time, t: Time, dt: Time, too_far: Time) -> Time:
     return tree_where(t + dt == too_far, jnp.nextafter(too_far, -direction * jnp.inf) - t, dt)
 
 
-def _turn(condition: Bool[Array, ""], status: Any, otherwise: Int[Array, ""]) -> Int[Array, ""]:
+def _status_where(condition: Bool[Array, ""], status: Any, otherwise: Int[Array, ""]) -> Int[Array, ""]:
     """`status` where the condition holds."""
     return lax.select(condition, jnp.asarray(status, jnp.int32), otherwise)
 

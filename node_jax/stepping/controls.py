@@ -63,6 +63,12 @@ def with_known(args: Args, t: Time, samples: Sequence[Sample]) -> Args:
     return jax.tree.map(put, args, is_leaf=_is_path)
 
 
+def are_read(jaxpr: Any, variables: Sequence[Any]) -> tuple[bool, ...]:
+    """Whether each of these variables of a program is read in it, or is one of its results."""
+    read = {id(var) for equation in jaxpr.eqns for var in equation.invars} | {id(var) for var in jaxpr.outvars}
+    return tuple(id(var) in read for var in variables)
+
+
 class Reads(NamedTuple):
     """What a field reads, as the static part of it."""
 
@@ -83,8 +89,7 @@ class Reads(NamedTuple):
             return function(t, y, eqx.combine(dynamic, static), samples)
 
         jaxpr = jax.make_jaxpr(call)(list(samples), dynamic, t, y).jaxpr
-        used = {id(var) for equation in jaxpr.eqns for var in equation.invars} | {id(var) for var in jaxpr.outvars}
-        flags = iter([id(var) in used for var in jaxpr.invars])
+        flags = iter(are_read(jaxpr, jaxpr.invars))
         samples_read = jax.tree.map(lambda _: next(flags), list(samples))
         leaves_read = tuple(eqx.is_array(leaf) and next(flags) for leaf in jax.tree.leaves(args))
         parts = tuple(Sample(*(any(jax.tree.leaves(part)) for part in sample)) for sample in samples_read)

@@ -15,7 +15,17 @@ from jaxtyping import Array, Float, Int
 from node_jax.interpolate.dense import DensePath
 from node_jax.stepping.batching import any_over_batch
 from node_jax.stepping.problem import Problem
-from node_jax.tree import expand_like, tree_add, tree_buffer, tree_bytes, tree_read, tree_size, tree_slice, tree_write
+from node_jax.tree import (
+    expand_like,
+    tree_add,
+    tree_buffer,
+    tree_bytes,
+    tree_read,
+    tree_size,
+    tree_slice,
+    tree_write,
+    tree_write_slice,
+)
 from node_jax.types import State, Time
 
 _CHUNK_ELEMENTS = 2**16
@@ -129,13 +139,10 @@ def write_rows(
         is_reached = (here - t_now) * direction <= 0
         here = jnp.where(is_reached, here, t_now)
 
-        def put(buffer: Array, values: Array) -> Array:
-            return lax.dynamic_update_slice_in_dim(buffer, values, rows.num_written, 0, allow_negative_indices=False)
-
-        ys = jax.tree.map(put, rows.ys, path.evaluate(here, direction))
+        ys = tree_write_slice(rows.ys, rows.num_written, path.evaluate(here, direction))
         slopes = rows.slopes
         if slopes is not None:
-            slopes = jax.tree.map(put, slopes, path.derivative(here, direction))
+            slopes = tree_write_slice(slopes, rows.num_written, path.derivative(here, direction))
         return Rows(ys, slopes, rows.num_written + jnp.sum(is_reached, dtype=jnp.int32))
 
     return lax.while_loop(has_more, write, rows)
