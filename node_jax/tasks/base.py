@@ -26,6 +26,15 @@ class Evaluation:
     """One paragraph that says what was compared, on which data, in which unit."""
 
 
+class Phase(eqx.Module):
+    """Where training stands, for losses that change on the way."""
+
+    stage: int = eqx.field(static=True)
+    """Number of the stage of the curriculum, from 0; a program is compiled for each."""
+    fraction: Float[Array, ""]
+    """How much of the stage's steps is done, in [0, 1)."""
+
+
 class AbstractTask(eqx.Module):
     """A problem to train on. Its data are array leaves, so that a compiled step takes them as inputs."""
 
@@ -34,7 +43,7 @@ class AbstractTask(eqx.Module):
         """A fresh model."""
 
     @abc.abstractmethod
-    def loss(self, model: Any, key: Key) -> tuple[Float[Array, ""], dict[str, Array]]:
+    def loss(self, model: Any, key: Key, phase: Phase) -> tuple[Float[Array, ""], dict[str, Array]]:
         """The loss on one step's batch, drawn with `key`, and scalars to log. Compiled and differentiated."""
 
     @abc.abstractmethod

@@ -19,7 +19,7 @@ from node_jax.losses import masked_mean_squared_error
 from node_jax.models import Forecaster, Scaling, fit_vector_autoregression, last_value_forecast
 from node_jax.solution import Solution
 from node_jax.status import Status, is_success
-from node_jax.tasks.base import AbstractTask, Evaluation
+from node_jax.tasks.base import AbstractTask, Evaluation, Phase
 from node_jax.types import Key
 
 
@@ -89,8 +89,9 @@ class ForecastTask(AbstractTask):
         """A forecaster with a fresh field."""
         return Forecaster(self.make_field(key), self.scaling, self.integrator)
 
-    def loss(self, model: Forecaster, key: Key) -> tuple[Float[Array, ""], dict[str, Array]]:
+    def loss(self, model: Forecaster, key: Key, phase: Phase) -> tuple[Float[Array, ""], dict[str, Array]]:
         """Mean squared error over the segments; rows of failed solves are masked and counted in `failed_share`."""
+        del phase
         times, states = self.segment_times, self.segment_states
         if self.batch_size is not None:
             chosen = jax.random.choice(key, times.shape[0], (self.batch_size,), replace=False)

@@ -6,12 +6,13 @@ from typing import Any
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import optax
 from jax import lax
 from jaxtyping import Array
 
 from node_jax.models import combine_trainable
-from node_jax.tasks import AbstractTask
+from node_jax.tasks import AbstractTask, Phase
 from node_jax.train.state import TrainState, step_key
 
 Advance = Callable[[TrainState, int], tuple[TrainState, dict[str, Array]]]
@@ -32,10 +33,11 @@ def make_advance(task: AbstractTask, optimizer: optax.GradientTransformation, re
     @partial(jax.jit, static_argnames="num_steps", donate_argnames="state")
     def advance(state: TrainState, task_arrays: Any, num_steps: int) -> tuple[TrainState, dict[str, Array]]:
         whole_task: AbstractTask = eqx.combine(task_arrays, task_static)
+        phase = Phase(0, jnp.zeros(()))
 
         def take_step(state: TrainState, _: None) -> tuple[TrainState, dict[str, Array]]:
             def loss(parameters: Any) -> tuple[Array, dict[str, Array]]:
-                return whole_task.loss(combine_trainable(parameters, rest), step_key(state))
+                return whole_task.loss(combine_trainable(parameters, rest), step_key(state), phase)
 
             (value, metrics), gradient = jax.value_and_grad(loss, has_aux=True)(state.parameters)
             updates, optimizer_state = optimizer.update(gradient, state.optimizer, state.parameters)
