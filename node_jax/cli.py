@@ -1,6 +1,7 @@
 """`node-jax`: load a config, override it, build it, run it.
 
-Exit codes: 0 success, 1 failure, 2 wrong usage, 130 interrupted. Errors are one message; `--debug` shows the traceback.
+Exit codes: 0 success, 1 failure, 2 wrong usage, 130 interrupted, 143 asked to end (SIGTERM).
+Errors are one message; `--debug` shows the traceback.
 """
 
 import argparse
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from node_jax import __version__
-from node_jax.errors import UsageError
+from node_jax.errors import Preempted, UsageError
 
 if TYPE_CHECKING:
     from node_jax.config import Run
@@ -26,6 +27,7 @@ _EXAMPLES = """examples:
   node-jax train configs/hare_lynx.py --help        every field of the config, with its unit
   node-jax train --resume runs/hare_lynx-20260101-120000
   node-jax evaluate runs/hare_lynx-20260101-120000
+  node-jax inspect runs/hare_lynx-20260101-120000   the batch at which training stopped
 """
 
 
@@ -39,6 +41,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         _say("Interrupted. `node-jax train --resume RUN` goes on from the last checkpoint.")
         return 130
+    except Preempted as end:
+        _say(f"{end} `node-jax train --resume RUN` goes on from it.")
+        return 143
     except Exception as error:
         if is_debug:
             raise
@@ -66,6 +71,8 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--resume", metavar="RUN", help="go on with the run in this folder, from its last checkpoint")
     evaluate = commands.add_parser("evaluate", help="evaluate a trained run and write its report anew")
     evaluate.add_argument("run", metavar="RUN", help="the run's folder")
+    inspect = commands.add_parser("inspect", help="solve the batch again at which training stopped, and show it")
+    inspect.add_argument("run", metavar="RUN", help="the run's folder")
     config = commands.add_parser("config", add_help=False, help="print a config as it stands after overrides")
     config.add_argument(
         "config", nargs="?", metavar="CONFIG", help="a Python file with CONFIG = Run(...), or config.json"
@@ -76,10 +83,10 @@ def _parser() -> argparse.ArgumentParser:
 def _dispatch(arguments: list[str]) -> int:
     parser = _parser()
     options, overrides = parser.parse_known_args(arguments)
-    if options.command == "evaluate":
+    if options.command in ("evaluate", "inspect"):
         if overrides:
-            parser.error(f"evaluate takes a run and no overrides, got {' '.join(overrides)}")
-        return _evaluate(Path(options.run))
+            parser.error(f"{options.command} takes a run and no overrides, got {' '.join(overrides)}")
+        return _evaluate(Path(options.run)) if options.command == "evaluate" else _inspect(Path(options.run))
     if options.command == "train" and options.resume is not None:
         if options.config is not None or overrides:
             given = [options.config, *overrides] if options.config else overrides
@@ -164,11 +171,32 @@ def _evaluate(path: Path) -> int:
     directory = RunDirectory.open(path)
     run = load_config(directory.config)
     experiment = build(run)
-    model = load_best(experiment.task, experiment.optimizer, run.seed, directory)
+    model = load_best(experiment.task, experiment.optimizer, experiment.settings, directory)
     others: dict[str, Any] = {}
     if experiment.reference is not None:
-        others[_REFERENCE] = load_best(experiment.reference, experiment.optimizer, run.seed, directory.reference)
+        reference = load_best(experiment.reference, experiment.optimizer, experiment.settings, directory.reference)
+        others[_REFERENCE] = reference
     return _report(run, experiment, model, others, directory)
+
+
+def _inspect(path: Path) -> int:
+    """Solve the batch again at which training stopped; print its solves and draw them."""
+    from node_jax.analysis import draw_inspection
+    from node_jax.config.build import build
+    from node_jax.config.load import load_config
+    from node_jax.train import RunDirectory, describe, inspect_run
+
+    directory = RunDirectory.open(path)
+    experiment = build(load_config(directory.config))
+    failure, seen = inspect_run(experiment.task, experiment.optimizer, experiment.settings, directory)
+    picture = directory.path / "inspection.png"
+    draw_inspection(seen.times, seen.targets, seen.states, picture)
+    sys.stdout.write(
+        f"step {failure.step}: {failure.reason}\ngradient norm {failure.gradient_norm:.4g}\n\n"
+        f"{describe(seen)}\n\nfigure: {picture}\n"
+    )
+    sys.stdout.flush()
+    return 0
 
 
 def _report(run: "Run", experiment: "Experiment", model: Any, others: dict[str, Any], directory: "RunDirectory") -> int:

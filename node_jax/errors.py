@@ -10,3 +10,7 @@ class UsageError(ValueError):
 
 class SolveError(RuntimeError):
     """At least one solve ended with a status that is a failure; raised by `nj.check` on the host only."""
+
+
+class Preempted(RuntimeError):
+    """The process was asked to end; what was done is saved."""

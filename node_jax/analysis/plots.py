@@ -173,3 +173,36 @@ def draw_loss(curves: dict[str, list[dict[str, float]]], path: Path) -> None:
     handles, labels = grid[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=4, frameon=False, fontsize=9)
     _save(figure, path)
+
+
+def draw_inspection(times: np.ndarray, targets: np.ndarray, states: np.ndarray, path: Path, most: int = 24) -> None:
+    """Solves of a batch over time, with what they are fitted to; a cross marks where one ended early.
+
+    Arguments:
+        times: shape (row, time).
+        targets, states: shape (row, time, dim); a row of `states` is NaN from where its solve ended.
+        path: where the PNG goes.
+        most: rows drawn, those that ended early first.
+    """
+    is_whole = np.asarray(np.isfinite(states).all(axis=(1, 2)))
+    shown = np.argsort(is_whole, kind="stable")[:most]
+    num_panels = min(states.shape[-1], 4)
+    figure, grid = _new_figure(num_panels, 1, (8, 1.2 + 2.2 * num_panels))
+    for component, axes in enumerate(grid[:, 0]):
+        for row in shown:
+            colour = _MODEL if is_whole[row] else _OTHERS[0]
+            axes.plot(times[row], targets[row, :, component], ".", color=_DATA, markersize=3, alpha=0.5)
+            axes.plot(times[row], states[row, :, component], color=colour, linewidth=1.0, alpha=0.8)
+            reached = np.flatnonzero(np.isfinite(states[row, :, component]))
+            if not is_whole[row] and reached.size:
+                axes.plot(times[row, reached[-1]], states[row, reached[-1], component], "x", color=colour)
+        axes.set_ylabel(f"component {component}")
+        _dress(axes)
+    grid[-1, 0].set_xlabel("time, in the model's unit")
+    handles = [
+        Line2D([], [], marker=".", linestyle="", color=_DATA, label="observed"),
+        Line2D([], [], color=_MODEL, label="solve"),
+        Line2D([], [], color=_OTHERS[0], marker="x", label="solve that failed"),
+    ]
+    figure.legend(handles=handles, loc="outside upper center", ncols=3, frameon=False, fontsize=9)
+    _save(figure, path)

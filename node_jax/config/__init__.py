@@ -3,14 +3,20 @@
 `from node_jax.config import Run, ...` needs no jax, so that a config file and `--help` answer at once.
 """
 
-from node_jax.config.schema import (
-    RK4,
+from node_jax.config.optimizers import (
+    LBFGS,
     SGD,
     Adam,
     AdamW,
     ConstantSchedule,
-    ConstantStep,
     CosineSchedule,
+    ExponentialSchedule,
+    Lion,
+    StepSchedule,
+)
+from node_jax.config.schema import (
+    RK4,
+    ConstantStep,
     CsvData,
     DiffraxSolver,
     Forecast,
@@ -19,11 +25,12 @@ from node_jax.config.schema import (
     MLPField,
     PIController,
     Run,
-    Train,
     Tsit5,
 )
+from node_jax.config.train import Train
 
 __all__ = [
+    "LBFGS",
     "RK4",
     "SGD",
     "Adam",
@@ -33,12 +40,15 @@ __all__ = [
     "CosineSchedule",
     "CsvData",
     "DiffraxSolver",
+    "ExponentialSchedule",
     "Forecast",
     "HareLynxData",
     "HybridLotkaVolterra",
+    "Lion",
     "MLPField",
     "PIController",
     "Run",
+    "StepSchedule",
     "Train",
     "Tsit5",
 ]

@@ -1,4 +1,4 @@
-"""The one file that turns a config into objects."""
+"""What turns a config into objects."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -10,6 +10,7 @@ import optax
 
 from node_jax.adjoints import CheckpointedAdjoint
 from node_jax.config import schema
+from node_jax.config.build_optimizer import build_optimizer
 from node_jax.controllers import AbstractController, ConstantStep, PIController
 from node_jax.data import TimeSeries, load_hare_lynx, read_csv_series
 from node_jax.fields import MLP, AbstractField, HybridField, LogLotkaVolterra
@@ -18,7 +19,7 @@ from node_jax.integrate.diffrax_backend import DIFFRAX_SOLVERS
 from node_jax.models import fit_scaling
 from node_jax.solvers import RK4, Tsit5
 from node_jax.tasks import AbstractTask, ForecastTask
-from node_jax.train import FitSettings
+from node_jax.train import FitSettings, Stage, StepSettings
 from node_jax.types import Key
 
 _ACTIVATIONS = {"tanh": jnp.tanh, "softplus": jax.nn.softplus, "silu": jax.nn.silu}
@@ -40,9 +41,21 @@ def build(run: schema.Run) -> Experiment:
     """The objects of a run. Fan-in happens here and nowhere else: the library below never sees a config."""
     task = _build_task(run, run.field)
     reference = None if run.reference is None else _build_task(run, run.reference)
+    optimizer = build_optimizer(run.optimizer, run.schedule, run.train.num_steps, run.train.clip_norm)
+    return Experiment(task, reference, optimizer, _build_settings(run))
+
+
+def _build_settings(run: schema.Run) -> FitSettings:
     train = run.train
-    settings = FitSettings(train.num_steps, train.log_every, train.checkpoint_every, run.seed)
-    return Experiment(task, reference, _build_optimizer(run), settings)
+    return FitSettings(
+        stages=(Stage(train.num_steps, train.patience),),
+        log_every=train.log_every,
+        checkpoint_every=train.checkpoint_every,
+        seed=run.seed,
+        step=StepSettings(accumulate=train.accumulate, ema_decay=train.ema_decay),
+        max_failed=train.max_failed,
+        max_skipped=train.max_skipped,
+    )
 
 
 def _build_data(data: schema.Data) -> TimeSeries:
@@ -53,14 +66,17 @@ def _build_data(data: schema.Data) -> TimeSeries:
 
 def _build_task(run: schema.Run, field: schema.Field) -> ForecastTask:
     train, test = _build_data(run.data).split(run.task.train_until)
+    held_out_after = run.task.validate_after
+    fitted = train if held_out_after is None else train.split(held_out_after)[0]
     return ForecastTask(
         train,
         test,
-        fit_scaling(train.times, train.values, run.task.time_scale, run.task.transform),
+        fit_scaling(fitted.times, fitted.values, run.task.time_scale, run.task.transform),
         partial(_build_field, field, len(train.names)),
         Integrator(_build_solver(run.solver), _build_controller(run.controller), CheckpointedAdjoint(), run.max_steps),
         run.task.segment_steps,
         run.task.batch_size,
+        held_out_after,
     )
 
 
@@ -89,24 +105,3 @@ def _build_controller(controller: schema.Controller) -> AbstractController:
     if isinstance(controller, schema.ConstantStep):
         return ConstantStep(controller.dt)
     return PIController(rtol=controller.rtol, atol=controller.atol, dt0=controller.dt0)
-
-
-def _build_optimizer(run: schema.Run) -> optax.GradientTransformation:
-    rate: Any = run.optimizer.lr
-    if isinstance(run.schedule, schema.CosineSchedule):
-        rate = optax.cosine_decay_schedule(run.optimizer.lr, run.train.num_steps, run.schedule.final_fraction)
-    match run.optimizer:
-        case schema.AdamW() as adamw:
-            update = optax.adamw(rate, adamw.b1, adamw.b2, weight_decay=adamw.weight_decay, mask=_is_weight_matrix)
-        case schema.Adam() as adam:
-            update = optax.adam(rate, adam.b1, adam.b2)
-        case schema.SGD() as sgd:
-            update = optax.sgd(rate, sgd.momentum)
-    if run.train.clip_norm is None:
-        return update
-    return optax.chain(optax.clip_by_global_norm(run.train.clip_norm), update)
-
-
-def _is_weight_matrix(parameters: Any) -> Any:
-    """Where weight decay applies: arrays of two axes or more, not biases or physical rates."""
-    return jax.tree.map(lambda leaf: leaf.ndim >= 2, parameters)

@@ -4,27 +4,14 @@ Every field carries a line of help with its unit or range; the command line show
 several are in `__post_init__` and only ever raise.
 """
 
-import math
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
 from typing import Literal, TypeAlias
 
+from node_jax.config.checks import is_positive, require
+from node_jax.config.optimizers import LBFGS, AdamW, CosineSchedule, Optimizer, Schedule
+from node_jax.config.train import Train
 from node_jax.errors import UsageError
-
-
-def _require(condition: bool, where: str, expected: str, came: object, cure: str) -> None:
-    if not condition:
-        raise UsageError(f"{where}: expected {expected}, got {came!r}. {cure}")
-
-
-def _is_positive(value: float) -> bool:
-    return math.isfinite(value) and value > 0
-
-
-def _require_decays(optimizer: "Adam | AdamW") -> None:
-    for name in ("b1", "b2"):
-        value = getattr(optimizer, name)
-        _require(0 <= value < 1, f"optimizer.{name}", "a number in [0, 1)", value, "0.9 and 0.999 are usual.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +35,7 @@ class CsvData:
     """Unit of the values, for plots."""
 
     def __post_init__(self) -> None:
-        _require(
+        require(
             len(self.columns) > 0,
             "data.columns",
             "at least one column",
@@ -73,10 +60,10 @@ class MLPField:
     """Factor of the last layer's initial weights, > 0; small starts near a field of zero."""
 
     def __post_init__(self) -> None:
-        _require(self.width >= 1, "field.width", "at least 1", self.width, "16 to 64 is usual for few variables.")
-        _require(self.depth >= 0, "field.depth", "at least 0", self.depth, "2 is usual.")
+        require(self.width >= 1, "field.width", "at least 1", self.width, "16 to 64 is usual for few variables.")
+        require(self.depth >= 0, "field.depth", "at least 0", self.depth, "2 is usual.")
         scale = self.final_scale
-        _require(_is_positive(scale), "field.final_scale", "a finite number > 0", scale, "0.1 to 1 is usual.")
+        require(is_positive(scale), "field.final_scale", "a finite number > 0", scale, "0.1 to 1 is usual.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +84,7 @@ class HybridLotkaVolterra:
     def __post_init__(self) -> None:
         for name in ("growth", "predation", "reproduction", "death"):
             value = getattr(self, name)
-            _require(
+            require(
                 value > 0,
                 f"field.{name}",
                 "a rate > 0",
@@ -112,6 +99,9 @@ class Forecast:
 
     train_until: float
     """Last time of the training rows, in the data's time unit."""
+    validate_after: float | None = None
+    """Training rows after this time are not fitted, but forecast to choose the best model and the end of training, in
+    the data's time unit; None fits all."""
     segment_steps: int = 10
     """Intervals between rows in one short solve, at least 1."""
     batch_size: int | None = None
@@ -122,14 +112,18 @@ class Forecast:
     """log: centred logarithms, for positive quantities; standard: centred, divided by the standard deviation."""
 
     def __post_init__(self) -> None:
-        _require(self.segment_steps >= 1, "task.segment_steps", "at least 1", self.segment_steps, "10 is a start.")
-        _require(
+        require(self.segment_steps >= 1, "task.segment_steps", "at least 1", self.segment_steps, "10 is a start.")
+        require(
             self.time_scale > 0,
             "task.time_scale",
             "a number > 0",
             self.time_scale,
             "About half a period is good.",
         )
+        is_before = self.validate_after is None or self.validate_after < self.train_until
+        expected = f"a time before task.train_until = {self.train_until:g}, or None"
+        cure = "The rows between the two are held out."
+        require(is_before, "task.validate_after", expected, self.validate_after, cure)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,9 +158,9 @@ class PIController:
     def __post_init__(self) -> None:
         for name in ("rtol", "atol"):
             value = getattr(self, name)
-            _require(_is_positive(value), f"controller.{name}", "a tolerance > 0", value, "1e-3 to 1e-6 is usual.")
-        dt0_is_fine = self.dt0 is None or _is_positive(self.dt0)
-        _require(dt0_is_fine, "controller.dt0", "a step > 0 or None", self.dt0, "None searches one.")
+            require(is_positive(value), f"controller.{name}", "a tolerance > 0", value, "1e-3 to 1e-6 is usual.")
+        dt0_is_fine = self.dt0 is None or is_positive(self.dt0)
+        require(dt0_is_fine, "controller.dt0", "a step > 0 or None", self.dt0, "None searches one.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,118 +171,15 @@ class ConstantStep:
     """Step size, in units of task.time_scale, > 0."""
 
     def __post_init__(self) -> None:
-        _require(
-            _is_positive(self.dt), "controller.dt", "a step size > 0", self.dt, "A tenth of task.time_scale is a start."
+        require(
+            is_positive(self.dt), "controller.dt", "a step size > 0", self.dt, "A tenth of task.time_scale is a start."
         )
-
-
-@dataclass(frozen=True, kw_only=True)
-class ConstantSchedule:
-    """The learning rate stays as it is."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class CosineSchedule:
-    """Half a cosine from the learning rate down to a fraction of it at the last step."""
-
-    final_fraction: float = 0.0
-    """Learning rate at the end, as a fraction of the one at the start, in [0, 1]."""
-
-    def __post_init__(self) -> None:
-        inside = 0 <= self.final_fraction <= 1
-        _require(inside, "schedule.final_fraction", "a fraction in [0, 1]", self.final_fraction, "0 is usual.")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Adam:
-    """Adam (Kingma & Ba 2015)."""
-
-    lr: float = 1e-2
-    """Learning rate, > 0."""
-    b1: float = 0.9
-    """Decay of the mean, in [0, 1)."""
-    b2: float = 0.999
-    """Decay of the mean square, in [0, 1)."""
-
-    def __post_init__(self) -> None:
-        _require_decays(self)
-        _require(_is_positive(self.lr), "optimizer.lr", "a learning rate > 0", self.lr, "1e-2 to 1e-4 is usual.")
-
-
-@dataclass(frozen=True, kw_only=True)
-class AdamW:
-    """Adam with decoupled weight decay (Loshchilov & Hutter 2019)."""
-
-    lr: float = 1e-2
-    """Learning rate, > 0."""
-    b1: float = 0.9
-    """Decay of the mean, in [0, 1)."""
-    b2: float = 0.999
-    """Decay of the mean square, in [0, 1)."""
-    weight_decay: float = 1e-3
-    """Strength of the decay of weight matrices (biases and rates are left alone), >= 0."""
-
-    def __post_init__(self) -> None:
-        _require_decays(self)
-        _require(_is_positive(self.lr), "optimizer.lr", "a learning rate > 0", self.lr, "1e-2 to 1e-4 is usual.")
-        _require(
-            self.weight_decay >= 0,
-            "optimizer.weight_decay",
-            "at least 0",
-            self.weight_decay,
-            "1e-3 is usual.",
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class SGD:
-    """Stochastic gradient descent with momentum."""
-
-    lr: float = 1e-2
-    """Learning rate, > 0."""
-    momentum: float = 0.9
-    """Decay of the velocity, in [0, 1); 0 is plain gradient descent."""
-
-    def __post_init__(self) -> None:
-        _require(_is_positive(self.lr), "optimizer.lr", "a learning rate > 0", self.lr, "1e-2 to 1e-3 is usual.")
-        _require(0 <= self.momentum < 1, "optimizer.momentum", "a number in [0, 1)", self.momentum, "0.9 is usual.")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Train:
-    """How long to train and how often to look."""
-
-    num_steps: int = 2000
-    """Optimizer steps in all, at least 1."""
-    log_every: int = 50
-    """Steps compiled into one dispatch, after which metrics are written."""
-    checkpoint_every: int = 500
-    """Steps between checkpoints, a multiple of log_every."""
-    clip_norm: float | None = 1.0
-    """Largest norm of the gradient, > 0; None does not clip."""
-
-    def __post_init__(self) -> None:
-        _require(self.num_steps >= 1, "train.num_steps", "at least 1", self.num_steps, "2000 is a start.")
-        _require(self.log_every >= 1, "train.log_every", "at least 1", self.log_every, "50 is a start.")
-        fits = self.checkpoint_every >= 1 and self.checkpoint_every % self.log_every == 0
-        expected = f"a positive multiple of train.log_every = {self.log_every}"
-        _require(
-            fits,
-            "train.checkpoint_every",
-            expected,
-            self.checkpoint_every,
-            "A resumed run must meet whole dispatches.",
-        )
-        clip_is_fine = self.clip_norm is None or self.clip_norm > 0
-        _require(clip_is_fine, "train.clip_norm", "a norm > 0 or None", self.clip_norm, "1.0 is usual.")
 
 
 Data: TypeAlias = HareLynxData | CsvData
 Field: TypeAlias = MLPField | HybridLotkaVolterra
 Solver: TypeAlias = Tsit5 | RK4 | DiffraxSolver
 Controller: TypeAlias = PIController | ConstantStep
-Optimizer: TypeAlias = Adam | AdamW | SGD
-Schedule: TypeAlias = ConstantSchedule | CosineSchedule
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -324,14 +215,15 @@ class Run:
 
     def __post_init__(self) -> None:
         is_name = bool(self.name) and not set(self.name) & set("/\\ ")
-        _require(is_name, "name", "a word without slashes and spaces", self.name, "It names a folder.")
-        _require(self.max_steps >= 1, "max_steps", "at least 1", self.max_steps, "256 is a start.")
-        _require(0 <= self.seed < 2**32, "seed", "at least 0 and below 2^32", self.seed, "Any such number will do.")
+        require(is_name, "name", "a word without slashes and spaces", self.name, "It names a folder.")
+        require(self.max_steps >= 1, "max_steps", "at least 1", self.max_steps, "256 is a start.")
+        require(0 <= self.seed < 2**32, "seed", "at least 0 and below 2^32", self.seed, "Any such number will do.")
         if isinstance(self.solver, RK4) and isinstance(self.controller, PIController):
             raise UsageError(
                 "solver, controller: RK4 has no error estimate, which an adaptive controller needs. Choose "
                 "solver:tsit5, or controller:constant-step."
             )
+        self._check_optimizer()
         hybrid = isinstance(self.field, HybridLotkaVolterra)
         if hybrid and self.task.transform != "log":
             raise UsageError(
@@ -342,3 +234,13 @@ class Run:
                 f"field, data.columns: HybridLotkaVolterra needs two series, prey then predator, "
                 f"got {self.data.columns}."
             )
+
+    def _check_optimizer(self) -> None:
+        if isinstance(self.optimizer, LBFGS):
+            is_full_batch = self.task.batch_size is None and self.train.accumulate == 1
+            came = self.task.batch_size if self.task.batch_size is not None else self.train.accumulate
+            cure = "Choose --task.batch-size None and --train.accumulate 1, or another optimizer."
+            require(is_full_batch, "optimizer, task.batch_size", "full batches with L-BFGS", came, cure)
+        warmup, num_steps = self.schedule.warmup_steps, self.train.num_steps
+        expected = f"fewer steps than train.num_steps = {num_steps}"
+        require(warmup < num_steps, "schedule.warmup_steps", expected, warmup, "A twentieth of all steps is usual.")

@@ -1,6 +1,6 @@
 """Model, loss and metrics for one kind of problem."""
 
-from node_jax.tasks.base import AbstractTask, Evaluation, Phase
+from node_jax.tasks.base import AbstractTask, Evaluation, Inspection, Phase
 from node_jax.tasks.forecast import ForecastTask
 
-__all__ = ["AbstractTask", "Evaluation", "ForecastTask", "Phase"]
+__all__ = ["AbstractTask", "Evaluation", "ForecastTask", "Inspection", "Phase"]

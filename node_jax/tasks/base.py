@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import equinox as eqx
+import numpy as np
 from jaxtyping import Array, Float
 
 from node_jax.types import Key
@@ -26,6 +27,22 @@ class Evaluation:
     """One paragraph that says what was compared, on which data, in which unit."""
 
 
+@dataclass(frozen=True, eq=False)
+class Inspection:
+    """One step's batch, solved again to be looked at: one row a solve."""
+
+    times: np.ndarray
+    """Requested times, shape (row, time)."""
+    targets: np.ndarray
+    """What the solves are fitted to, shape (row, time, dim); NaN where nothing was observed."""
+    states: np.ndarray
+    """What they give, of the same shape; NaN in rows that were not reached."""
+    statuses: np.ndarray
+    """An `nj.Status` each, shape (row,)."""
+    figures: dict[str, np.ndarray]
+    """Numbers of each solve by name, such as its evaluations, shape (row,)."""
+
+
 class Phase(eqx.Module):
     """Where training stands, for losses that change on the way."""
 
@@ -33,6 +50,8 @@ class Phase(eqx.Module):
     """Number of the stage of the curriculum, from 0; a program is compiled for each."""
     fraction: Float[Array, ""]
     """How much of the stage's steps is done, in [0, 1)."""
+    multiplier: Float[Array, ""]
+    """Factor of all regularizers whose strength follows a budget of evaluations; 1 without one."""
 
 
 class AbstractTask(eqx.Module):
@@ -45,6 +64,20 @@ class AbstractTask(eqx.Module):
     @abc.abstractmethod
     def loss(self, model: Any, key: Key, phase: Phase) -> tuple[Float[Array, ""], dict[str, Array]]:
         """The loss on one step's batch, drawn with `key`, and scalars to log. Compiled and differentiated."""
+
+    @abc.abstractmethod
+    def validate(self, model: Any) -> dict[str, Array] | None:
+        """Scalars to choose the best model and the end of training by, "loss" first of all; `None` where nothing is
+        held out for that. Compiled.
+        """
+
+    @abc.abstractmethod
+    def monitor(self, model: Any) -> dict[str, Array]:
+        """Scalars to log that tell how the model is solved. Compiled, and called once a dispatch."""
+
+    @abc.abstractmethod
+    def inspect(self, model: Any, key: Key, phase: Phase) -> Inspection:
+        """The batch that `loss` draws with `key`, solved again."""
 
     @abc.abstractmethod
     def evaluate(self, model: Any, others: dict[str, Any], directory: Path, log: Callable[[str], None]) -> Evaluation:

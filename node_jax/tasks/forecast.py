@@ -18,8 +18,9 @@ from node_jax.integrate import Integrator
 from node_jax.losses import masked_mean_squared_error
 from node_jax.models import Forecaster, Scaling, fit_vector_autoregression, last_value_forecast
 from node_jax.solution import Solution
+from node_jax.solvers import AbstractSolver
 from node_jax.status import Status, is_success
-from node_jax.tasks.base import AbstractTask, Evaluation, Phase
+from node_jax.tasks.base import AbstractTask, Evaluation, Inspection, Phase
 from node_jax.types import Key
 
 
@@ -37,10 +38,13 @@ class ForecastTask(AbstractTask):
         integrator: how it is solved.
         segment_steps: intervals between rows in one segment.
         batch_size: segments drawn for each training step; `None` takes all.
+        validate_after: rows of `train` after this time are not fitted, but forecast to choose the best model and the
+            end of training; `None` fits all.
     """
 
     segment_times: Float[Array, "segment row"]
     segment_states: Float[Array, "segment row dim"]
+    validation: tuple[Float[Array, " row"], Float[Array, "row dim"]] | None
     scaling: Scaling
     integrator: Integrator
     train: TimeSeries = eqx.field(static=True)
@@ -57,11 +61,13 @@ class ForecastTask(AbstractTask):
         integrator: Integrator,
         segment_steps: int,
         batch_size: int | None,
+        validate_after: float | None = None,
     ) -> None:
-        num_segments = len(train.times) - segment_steps
+        fitted = train if validate_after is None else train.split(validate_after)[0]
+        num_segments = len(fitted.times) - segment_steps
         if segment_steps < 1 or num_segments < 1:
             raise UsageError(
-                f"ForecastTask: expected segment_steps between 1 and {len(train.times) - 1}, the intervals between "
+                f"ForecastTask: expected segment_steps between 1 and {len(fitted.times) - 1}, the intervals between "
                 f"training rows, got {segment_steps}."
             )
         if batch_size is not None and not 1 <= batch_size <= num_segments:
@@ -76,8 +82,13 @@ class ForecastTask(AbstractTask):
                 f"{test.names[column]!r} at {test.time_unit} {test.times[row]:g}. Use the transform 'standard'."
             )
         rows = np.arange(num_segments)[:, None] + np.arange(segment_steps + 1)
-        self.segment_times = scaling.time_to_model(train.times[rows])
-        self.segment_states = scaling.state_to_model(train.values[rows])
+        self.segment_times = scaling.time_to_model(fitted.times[rows])
+        self.segment_states = scaling.state_to_model(fitted.values[rows])
+        held_out = slice(len(fitted.times) - 1, None)
+        self.validation = None
+        if validate_after is not None:
+            held_out_states = scaling.state_to_model(train.values[held_out])
+            self.validation = scaling.time_to_model(train.times[held_out]), held_out_states
         self.scaling = scaling
         self.integrator = integrator
         self.train = train
@@ -92,10 +103,7 @@ class ForecastTask(AbstractTask):
     def loss(self, model: Forecaster, key: Key, phase: Phase) -> tuple[Float[Array, ""], dict[str, Array]]:
         """Mean squared error over the segments; rows of failed solves are masked and counted in `failed_share`."""
         del phase
-        times, states = self.segment_times, self.segment_states
-        if self.batch_size is not None:
-            chosen = jax.random.choice(key, times.shape[0], (self.batch_size,), replace=False)
-            times, states = times[chosen], states[chosen]
+        times, states = self._batch(key)
         solution = jax.vmap(model.solve_scaled)(states[:, 0], times)
         predicted, target = solution.ys[:, 1:], states[:, 1:]
         has_succeeded = is_success(solution.status)
@@ -107,6 +115,45 @@ class ForecastTask(AbstractTask):
             "failed_share": jnp.mean((~has_succeeded).astype(float)),
         }
         return masked_mean_squared_error(predicted, target, mask), metrics
+
+    def _batch(self, key: Key) -> tuple[Float[Array, "segment row"], Float[Array, "segment row dim"]]:
+        times, states = self.segment_times, self.segment_states
+        if self.batch_size is not None:
+            chosen = jax.random.choice(key, times.shape[0], (self.batch_size,), replace=False)
+            times, states = times[chosen], states[chosen]
+        return times, states
+
+    def validate(self, model: Forecaster) -> dict[str, Array] | None:
+        """Mean squared error of one forecast from the last fitted row over the rows held out, in the model's units."""
+        if self.validation is None:
+            return None
+        times, states = self.validation
+        solution = model.solve_scaled(states[0], times)
+        return {"loss": jnp.mean((solution.ys[1:] - states[1:]) ** 2)}
+
+    def monitor(self, model: Forecaster) -> dict[str, Array]:
+        """The smallest and the largest step over the first segment, in the model's units."""
+        if not isinstance(model.integrator.solver, AbstractSolver):
+            return {}
+        times, states = self.segment_times[0], self.segment_states[0]
+        solution = model.integrator(model.field, states[0], times, steps=True)
+        assert solution.steps is not None
+        sizes = jnp.abs(solution.steps.dt)
+        return {"dt_min": jnp.nanmin(sizes), "dt_max": jnp.nanmax(sizes)}
+
+    def inspect(self, model: Forecaster, key: Key, phase: Phase) -> Inspection:
+        """The segments that `loss` draws with `key`, each solved again."""
+        del phase
+        times, states = self._batch(key)
+        solution = jax.vmap(model.solve_scaled)(states[:, 0], times)
+        figures = {
+            "evaluations": solution.stats.num_evals,
+            "accepted": solution.stats.num_accepted,
+            "rejected": solution.stats.num_rejected,
+            "mean squared error": jnp.nanmean((solution.ys[:, 1:] - states[:, 1:]) ** 2, axis=(1, 2)),
+        }
+        arrays = (np.asarray(times), np.asarray(states), np.asarray(solution.ys), np.asarray(solution.status))
+        return Inspection(*arrays, {name: np.asarray(values) for name, values in figures.items()})
 
     def forecast(self, model: Forecaster) -> Solution:
         """One solve from the last training row over all test rows, in the user's units."""

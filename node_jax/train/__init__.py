@@ -1,18 +1,29 @@
 """State, step, loop, checkpoints and metrics; knows tasks by their base class only."""
 
-from node_jax.train.checkpoint import Checkpoints
-from node_jax.train.loop import FitSettings, fit, load_best
+from node_jax.train.checkpoint import CheckpointError, Checkpoints
+from node_jax.train.failure import Failure, describe
+from node_jax.train.loop import TrainingError, fit, inspect_run, load_best
 from node_jax.train.metrics import MetricsFile, read_metrics
 from node_jax.train.report import write_report
 from node_jax.train.run_directory import RunDirectory
+from node_jax.train.settings import FitSettings, Stage
+from node_jax.train.step import StepSettings, make_advance
 
 __all__ = [
+    "CheckpointError",
     "Checkpoints",
+    "Failure",
     "FitSettings",
     "MetricsFile",
     "RunDirectory",
+    "Stage",
+    "StepSettings",
+    "TrainingError",
+    "describe",
     "fit",
+    "inspect_run",
     "load_best",
+    "make_advance",
     "read_metrics",
     "write_report",
 ]

@@ -1,5 +1,6 @@
 """Checkpoints by Orbax: the last and the best of a run, each written whole or not at all."""
 
+import json
 import logging
 import sys
 import zlib
@@ -11,13 +12,13 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from node_jax.train.state import TrainState
+from node_jax.train.state import Standing, TrainState
 
 _ABANDONED = "Event loop is closed"
 
 
 class CheckpointError(RuntimeError):
-    """A checkpoint is missing, unreadable, or of another model."""
+    """A checkpoint is missing, unreadable, of another model or config, or could not be written."""
 
 
 class Checkpoints:
@@ -27,77 +28,121 @@ class Checkpoints:
         folder: where they are.
         like: a state with the structure, shapes and dtypes to expect.
         constants: the untrained arrays of the model, saved beside the state and compared when it is read back.
+        config: the run's config as JSON values, saved beside the state and compared when it is read back.
     """
 
-    def __init__(self, folder: Path, like: TrainState, constants: list[np.ndarray]) -> None:
+    def __init__(self, folder: Path, like: TrainState, constants: list[np.ndarray], config: Any = None) -> None:
         # Orbax announces every save on the root logger.
         logging.getLogger("absl").setLevel(logging.ERROR)
         # Its reader leaves tasks behind when a file is damaged; their tracebacks would bury our one message.
         logging.getLogger("asyncio").setLevel(logging.CRITICAL)
         self._like = like
         self._constants = constants
+        self._config = config
+        self._folder = folder
+        self._managers = {name: self._open(name) for name in ("last", "best")}
+
+    def _open(self, which: str) -> ocp.CheckpointManager:
         options = ocp.CheckpointManagerOptions(
             max_to_keep=1, enable_async_checkpointing=False, cleanup_tmp_directories=True
         )
-        self._managers = {
-            name: ocp.CheckpointManager((folder / name).absolute(), options=options) for name in ("last", "best")
-        }
+        return ocp.CheckpointManager((self._folder / which).absolute(), options=options)
 
-    def save(self, which: str, state: TrainState, best_loss: float) -> None:
-        """Write `state` as the `"last"` or the `"best"` checkpoint, in place of the one before."""
+    def save(self, which: str, state: TrainState, standing: Standing) -> None:
+        """Write `state` as the `"last"` or the `"best"` checkpoint, in place of the one before.
+
+        Raises:
+            CheckpointError: if it cannot be written; the one before is kept.
+        """
         manager = self._managers[which]
         step = int(state.step)
         if manager.latest_step() == step:
             return
-        tree = {"state": _as_tree(state), "constants": self._constants, "best_loss": np.float64(best_loss)}
-        tree["checksum"] = _checksum(tree)
-        manager.save(step, args=ocp.args.StandardSave(tree))
-        manager.wait_until_finished()
+        arrays = {"state": _as_tree(state), "constants": self._constants}
+        facts = {"standing": vars(standing), "config": self._config, "checksum": _checksum(arrays)}
+        content = ocp.args.Composite(arrays=ocp.args.StandardSave(arrays), facts=ocp.args.JsonSave(facts))
+        try:
+            manager.save(step, args=content)
+            manager.wait_until_finished()
+        except Exception as error:
+            self._managers[which] = self._open(which)
+            raise CheckpointError(
+                f"Expected to write a checkpoint of step {step} in {manager.directory}, got {_first_line(error)}. "
+                "The one before is kept. Make room on the disk, or make the folder writable."
+            ) from error
 
     def has(self, which: str) -> bool:
         """Whether there is a finished checkpoint."""
         return self._managers[which].latest_step() is not None
 
-    def restore(self, which: str) -> tuple[TrainState, float]:
-        """The state and the best loss so far.
+    def restore(self, which: str) -> tuple[TrainState, Standing]:
+        """The state, and what the loop knew.
 
         Raises:
-            CheckpointError: if it is missing, unreadable, or of another model.
+            CheckpointError: if it is missing, unreadable, or of another model or config.
         """
         manager = self._managers[which]
         step = manager.latest_step()
-        where = manager.directory
         if step is None:
-            raise CheckpointError(f"Expected a checkpoint in {where}, found none. Train the run first.")
-        like = {"state": _as_tree(self._like), "constants": self._constants, "best_loss": np.float64(0)}
-        like["checksum"] = np.float64(0)
-        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
+            raise CheckpointError(f"Expected a checkpoint in {manager.directory}, found none. Train the run first.")
+        where = Path(manager.directory) / str(step)
         _silence_abandoned_reads()
-        try:
-            tree = dict(manager.restore(step, args=ocp.args.StandardRestore(abstract)))
-            if int(tree.pop("checksum")) != int(_checksum(tree)):
-                raise ValueError("the values differ from those that were saved")
-        except Exception as error:
-            reason = str(error).strip().splitlines()
-            raise CheckpointError(
-                f"Expected a readable checkpoint of this model in {where / str(step)}, got "
-                f"{type(error).__name__}: {reason[0][:200] if reason else ''}. It is damaged or of another model: "
-                f"restore it from a copy, or delete {where.parent} and resume, which trains from the beginning."
-            ) from error
-        for saved, expected in zip(tree["constants"], self._constants, strict=True):
+        facts = self._read(manager, step, "facts", ocp.args.JsonRestore())
+        self._refuse_another_config(where, facts["config"])
+        like = {"state": _as_tree(self._like), "constants": self._constants}
+        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
+        arrays = self._read(manager, step, "arrays", ocp.args.StandardRestore(abstract))
+        if facts["checksum"] != _checksum(arrays):
+            raise self._unreadable(where, "values that differ from those that were saved")
+        for saved, expected in zip(arrays["constants"], self._constants, strict=True):
             if not np.array_equal(np.asarray(saved), expected):
                 raise CheckpointError(
-                    f"The checkpoint in {where / str(step)} was made with other scaling constants than the data now "
-                    f"give ({np.asarray(saved)} saved, {expected} now). The data have changed; start a new run."
+                    f"The checkpoint in {where} was made with other constants than the data now give "
+                    f"({np.asarray(saved)} saved, {expected} now). The data have changed; start a new run."
                 )
-        leaves = jax.tree.leaves(tree["state"])
+        leaves = jax.tree.leaves(arrays["state"])
         state = jax.tree.unflatten(jax.tree.structure(self._like), [jax.numpy.asarray(leaf) for leaf in leaves])
-        return state, float(tree["best_loss"])
+        return state, Standing(**facts["standing"])
+
+    def _read(self, manager: ocp.CheckpointManager, step: int, item: str, how: Any) -> Any:
+        try:
+            return manager.restore(step, args=ocp.args.Composite(**{item: how}))[item]
+        except Exception as error:
+            raise self._unreadable(Path(manager.directory) / str(step), _first_line(error)) from error
+
+    def _unreadable(self, where: Path, what: str) -> CheckpointError:
+        return CheckpointError(
+            f"Expected a readable checkpoint of this model in {where}, got {what}. It is damaged or of another model: "
+            f"restore it from a copy, or delete {where.parent.parent} and resume, which trains from the beginning."
+        )
+
+    def _refuse_another_config(self, where: Path, saved: Any) -> None:
+        differences = list(_differences(saved, self._config, "config"))
+        if differences:
+            raise CheckpointError(
+                f"The checkpoint in {where} was made with another config than the run's config.json now holds:\n  "
+                + "\n  ".join(differences)
+                + "\nPut config.json back as it was, or start a new run from the changed one."
+            )
 
     def close(self) -> None:
         """Release the files."""
         for manager in self._managers.values():
             manager.close()
+
+
+def _differences(saved: Any, now: Any, path: str) -> Any:
+    """One line for each place where two JSON values differ."""
+    if isinstance(saved, dict) and isinstance(now, dict):
+        for key in [*saved, *(key for key in now if key not in saved)]:
+            yield from _differences(saved.get(key), now.get(key), f"{path}.{key}")
+    elif saved != now:
+        yield f"{path}: {json.dumps(saved)} in the checkpoint, {json.dumps(now)} now"
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0][:200] if lines else ''}"
 
 
 @cache
@@ -118,12 +163,12 @@ def _silence_abandoned_reads() -> None:
     sys.unraisablehook, sys.excepthook = unraisable_hook, hook
 
 
-def _checksum(tree: Any) -> np.float64:
+def _checksum(tree: Any) -> int:
     """CRC-32 over all values: a flipped bit on the disk must not become a parameter."""
     crc = 0
     for leaf in jax.tree.leaves(tree):
         crc = zlib.crc32(np.ascontiguousarray(leaf).tobytes(), crc)
-    return np.float64(crc)  # exact: 32 bits fit into its 53
+    return crc
 
 
 def _as_tree(state: TrainState) -> dict[str, Any]:

@@ -1,47 +1,34 @@
-"""The training loop on the host: dispatch, log, checkpoint, resume."""
+"""The training loop on the host: dispatch, log, validate, checkpoint, resume."""
 
+import json
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
+import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 
+from node_jax.errors import Preempted
 from node_jax.models import combine_trainable
-from node_jax.tasks import AbstractTask
-from node_jax.train.checkpoint import Checkpoints
+from node_jax.tasks import AbstractTask, Inspection
+from node_jax.train.checkpoint import CheckpointError, Checkpoints
+from node_jax.train.failure import Failure, locate
 from node_jax.train.metrics import MetricsFile
+from node_jax.train.preemption import Preemption
 from node_jax.train.progress import Progress
 from node_jax.train.run_directory import RunDirectory
-from node_jax.train.state import constants_of, init_state
+from node_jax.train.settings import FitSettings, Stage
+from node_jax.train.state import Standing, TrainState, constants_of, init_state, model_of, step_key
 from node_jax.train.step import make_advance
-
-_MOST_FAILED = 0.5
-"""Training stops when more than this share of the solves of a dispatch failed."""
 
 
 class TrainingError(RuntimeError):
     """Training cannot go on."""
-
-
-@dataclass(frozen=True)
-class FitSettings:
-    """How long to train and how often to look.
-
-    Arguments:
-        num_steps: optimizer steps in all.
-        log_every: steps in one dispatch, after which one row of metrics is written.
-        checkpoint_every: steps between checkpoints, a multiple of `log_every`.
-        seed: of the initial parameters and of the batches.
-    """
-
-    num_steps: int
-    log_every: int
-    checkpoint_every: int
-    seed: int
 
 
 def fit(
@@ -54,68 +41,234 @@ def fit(
     """Train, from the last checkpoint in `directory` if there is one, and return the best model.
 
     Dispatches start at multiples of `log_every` whether the run was interrupted or not, so a run that was killed and
-    resumed goes through the same compiled programs on the same numbers as one that was not.
+    resumed goes through the same compiled programs on the same numbers as one that was not. SIGTERM ends the run after
+    the dispatch that is under way, with a checkpoint.
 
     Raises:
-        TrainingError: if the loss is no longer finite, or more than half of the solves failed.
+        TrainingError: if too many steps had to be skipped or too many solves failed; the batch is kept in the run
+            directory.
+        CheckpointError: if a checkpoint is of another model or config, or the last one cannot be written.
+        Preempted: after SIGTERM.
     """
-    state, rest = init_state(task, optimizer, settings.seed)
-    checkpoints = Checkpoints(directory.checkpoints, state, constants_of(rest))
-    best_loss = math.inf
-    if checkpoints.has("last"):
-        state, best_loss = checkpoints.restore("last")
-    metrics_file = MetricsFile(directory.metrics, int(state.step))
-    advance = make_advance(task, optimizer, rest)
-    step = int(state.step)
-    with make_progress(settings.num_steps, step) as progress:
-        while step < settings.num_steps:
-            started = time.perf_counter()
-            num_steps = min(settings.log_every - step % settings.log_every, settings.num_steps - step)
-            state, metrics = advance(state, num_steps)
-            row = {name: float(np.mean(values)) for name, values in jax.device_get(metrics).items()}
-            step += num_steps
-            seconds = time.perf_counter() - started
-            row = {
-                "step": step,
-                **row,
-                "wall_s": round(seconds, 4),
-                "steps_per_s": round(num_steps / seconds, 2),
-            }
-            if not math.isfinite(row["loss"]):
-                raise TrainingError(
-                    f"The loss became {row['loss']} between steps {step - num_steps} and {step}. Lower the learning "
-                    "rate, clip the gradient, or tighten the solver's tolerances; the last checkpoint is kept."
-                )
-            if row.get("failed_share", 0.0) > _MOST_FAILED:
-                raise TrainingError(
-                    f"{100 * row['failed_share']:.0f} % of the solves failed between steps {step - num_steps} and "
-                    f"{step}; the loss over the rest says little. Raise max_steps, loosen the tolerances, or lower the "
-                    "learning rate; the last checkpoint is kept."
-                )
-            metrics_file.append(row)
-            progress.advance(step, row)
-            if step % settings.checkpoint_every == 0 or step == settings.num_steps:
-                # Best first: a run killed between the two repeats the work and finds the same best again.
-                # The loss leaves failed solves out, so a state with any is not a candidate.
-                if row["loss"] < best_loss and row.get("failed_share", 0.0) == 0:
-                    best_loss = row["loss"]
-                    checkpoints.save("best", state, best_loss)
-                checkpoints.save("last", state, best_loss)
-    if not checkpoints.has("best"):
-        checkpoints.save("best", state, best_loss)
-    best, _ = checkpoints.restore("best")
-    checkpoints.close()
-    return combine_trainable(best.parameters, rest)
+    trainer = _Trainer(task, optimizer, settings, directory)
+    trainer.resume()
+    with make_progress(settings.num_steps, trainer.num_done) as progress, Preemption() as preemption:
+        while not trainer.standing.is_done:
+            trainer.dispatch(progress)
+            if preemption.is_asked and not trainer.standing.is_done:
+                trainer.checkpoints.save("last", trainer.state, trainer.standing)
+                raise Preempted(f"Asked to end; a checkpoint of step {trainer.num_done} is written.")
+    return trainer.finish()
 
 
-def load_best(task: AbstractTask, optimizer: optax.GradientTransformation, seed: int, directory: RunDirectory) -> Any:
+def load_best(
+    task: AbstractTask, optimizer: optax.GradientTransformation, settings: FitSettings, directory: RunDirectory
+) -> Any:
     """The best model of a trained run.
 
     Raises:
         CheckpointError: if there is none, or it is not of this model.
     """
-    state, rest = init_state(task, optimizer, seed)
-    checkpoints = Checkpoints(directory.checkpoints, state, constants_of(rest))
-    best, _ = checkpoints.restore("best")
-    checkpoints.close()
-    return combine_trainable(best.parameters, rest)
+    trainer = _Trainer(task, optimizer, settings, directory)
+    best, _ = trainer.checkpoints.restore("best")
+    trainer.checkpoints.close()
+    return model_of(best, trainer.rest)
+
+
+def inspect_run(
+    task: AbstractTask, optimizer: optax.GradientTransformation, settings: FitSettings, directory: RunDirectory
+) -> tuple[Failure, Inspection]:
+    """The step at which a run stopped, and its batch, solved again with the parameters of that step.
+
+    Of a run that did not stop, the step after its last checkpoint.
+
+    Raises:
+        UsageError, CheckpointError: if neither can be read.
+    """
+    trainer = _Trainer(task, optimizer, settings, directory)
+    seen = trainer.look_again()
+    trainer.checkpoints.close()
+    return seen
+
+
+class _Trainer:
+    """A run under way: its state, its checkpoints and its compiled programs."""
+
+    def __init__(
+        self,
+        task: AbstractTask,
+        optimizer: optax.GradientTransformation,
+        settings: FitSettings,
+        directory: RunDirectory,
+    ) -> None:
+        self.task, self.optimizer, self.settings, self.directory = task, optimizer, settings, directory
+        self.state, self.rest = self._fresh()
+        self.standing = Standing()
+        config = json.loads(directory.config.read_text())
+        self.checkpoints = Checkpoints(directory.checkpoints, self.state, constants_of(self.rest), config)
+        self.num_done = 0
+        self._is_validated = False
+        self._advance = make_advance(task, optimizer, self.rest, settings.step)
+        self._look = eqx.filter_jit(lambda task, model: task.monitor(model))
+        self._validate = eqx.filter_jit(lambda task, model: task.validate(model))
+
+    def _fresh(self) -> tuple[TrainState, Any]:
+        has_average = self.settings.step.ema_decay is not None
+        return init_state(self.task, self.optimizer, self.settings.seed, has_average)
+
+    def resume(self) -> None:
+        """Go on from the last checkpoint, if there is one."""
+        if self.checkpoints.has("last"):
+            self.state, self.standing = self.checkpoints.restore("last")
+        self.num_done = int(self.state.step)
+        self._file = MetricsFile(self.directory.metrics, self.num_done)
+
+    @property
+    def _stage(self) -> Stage:
+        return self.settings.stages[self.standing.stage]
+
+    def dispatch(self, progress: Progress) -> None:
+        """Several steps in one call, and what follows from them."""
+        started = time.perf_counter()
+        before, num_steps = self.num_done, self._next_size(self.num_done)
+        metrics = self._take(num_steps)
+        row = _mean_row(metrics)
+        self.num_done = step = before + num_steps
+        row |= {name: float(value) for name, value in self._look(self.task, self._model()).items()}
+        if len(self.settings.stages) > 1:
+            row["stage"] = self.standing.stage
+        seconds = time.perf_counter() - started
+        row = {"step": step, **row, "wall_s": round(seconds, 4), "steps_per_s": round(num_steps / seconds, 2)}
+        self._stop_if_too_much_failed(metrics, row, before)
+        done = step - self.standing.stage_start
+        is_last = done == self._stage.num_steps
+        is_checkpoint = done % self.settings.checkpoint_every == 0 or is_last
+        loss = self._loss_to_choose_by(row) if is_checkpoint else math.nan
+        self._log(row, progress)
+        progress.advance(step, row)
+        if is_checkpoint:
+            self._pass_checkpoint(loss, is_last, progress)
+
+    def _log(self, row: dict[str, Any], progress: Progress) -> None:
+        try:
+            self._file.append(row)
+        except OSError as error:
+            progress.warn(f"{self.directory.metrics} could not be written ({error.strerror}); its rows wait in memory.")
+
+    def _next_size(self, step: int) -> int:
+        done = step - self.standing.stage_start
+        return min(self.settings.log_every - done % self.settings.log_every, self._stage.num_steps - done)
+
+    def _take(self, num_steps: int) -> dict[str, np.ndarray]:
+        standing, stage = self.standing, self._stage
+        self.state, metrics = self._advance(
+            self.state, num_steps, standing.stage, standing.stage_start, stage.num_steps
+        )
+        return {name: np.asarray(values) for name, values in jax.device_get(metrics).items()}
+
+    def _model(self) -> Any:
+        return model_of(self.state, self.rest)
+
+    def _loss_to_choose_by(self, row: dict[str, Any]) -> float:
+        """The loss of the data held out, or else that of training; infinite where some solves failed."""
+        validation = self._validate(self.task, self._model())
+        self._is_validated = validation is not None
+        if validation is None:
+            return row["loss"] if row.get("failed_share", 0.0) == 0 else math.inf
+        row |= {f"validation_{name}": float(value) for name, value in validation.items()}
+        loss = row["validation_loss"]
+        return loss if math.isfinite(loss) else math.inf
+
+    def _pass_checkpoint(self, loss: float, is_last_step: bool, progress: Progress) -> None:
+        """Keep the best, see whether the stage has ended, and write the last checkpoint."""
+        standing, step = self.standing, self.num_done
+        if loss < standing.best_loss:
+            # Best first: a run killed between the two repeats the work and finds the same best again.
+            standing = replace(standing, best_loss=loss, num_worse=0)
+            self._save("best", standing, progress)
+        else:
+            standing = replace(standing, num_worse=standing.num_worse + 1)
+        patience = self._stage.patience
+        if is_last_step or (patience is not None and standing.num_worse >= patience):
+            if standing.stage + 1 == len(self.settings.stages):
+                standing = replace(standing, is_done=True)
+            else:
+                # Losses of two stages are of two kinds, those of the data held out of one.
+                best = standing.best_loss if self._is_validated else math.inf
+                standing = Standing(best, 0, standing.stage + 1, step)
+        self.standing = standing
+        self._save("last", standing, progress)
+
+    def _save(self, which: str, standing: Standing, progress: Progress) -> None:
+        try:
+            self.checkpoints.save(which, self.state, standing)
+        except CheckpointError as error:
+            if standing.is_done:
+                raise
+            progress.warn(f"{error} Training goes on.")
+
+    def _stop_if_too_much_failed(self, metrics: dict[str, np.ndarray], row: dict[str, Any], before: int) -> None:
+        failed, skipped = row.get("failed_share", 0.0), row["skipped_share"]
+        steps = f"between steps {before} and {self.num_done}"
+        cure = "Raise max_steps, loosen the tolerances, lower the learning rate or clip the gradient"
+        if skipped > self.settings.max_skipped:
+            reason = f"The loss or its gradient was not finite in {100 * skipped:.0f} % of the steps {steps}."
+        elif failed > self.settings.max_failed:
+            reason = f"{100 * failed:.0f} % of the solves failed {steps}; the loss over the rest says little."
+        else:
+            return
+        at = locate(metrics)
+        self._keep_failure(before, at, reason, float(metrics["gradient_norm"][at]))
+        raise TrainingError(
+            f"{reason} {cure}; the last checkpoint is kept. `node-jax inspect {self.directory.path}` shows the batch."
+        )
+
+    def _keep_failure(self, start: int, at: int, reason: str, gradient_norm: float) -> None:
+        """Come back to step `start` + `at` from the last checkpoint by the same programs, and solve its batch again."""
+        has_last = self.checkpoints.has("last")
+        self.state, standing = self.checkpoints.restore("last") if has_last else (self._fresh()[0], Standing())
+        self.standing = standing
+        while (step := int(self.state.step)) < start:
+            self._take(self._next_size(step))
+        if at:
+            self._take(at)
+        failure = self._failure(reason, gradient_norm)
+        model = combine_trainable(self.state.parameters, self.rest)
+        inspection = self.task.inspect(model, step_key(self.state), failure.phase)
+        failure.save(self.directory.failure, self.state.parameters, inspection)
+
+    def _failure(self, reason: str, gradient_norm: float) -> Failure:
+        step, standing = int(self.state.step), self.standing
+        fraction = (step - standing.stage_start) / self._stage.num_steps
+        multiplier = math.exp(float(self.state.log_multiplier))
+        return Failure(step, reason, gradient_norm, standing.stage, fraction, multiplier)
+
+    def look_again(self) -> tuple[Failure, Inspection]:
+        """The batch at which training stopped, or else that of the next step, solved again."""
+        if (self.directory.failure / "failure.json").exists():
+            failure, parameters = Failure.load(self.directory.failure, self.state.parameters)
+            self.state = eqx.tree_at(
+                lambda s: (s.step, s.parameters), self.state, (jnp.int32(failure.step), parameters)
+            )
+        else:
+            self.state, self.standing = self.checkpoints.restore("last")
+            failure = self._failure("Training did not stop; this is the step after the last checkpoint.", math.nan)
+        model = combine_trainable(self.state.parameters, self.rest)
+        return failure, self.task.inspect(model, step_key(self.state), failure.phase)
+
+    def finish(self) -> Any:
+        """The best model."""
+        self._file.flush()
+        if not self.checkpoints.has("best"):
+            self.checkpoints.save("best", self.state, self.standing)
+        best, _ = self.checkpoints.restore("best")
+        self.checkpoints.close()
+        return model_of(best, self.rest)
+
+
+def _mean_row(metrics: dict[str, np.ndarray]) -> dict[str, float]:
+    """The means over the steps of a dispatch; those of a skipped step are left out, except how many there were."""
+    is_kept = metrics["skipped_share"] == 0
+    chosen = is_kept if is_kept.any() else slice(None)
+    row = {name: float(np.mean(values[chosen])) for name, values in metrics.items()}
+    return row | {"skipped_share": float(np.mean(metrics["skipped_share"]))}

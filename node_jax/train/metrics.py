@@ -1,5 +1,6 @@
 """`metrics.jsonl`: one JSON object a line, one line a logged step."""
 
+import errno
 import json
 import os
 from pathlib import Path
@@ -46,10 +47,33 @@ class MetricsFile:
         partial = path.with_suffix(".partial")
         partial.write_text(whole)
         partial.replace(path)
+        self._waiting = ""
 
     def append(self, row: dict[str, Any]) -> None:
-        """Write one row."""
-        with self._path.open("a") as file:
-            file.write(json.dumps(row) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        """Write one row, after those that could not be written before.
+
+        Raises:
+            OSError: if it cannot be written. The file stays as it was, and the row waits for the next call.
+        """
+        self._waiting += json.dumps(row) + "\n"
+        self.flush()
+
+    def flush(self) -> None:
+        """Write the rows that wait, if there are any.
+
+        Raises:
+            OSError: as for `append`.
+        """
+        if not self._waiting:
+            return
+        with self._path.open("ab", buffering=0) as file:
+            size = file.tell()
+            try:
+                # A full disk may take half of it.
+                if file.write(self._waiting.encode()) < len(self._waiting):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                os.fsync(file.fileno())
+            except OSError:
+                file.truncate(size)
+                raise
+        self._waiting = ""

@@ -49,6 +49,13 @@ class Progress:
         if self._bar is not None:
             self._bar.stop()
 
+    def warn(self, message: str) -> None:
+        """Say what went wrong, above the bar if there is one."""
+        if self._bar is not None:
+            self._bar.console.print(f"warning: {message}", markup=False)
+        else:
+            print(f"warning: {message}", file=sys.stderr, flush=True)  # noqa: T201
+
     def advance(self, step: int, row: dict[str, Any]) -> None:
         """Show the state after `step` steps; `row` is the row of metrics."""
         figures = f"loss {row['loss']:.4g}  {row['steps_per_s']:.3g} steps/s"

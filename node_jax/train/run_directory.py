@@ -38,6 +38,11 @@ class RunDirectory:
         return self.path / "checkpoints"
 
     @property
+    def failure(self) -> Path:
+        """The batch at which training stopped, if it did."""
+        return self.path / "failure"
+
+    @property
     def reference(self) -> "RunDirectory":
         """The run of the model to compare with."""
         return RunDirectory(self.path / "reference")

@@ -1,6 +1,7 @@
 """The compiled program: several optimizer steps in one dispatch."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -9,42 +10,139 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax import lax
-from jaxtyping import Array
+from jaxtyping import Array, Float
 
 from node_jax.models import combine_trainable
 from node_jax.tasks import AbstractTask, Phase
 from node_jax.train.state import TrainState, step_key
+from node_jax.tree import tree_where
+from node_jax.types import Key
 
-Advance = Callable[[TrainState, int], tuple[TrainState, dict[str, Array]]]
+Metrics = dict[str, Array]
+Advance = Callable[[TrainState, int, int, int, int], tuple[TrainState, Metrics]]
 
 
-def make_advance(task: AbstractTask, optimizer: optax.GradientTransformation, rest: Any) -> Advance:
-    """A function `advance(state, num_steps)` that takes `num_steps` optimizer steps in one jitted `lax.scan`.
+@dataclass(frozen=True)
+class StepSettings:
+    """What one optimizer step is made of.
 
-    The state is donated. Metrics come back as arrays of shape (num_steps,).
+    Arguments:
+        accumulate: batches whose gradients are averaged in one step.
+        ema_decay: decay of the moving average of the parameters, in [0, 1); `None` keeps none. The first steps decay
+            faster, by (1 + n) / (10 + n), so that the initial values do not linger.
+        nfe_budget: field evaluations of a solve, on average, to which the multiplier of the regularizers holds
+            training; `None` keeps the multiplier at 1.
+        budget_rate: how fast the multiplier moves: its logarithm grows by budget_rate (evaluations / budget - 1) a
+            step.
+    """
+
+    accumulate: int = 1
+    ema_decay: float | None = None
+    nfe_budget: float | None = None
+    budget_rate: float = 0.02
+
+
+LARGEST_LOG_MULTIPLIER = 12.0
+"""The multiplier stays between exp(-12) and exp(12): beyond it a loss in float32 is nothing but its regularizers."""
+
+
+def make_advance(
+    task: AbstractTask, optimizer: optax.GradientTransformation, rest: Any, settings: StepSettings
+) -> Advance:
+    """A function `advance(state, num_steps, stage, stage_start, stage_steps)` that takes `num_steps` optimizer steps in
+    one jitted `lax.scan`.
+
+    A step whose loss or gradient is not finite changes nothing but the step number and is counted in the metric
+    `skipped_share`. The state is donated. Metrics come back as arrays of shape (num_steps,).
 
     Arguments:
         task: its arrays are inputs of the program, not constants in it.
-        optimizer: an Optax gradient transformation.
+        optimizer: an Optax gradient transformation. It is given `value`, `grad` and `value_fn`, as a line search needs.
         rest: the untrained part of the model.
+        settings: what a step is made of.
     """
     task_arrays, task_static = eqx.partition(task, eqx.is_array)
+    update_with = optax.with_extra_args_support(optimizer).update
 
-    @partial(jax.jit, static_argnames="num_steps", donate_argnames="state")
-    def advance(state: TrainState, task_arrays: Any, num_steps: int) -> tuple[TrainState, dict[str, Array]]:
+    @partial(jax.jit, static_argnames=("num_steps", "stage"), donate_argnames="state")
+    def advance(
+        state: TrainState, task_arrays: Any, num_steps: int, stage: int, stage_start: Any, stage_steps: Any
+    ) -> tuple[TrainState, Metrics]:
         whole_task: AbstractTask = eqx.combine(task_arrays, task_static)
-        phase = Phase(0, jnp.zeros(()))
 
-        def take_step(state: TrainState, _: None) -> tuple[TrainState, dict[str, Array]]:
-            def loss(parameters: Any) -> tuple[Array, dict[str, Array]]:
-                return whole_task.loss(combine_trainable(parameters, rest), step_key(state), phase)
+        def take_step(state: TrainState, _: None) -> tuple[TrainState, Metrics]:
+            phase = Phase(stage, (state.step - stage_start) / stage_steps, jnp.exp(state.log_multiplier))
 
-            (value, metrics), gradient = jax.value_and_grad(loss, has_aux=True)(state.parameters)
-            updates, optimizer_state = optimizer.update(gradient, state.optimizer, state.parameters)
+            def loss(parameters: Any, key: Key) -> tuple[Array, Metrics]:
+                return whole_task.loss(combine_trainable(parameters, rest), key, phase)
+
+            (value, metrics), gradient = _mean_gradient(loss, state.parameters, step_key(state), settings.accumulate)
+            norm = optax.tree.norm(gradient)
+            is_fine = jnp.isfinite(value) & jnp.isfinite(norm)
+            updates, optimizer_state = update_with(
+                gradient,
+                state.optimizer,
+                state.parameters,
+                value=value,
+                grad=gradient,
+                value_fn=lambda parameters: loss(parameters, step_key(state))[0],
+            )
             parameters = optax.apply_updates(state.parameters, updates)
-            metrics = {"loss": value, "gradient_norm": optax.tree.norm(gradient), **metrics}
-            return TrainState(state.step + 1, parameters, optimizer_state, state.key), metrics
+            moved = TrainState(
+                state.step,
+                parameters,
+                optimizer_state,
+                _average(state, parameters, settings.ema_decay),
+                state.key,
+                _log_multiplier(state, metrics, settings),
+            )
+            state = tree_where(is_fine, moved, state)
+            counted = {"loss": value, "gradient_norm": norm, "skipped_share": 1.0 - is_fine, **metrics}
+            if settings.nfe_budget is not None:
+                counted["multiplier"] = phase.multiplier
+            return eqx.tree_at(lambda s: s.step, state, state.step + 1), counted
 
         return lax.scan(take_step, state, None, length=num_steps)
 
-    return lambda state, num_steps: advance(state, task_arrays, num_steps)
+    def call(
+        state: TrainState, num_steps: int, stage: int, stage_start: int, stage_steps: int
+    ) -> tuple[TrainState, Metrics]:
+        return advance(state, task_arrays, num_steps, stage, jnp.int32(stage_start), jnp.int32(stage_steps))
+
+    return call
+
+
+def _mean_gradient(
+    loss: Callable[[Any, Key], tuple[Array, Metrics]], parameters: Any, key: Key, num_batches: int
+) -> tuple[tuple[Array, Metrics], Any]:
+    """Loss, metrics and gradient, each the mean over `num_batches` batches, one after the other."""
+    value_and_gradient = jax.value_and_grad(loss, has_aux=True)
+    if num_batches == 1:
+        return value_and_gradient(parameters, key)
+
+    def add(total: Any, key: Key) -> tuple[Any, None]:
+        return jax.tree.map(jnp.add, total, value_and_gradient(parameters, key)), None
+
+    keys = jax.random.split(key, num_batches)
+    shapes = jax.eval_shape(value_and_gradient, parameters, keys[0])
+    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+    total, _ = lax.scan(add, zeros, keys)
+    return jax.tree.map(lambda leaf: leaf / num_batches, total)
+
+
+def _average(state: TrainState, parameters: Any, decay: float | None) -> Any:
+    """The moving average with new parameters in it."""
+    if decay is None:
+        return None
+    num_steps = state.step.astype(float)
+    decay_now = jnp.minimum(decay, (1 + num_steps) / (10 + num_steps))
+    return optax.incremental_update(parameters, state.average, 1 - decay_now)
+
+
+def _log_multiplier(state: TrainState, metrics: Metrics, settings: StepSettings) -> Float[Array, ""]:
+    """One step of gradient ascent on the multiplier of the constraint (evaluations) <= (budget)."""
+    if settings.nfe_budget is None:
+        return state.log_multiplier
+    excess = metrics["num_evals"] / settings.nfe_budget - 1
+    moved = state.log_multiplier + settings.budget_rate * excess
+    return jnp.clip(moved, -LARGEST_LOG_MULTIPLIER, LARGEST_LOG_MULTIPLIER).astype(state.log_multiplier.dtype)

@@ -1,0 +1,32 @@
+"""Checks that configs make of their fields; each raises one sentence."""
+
+import math
+
+from node_jax.errors import UsageError
+
+
+def require(condition: bool, where: str, expected: str, came: object, cure: str) -> None:
+    """Raise `UsageError` unless the condition holds."""
+    if not condition:
+        raise UsageError(f"{where}: expected {expected}, got {came!r}. {cure}")
+
+
+def is_positive(value: float) -> bool:
+    """Whether a number is finite and above 0."""
+    return math.isfinite(value) and value > 0
+
+
+def require_rate(lr: float) -> None:
+    """A learning rate above 0."""
+    require(is_positive(lr), "optimizer.lr", "a learning rate > 0", lr, "1e-2 to 1e-4 is usual.")
+
+
+def require_decays(b1: float, b2: float) -> None:
+    """Decays in [0, 1)."""
+    for name, value in (("b1", b1), ("b2", b2)):
+        require(0 <= value < 1, f"optimizer.{name}", "a number in [0, 1)", value, "0.9 and 0.999 are usual.")
+
+
+def require_at_least(value: float, least: float, where: str, cure: str) -> None:
+    """A number no smaller than `least`."""
+    require(value >= least, where, f"at least {least:g}", value, cure)

@@ -1,0 +1,81 @@
+"""One optimizer step: accumulation, averages, skipping and the budget do what their formulas say."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from node_jax.train import StepSettings, make_advance
+from node_jax.train.state import init_state, step_key
+from tests.train.cases import Bowl
+
+TARGET = jnp.array([[1.0, -1.0]])
+
+
+def _train(task, optimizer, num_steps, settings=StepSettings(), dispatches=1):  # noqa: B008
+    state, rest = init_state(task, optimizer, 0, settings.ema_decay is not None)
+    advance = make_advance(task, optimizer, rest, settings)
+    rows = []
+    for _ in range(dispatches):
+        state, metrics = advance(state, num_steps, 0, 0, 40)
+        rows.append(metrics)
+    return state, jax.tree.map(lambda *values: jnp.concatenate(values), *rows)
+
+
+def test_one_dispatch_of_many_steps_equals_many_of_one():
+    whole, losses = _train(Bowl(TARGET, noise=0.5), optax.adam(0.1), 6)
+    parts, losses_of_parts = _train(Bowl(TARGET, noise=0.5), optax.adam(0.1), 2, dispatches=3)
+    chex.assert_trees_all_close(whole.parameters, parts.parameters, rtol=1e-6)
+    chex.assert_trees_all_close(losses, losses_of_parts, rtol=1e-6)
+
+
+def test_accumulated_batches_give_the_gradient_of_their_mean():
+    task, rate = Bowl(TARGET, noise=1.0), 0.1
+    state, rest = init_state(task, optax.sgd(rate), 0)
+    start, key = np.asarray(state.parameters.w), step_key(state)
+    noises = [jax.random.normal(k, start.shape) for k in jax.random.split(key, 4)]
+    moved, _ = make_advance(task, optax.sgd(rate), rest, StepSettings(accumulate=4))(state, 1, 0, 0, 40)
+    mean = np.mean([start - TARGET - noise for noise in noises], axis=0)
+    np.testing.assert_allclose(moved.parameters.w, start - rate * mean, rtol=1e-5)
+
+
+def test_the_average_follows_its_recursion():
+    decay, rate = 0.9, 0.1
+    state, _ = _train(Bowl(TARGET), optax.sgd(rate), 30, StepSettings(ema_decay=decay))
+    w = average = np.full((1, 2), 3.0)
+    for n in range(30):
+        w = w - rate * (w - np.asarray(TARGET))
+        d = min(decay, (1 + n) / (10 + n))
+        average = d * average + (1 - d) * w
+    np.testing.assert_allclose(state.parameters.w, w, rtol=1e-4)
+    np.testing.assert_allclose(state.average.w, average, rtol=1e-4)
+    assert state.best_parameters is state.average
+
+
+def test_a_step_that_is_not_finite_changes_nothing_and_is_counted():
+    task = Bowl(TARGET, breaks_at=3, breaks_once=True)
+    state, metrics = _train(task, optax.adam(0.1), 8, StepSettings(ema_decay=0.5))
+    assert metrics["skipped_share"].tolist() == [0, 0, 0, 1, 0, 0, 0, 0]
+    assert int(state.step) == 8
+    without, _ = _train(Bowl(TARGET), optax.adam(0.1), 7, StepSettings(ema_decay=0.5))
+    chex.assert_trees_all_close(state.parameters, without.parameters, rtol=1e-5)
+    assert int(state.optimizer[0].count) == 7
+    assert np.isfinite(state.average.w).all()
+
+
+def test_the_multiplier_holds_the_evaluations_to_their_budget():
+    budget = 40.0
+    settings = StepSettings(nfe_budget=budget, budget_rate=0.1)
+    state, metrics = _train(Bowl(jnp.array([[2.0, 2.0]]), cost=0.01), optax.sgd(0.1), 400, settings)
+    assert np.mean(metrics["num_evals"][-50:]) == pytest.approx(budget, rel=0.02)
+    assert float(jnp.exp(state.log_multiplier)) == pytest.approx(float(metrics["multiplier"][-1]), rel=0.05)
+    # |w|² = 1 where w = target / (1 + 2 cost multiplier).
+    assert float(metrics["multiplier"][-1]) == pytest.approx((np.sqrt(8) - 1) / 0.02, rel=0.05)
+
+
+def test_without_a_budget_the_multiplier_stays_at_one():
+    state, metrics = _train(Bowl(TARGET), optax.sgd(0.1), 3)
+    assert float(state.log_multiplier) == 0
+    assert "multiplier" not in metrics
