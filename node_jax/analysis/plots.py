@@ -1,17 +1,12 @@
-"""Figures as PNG files, drawn with matplotlib's object interface, so that no display and no global state is needed."""
+"""Forecasts of a time series, over time and in the phase plane."""
 
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-# Okabe & Ito's palette, which colour-blind readers can tell apart.
-_DATA, _MODEL, _OTHERS = "black", "#0072B2", ("#D55E00", "#999999", "#009E73", "#CC79A7")
-_HELD_OUT = "#FFF3D6"
+from node_jax.analysis.figures import DATA, HELD_OUT, MODEL, OTHERS, dress, new_figure, save_figure
 
 
 class Series(Protocol):
@@ -43,21 +38,6 @@ class Series(Protocol):
         ...
 
 
-def _new_figure(rows: int, columns: int, size: tuple[float, float]) -> tuple[Figure, np.ndarray]:
-    figure = Figure(figsize=size, layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure, figure.subplots(rows, columns, squeeze=False)
-
-
-def _save(figure: Figure, path: Path) -> None:
-    figure.savefig(path, dpi=130)
-
-
-def _dress(axes: Axes) -> None:
-    axes.grid(alpha=0.25, linewidth=0.5)
-    axes.spines[["top", "right"]].set_visible(False)
-
-
 def draw_forecast(
     train: Series,
     test: Series,
@@ -76,19 +56,19 @@ def draw_forecast(
         path: where the PNG goes.
     """
     dim = len(train.names)
-    figure, grid = _new_figure(dim, 1, (10, 2.9 * dim + 0.5))
+    figure, grid = new_figure(dim, 1, (10, 2.9 * dim + 0.5))
     # A forecast may blow up; the axis follows the data.
     for i, axes in enumerate(grid[:, 0]):
-        axes.axvspan(train.times[-1], test.times[-1], color=_HELD_OUT, zorder=0, label="held out")
+        axes.axvspan(train.times[-1], test.times[-1], color=HELD_OUT, zorder=0, label="held out")
         both = [np.concatenate([train.times, test.times]), np.concatenate([train.values, test.values])[:, i]]
-        axes.plot(*both, ".", color=_DATA, markersize=5, label="data", zorder=5)
+        axes.plot(*both, ".", color=DATA, markersize=5, label="data", zorder=5)
         for j, (times, values) in enumerate(fits):
             label = "model, short solves from data" if j == 0 else None
-            axes.plot(times, values[:, i], color=_MODEL, alpha=0.5, linewidth=1.2, label=label)
-        colours = iter(_OTHERS * 9)
+            axes.plot(times, values[:, i], color=MODEL, alpha=0.5, linewidth=1.2, label=label)
+        colours = iter(OTHERS * 9)
         for name, (times, values) in forecasts.items():
             is_model = name == "model"
-            colour = _MODEL if is_model else next(colours)
+            colour = MODEL if is_model else next(colours)
             width = 2.0 if is_model else 1.2
             label = "model, one forecast" if is_model else name
             axes.plot(times, values[:, i], color=colour, linewidth=width, zorder=4 if is_model else 3, label=label)
@@ -100,11 +80,11 @@ def draw_forecast(
             axes.set_ylim(low - 0.3 * (high - low), high + 0.3 * (high - low))
         axes.set_xlim(train.times[0] - 1e-9, test.times[-1])
         axes.set_ylabel(f"{train.names[i]} [{train.value_unit}]")
-        _dress(axes)
+        dress(axes)
     grid[-1, 0].set_xlabel(train.time_unit)
     handles, labels = grid[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=3, frameon=False, fontsize=9)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def draw_phase(train: Series, test: Series, forecast: np.ndarray, start: np.ndarray, is_log: bool, path: Path) -> None:
@@ -118,7 +98,7 @@ def draw_phase(train: Series, test: Series, forecast: np.ndarray, start: np.ndar
         path: where the PNG goes.
     """
     dim = len(train.names)
-    figure, grid = _new_figure(1, 2, (10, 4.6))
+    figure, grid = new_figure(1, 2, (10, 4.6))
     titles = (
         f"training data, {train.time_unit} {train.times[0]:g} to {train.times[-1]:g}",
         f"held-out data, {test.time_unit} {test.times[0]:g} to {test.times[-1]:g}",
@@ -126,10 +106,10 @@ def draw_phase(train: Series, test: Series, forecast: np.ndarray, start: np.ndar
     values = np.concatenate([train.values, test.values])
     for axes, series, title in zip(grid[0], (train, test), titles, strict=True):
         x, y = series.values[:, 0], series.values[:, min(1, dim - 1)]
-        axes.plot(x, y, color=_DATA, alpha=0.35, linewidth=0.8)
-        axes.plot(x, y, ".", color=_DATA, markersize=5)
-        axes.plot(forecast[:, 0], forecast[:, min(1, dim - 1)], color=_MODEL, linewidth=1.8)
-        axes.plot(start[0], start[min(1, dim - 1)], "o", color=_MODEL, markersize=7)
+        axes.plot(x, y, color=DATA, alpha=0.35, linewidth=0.8)
+        axes.plot(x, y, ".", color=DATA, markersize=5)
+        axes.plot(forecast[:, 0], forecast[:, min(1, dim - 1)], color=MODEL, linewidth=1.8)
+        axes.plot(start[0], start[min(1, dim - 1)], "o", color=MODEL, markersize=7)
         axes.set_title(title, fontsize=10)
         if is_log:
             axes.set_xscale("log")
@@ -138,71 +118,11 @@ def draw_phase(train: Series, test: Series, forecast: np.ndarray, start: np.ndar
             axes.set_ylim(values[:, min(1, dim - 1)].min() / 2, values[:, min(1, dim - 1)].max() * 2)
         axes.set_xlabel(f"{train.names[0]} [{train.value_unit}]")
         axes.set_ylabel(f"{train.names[min(1, dim - 1)]} [{train.value_unit}]")
-        _dress(axes)
+        dress(axes)
     handles = [
-        Line2D([], [], color=_DATA, marker=".", linewidth=0.8, label="data, in order of time"),
-        Line2D([], [], color=_MODEL, linewidth=1.8, label="model, one forecast over the held-out times"),
-        Line2D([], [], color=_MODEL, marker="o", linewidth=0, label="its start, the last training row"),
+        Line2D([], [], color=DATA, marker=".", linewidth=0.8, label="data, in order of time"),
+        Line2D([], [], color=MODEL, linewidth=1.8, label="model, one forecast over the held-out times"),
+        Line2D([], [], color=MODEL, marker="o", linewidth=0, label="its start, the last training row"),
     ]
     figure.legend(handles=handles, loc="outside upper center", ncols=3, frameon=False, fontsize=9)
-    _save(figure, path)
-
-
-def draw_loss(curves: dict[str, list[dict[str, float]]], path: Path) -> None:
-    """Loss and solver evaluations over training steps.
-
-    Arguments:
-        curves: rows of `metrics.jsonl` by the name of the model.
-        path: where the PNG goes.
-    """
-    figure, grid = _new_figure(1, 2, (10, 3.8))
-    for name, colour in zip(curves, (_MODEL, *_OTHERS * 9), strict=False):
-        rows = curves[name]
-        steps = [row["step"] for row in rows]
-        for axes, key in zip(grid[0], ("loss", "num_evals"), strict=True):
-            if rows and key in rows[0]:
-                marker = "." if len(rows) < 10 else None
-                axes.plot(steps, [row[key] for row in rows], color=colour, linewidth=1.4, marker=marker, label=name)
-    for axes, label in zip(grid[0], ("training loss", "field evaluations a solve"), strict=True):
-        axes.set_xlabel("training step")
-        axes.set_ylabel(label)
-        _dress(axes)
-    losses = [row["loss"] for rows in curves.values() for row in rows]
-    if losses and min(losses) > 0 and max(losses) > 10 * min(losses):
-        grid[0, 0].set_yscale("log")
-    handles, labels = grid[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=4, frameon=False, fontsize=9)
-    _save(figure, path)
-
-
-def draw_inspection(times: np.ndarray, targets: np.ndarray, states: np.ndarray, path: Path, most: int = 24) -> None:
-    """Solves of a batch over time, with what they are fitted to; a cross marks where one ended early.
-
-    Arguments:
-        times: shape (row, time).
-        targets, states: shape (row, time, dim); a row of `states` is NaN from where its solve ended.
-        path: where the PNG goes.
-        most: rows drawn, those that ended early first.
-    """
-    is_whole = np.asarray(np.isfinite(states).all(axis=(1, 2)))
-    shown = np.argsort(is_whole, kind="stable")[:most]
-    num_panels = min(states.shape[-1], 4)
-    figure, grid = _new_figure(num_panels, 1, (8, 1.2 + 2.2 * num_panels))
-    for component, axes in enumerate(grid[:, 0]):
-        for row in shown:
-            colour = _MODEL if is_whole[row] else _OTHERS[0]
-            axes.plot(times[row], targets[row, :, component], ".", color=_DATA, markersize=3, alpha=0.5)
-            axes.plot(times[row], states[row, :, component], color=colour, linewidth=1.0, alpha=0.8)
-            reached = np.flatnonzero(np.isfinite(states[row, :, component]))
-            if not is_whole[row] and reached.size:
-                axes.plot(times[row, reached[-1]], states[row, reached[-1], component], "x", color=colour)
-        axes.set_ylabel(f"component {component}")
-        _dress(axes)
-    grid[-1, 0].set_xlabel("time, in the model's unit")
-    handles = [
-        Line2D([], [], marker=".", linestyle="", color=_DATA, label="observed"),
-        Line2D([], [], color=_MODEL, label="solve"),
-        Line2D([], [], color=_OTHERS[0], marker="x", label="solve that failed"),
-    ]
-    figure.legend(handles=handles, loc="outside upper center", ncols=3, frameon=False, fontsize=9)
-    _save(figure, path)
+    save_figure(figure, path)

@@ -55,6 +55,7 @@ def _build_settings(run: schema.Run) -> FitSettings:
         step=StepSettings(accumulate=train.accumulate, ema_decay=train.ema_decay),
         max_failed=train.max_failed,
         max_skipped=train.max_skipped,
+        has_tensorboard=train.tensorboard,
     )
 
 

@@ -31,6 +31,9 @@ class Train:
     """Training stops when more than this share of the steps between two rows of metrics was skipped because the loss
     or its gradient was not finite, in [0, 1]."""
 
+    tensorboard: bool = False
+    """Whether metrics are also written for TensorBoard, into the run's folder; needs the extra `tensorboard`."""
+
     def __post_init__(self) -> None:
         require_at_least(self.num_steps, 1, "train.num_steps", "2000 is a start.")
         require_at_least(self.log_every, 1, "train.log_every", "50 is a start.")

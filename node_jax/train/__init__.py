@@ -1,6 +1,6 @@
 """State, step, loop, checkpoints and metrics; knows tasks by their base class only."""
 
-from node_jax.train.checkpoint import CheckpointError, Checkpoints
+from node_jax.train.checkpoint import CheckpointError, Checkpoints, differences
 from node_jax.train.failure import Failure, describe
 from node_jax.train.loop import TrainingError, fit, inspect_run, load_best
 from node_jax.train.metrics import MetricsFile, read_metrics
@@ -20,6 +20,7 @@ __all__ = [
     "StepSettings",
     "TrainingError",
     "describe",
+    "differences",
     "fit",
     "inspect_run",
     "load_best",

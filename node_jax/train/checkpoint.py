@@ -4,6 +4,7 @@ import json
 import logging
 import sys
 import zlib
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -117,11 +118,14 @@ class Checkpoints:
         )
 
     def _refuse_another_config(self, where: Path, saved: Any) -> None:
-        differences = list(_differences(saved, self._config, "config"))
-        if differences:
+        lines = [
+            f"config.{path}: {json.dumps(before)} in the checkpoint, {json.dumps(now)} now"
+            for path, before, now in differences(saved, self._config)
+        ]
+        if lines:
             raise CheckpointError(
                 f"The checkpoint in {where} was made with another config than the run's config.json now holds:\n  "
-                + "\n  ".join(differences)
+                + "\n  ".join(lines)
                 + "\nPut config.json back as it was, or start a new run from the changed one."
             )
 
@@ -131,13 +135,13 @@ class Checkpoints:
             manager.close()
 
 
-def _differences(saved: Any, now: Any, path: str) -> Any:
-    """One line for each place where two JSON values differ."""
-    if isinstance(saved, dict) and isinstance(now, dict):
-        for key in [*saved, *(key for key in now if key not in saved)]:
-            yield from _differences(saved.get(key), now.get(key), f"{path}.{key}")
-    elif saved != now:
-        yield f"{path}: {json.dumps(saved)} in the checkpoint, {json.dumps(now)} now"
+def differences(first: Any, second: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Where two JSON values differ: the path with dots, and the value in each."""
+    if isinstance(first, dict) and isinstance(second, dict):
+        for key in [*first, *(key for key in second if key not in first)]:
+            yield from differences(first.get(key), second.get(key), f"{path}.{key}" if path else key)
+    elif first != second:
+        yield path, first, second
 
 
 def _first_line(error: Exception) -> str:

@@ -1,10 +1,13 @@
 """The training loop on the host: dispatch, log, validate, checkpoint, resume."""
 
+import contextlib
+import itertools
 import json
 import math
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import equinox as eqx
@@ -25,6 +28,7 @@ from node_jax.train.run_directory import RunDirectory
 from node_jax.train.settings import FitSettings, Stage
 from node_jax.train.state import Standing, TrainState, constants_of, init_state, model_of, step_key
 from node_jax.train.step import make_advance
+from node_jax.train.tensorboard import TensorBoardFile
 
 
 class TrainingError(RuntimeError):
@@ -37,12 +41,14 @@ def fit(
     settings: FitSettings,
     directory: RunDirectory,
     make_progress: Callable[[int, int], Progress],
+    profile: Path | None = None,
 ) -> Any:
     """Train, from the last checkpoint in `directory` if there is one, and return the best model.
 
     Dispatches start at multiples of `log_every` whether the run was interrupted or not, so a run that was killed and
     resumed goes through the same compiled programs on the same numbers as one that was not. SIGTERM ends the run after
-    the dispatch that is under way, with a checkpoint.
+    the dispatch that is under way, with a checkpoint. With `profile` a JAX trace of the second dispatch of this call,
+    which compiles nothing, is written into that folder.
 
     Raises:
         TrainingError: if too many steps had to be skipped or too many solves failed; the batch is kept in the run
@@ -53,8 +59,11 @@ def fit(
     trainer = _Trainer(task, optimizer, settings, directory)
     trainer.resume()
     with make_progress(settings.num_steps, trainer.num_done) as progress, Preemption() as preemption:
-        while not trainer.standing.is_done:
-            trainer.dispatch(progress)
+        for number in itertools.count():
+            if trainer.standing.is_done:
+                break
+            with jax.profiler.trace(profile) if profile is not None and number == 1 else contextlib.nullcontext():
+                trainer.dispatch(progress)
             if preemption.is_asked and not trainer.standing.is_done:
                 trainer.checkpoints.save("last", trainer.state, trainer.standing)
                 raise Preempted(f"Asked to end; a checkpoint of step {trainer.num_done} is written.")
@@ -108,6 +117,7 @@ class _Trainer:
         self.checkpoints = Checkpoints(directory.checkpoints, self.state, constants_of(self.rest), config)
         self.num_done = 0
         self._is_validated = False
+        self._board: TensorBoardFile | None = None
         self._advance = make_advance(task, optimizer, self.rest, settings.step)
         self._look = eqx.filter_jit(lambda task, model: task.monitor(model))
         self._validate = eqx.filter_jit(lambda task, model: task.validate(model))
@@ -122,6 +132,8 @@ class _Trainer:
             self.state, self.standing = self.checkpoints.restore("last")
         self.num_done = int(self.state.step)
         self._file = MetricsFile(self.directory.metrics, self.num_done)
+        if self.settings.has_tensorboard:
+            self._board = TensorBoardFile(self.directory.tensorboard, self.num_done)
 
     @property
     def _stage(self) -> Stage:
@@ -150,6 +162,8 @@ class _Trainer:
             self._pass_checkpoint(loss, is_last, progress)
 
     def _log(self, row: dict[str, Any], progress: Progress) -> None:
+        if self._board is not None:
+            self._board.append(row)
         try:
             self._file.append(row)
         except OSError as error:
@@ -259,6 +273,8 @@ class _Trainer:
     def finish(self) -> Any:
         """The best model."""
         self._file.flush()
+        if self._board is not None:
+            self._board.close()
         if not self.checkpoints.has("best"):
             self.checkpoints.save("best", self.state, self.standing)
         best, _ = self.checkpoints.restore("best")

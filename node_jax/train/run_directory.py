@@ -38,6 +38,11 @@ class RunDirectory:
         return self.path / "checkpoints"
 
     @property
+    def tensorboard(self) -> Path:
+        """Metrics for TensorBoard, if they were asked for."""
+        return self.path / "tensorboard"
+
+    @property
     def failure(self) -> Path:
         """The batch at which training stopped, if it did."""
         return self.path / "failure"

@@ -30,6 +30,7 @@ class FitSettings:
         step: what one optimizer step is made of.
         max_failed: training stops when more than this share of the solves of a dispatch failed.
         max_skipped: training stops when more than this share of the steps of a dispatch was skipped.
+        has_tensorboard: whether metrics are also written for TensorBoard.
     """
 
     stages: tuple[Stage, ...]
@@ -39,6 +40,7 @@ class FitSettings:
     step: StepSettings = field(default_factory=StepSettings)
     max_failed: float = 0.5
     max_skipped: float = 0.5
+    has_tensorboard: bool = False
 
     @property
     def num_steps(self) -> int:

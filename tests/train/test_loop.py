@@ -178,6 +178,15 @@ def test_a_checkpoint_of_another_config_shows_what_differs(tmp_path):
     assert "log_every" not in str(error.value)
 
 
+def test_metrics_are_written_for_tensorboard_and_a_trace_when_asked_for(tmp_path):
+    run = directory(tmp_path)
+    fit(Bowl(TARGET), optax.sgd(0.1), settings(has_tensorboard=True), run, Silent, tmp_path / "profile")
+    (events,) = run.tensorboard.iterdir()
+    content = events.read_bytes()
+    assert content.count(b"gradient_norm") == 8
+    assert list((tmp_path / "profile").rglob("*.xplane.pb"))
+
+
 def test_a_terminated_command_ends_with_code_143_and_resumes(tmp_path):
     overrides = ["--train.num-steps", "100000", "--train.log-every", "2", "--train.checkpoint-every", "20000"]
     command = [sys.executable, "-m", "node_jax.cli", "train", str(ROOT / "configs" / "debug.py"), "reference:none"]

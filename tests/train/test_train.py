@@ -65,6 +65,22 @@ def test_evaluate_gives_the_same_report_again(trained, tmp_path):
     assert (copy / "report.md").read_text() == before
 
 
+def test_a_run_can_be_plotted_inspected_and_compared(trained, tmp_path, capsys):
+    copy = shutil.copytree(trained, tmp_path / "copy")
+    assert main(["plot", str(copy), "--debug"]) == 0
+    assert main(["inspect", str(copy), "--debug"]) == 0
+    config = json.loads((copy / "config.json").read_text())
+    config["optimizer"]["lr"] = 0.5
+    (copy / "config.json").write_text(json.dumps(config))
+    capsys.readouterr()
+    assert main(["compare", str(trained), str(copy), "--figure", str(tmp_path / "curves.png"), "--debug"]) == 0
+    table = capsys.readouterr().out
+    assert "| run | optimizer.lr | last step | last loss |" in table
+    assert "| copy | 0.5 | 2 |" in table
+    for figure in (copy / "training.png", copy / "inspection.png", tmp_path / "curves.png"):
+        assert figure.read_bytes().startswith(b"\x89PNG")
+
+
 def test_resuming_a_finished_run_changes_nothing(trained, tmp_path):
     copy = shutil.copytree(trained, tmp_path / "copy")
     assert main(["train", "--resume", str(copy), "--debug"]) == 0

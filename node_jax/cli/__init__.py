@@ -1,0 +1,125 @@
+"""`node-jax`: load a config, override it, build it, run it, and look at what came of it.
+
+Exit codes: 0 success, 1 failure, 2 wrong usage, 130 interrupted, 143 asked to end (SIGTERM).
+Errors are one message; `--debug` shows the traceback.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from node_jax import __version__
+from node_jax.errors import Preempted, UsageError
+
+_EXAMPLES = """examples:
+  node-jax train configs/hare_lynx.py
+  node-jax train configs/hare_lynx.py --optimizer.lr 3e-3 controller:constant-step --controller.dt 0.1
+  node-jax train configs/hare_lynx.py --help        every field of the config, with its unit
+  node-jax train --resume runs/hare_lynx-20260101-120000
+  node-jax evaluate runs/hare_lynx-20260101-120000
+  node-jax inspect runs/hare_lynx-20260101-120000   the batch at which training stopped
+  node-jax plot runs/hare_lynx-20260101-120000      the course of training
+  node-jax compare runs/hare_lynx-*                 several runs, side by side
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The `node-jax` command; returns its exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    is_debug = "--debug" in arguments
+    arguments = [argument for argument in arguments if argument != "--debug"]
+    try:
+        return _dispatch(arguments)
+    except KeyboardInterrupt:
+        _say("Interrupted. `node-jax train --resume RUN` goes on from the last checkpoint.")
+        return 130
+    except Preempted as end:
+        _say(f"{end} `node-jax train --resume RUN` goes on from it.")
+        return 143
+    except Exception as error:
+        if is_debug:
+            raise
+        is_expected = isinstance(error, UsageError)
+        message = str(error) if is_expected else f"{type(error).__name__}: {error}"
+        hint = "" if is_expected else "\nRun the same command with --debug for the traceback."
+        _say(f"error: {message}{hint}")
+        return 2 if is_expected else 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="node-jax",
+        description="Train and evaluate neural ordinary differential equations from typed configs.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"node_jax {__version__}")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    config_help = "a Python file with CONFIG = Run(...), or config.json"
+    train = commands.add_parser("train", add_help=False, help="train a config, or go on with a run")
+    train.add_argument("config", nargs="?", metavar="CONFIG", help=config_help)
+    train.add_argument("--resume", metavar="RUN", help="go on with the run in this folder, from its last checkpoint")
+    train.add_argument("--profile", action="store_true", help="write a JAX trace of one dispatch to RUN/profile")
+    for name, what in (
+        ("evaluate", "evaluate a trained run and write its report anew"),
+        ("inspect", "solve the batch again at which training stopped, and show it"),
+        ("plot", "draw the course of training of a run"),
+    ):
+        commands.add_parser(name, help=what).add_argument("run", metavar="RUN", help="the run's folder")
+    compare = commands.add_parser("compare", help="set runs side by side: what differs, curves, a table")
+    compare.add_argument("runs", nargs="+", metavar="RUN", help="the runs' folders")
+    compare.add_argument("--figure", default="compare.png", metavar="PNG", help="where the curves are drawn")
+    config = commands.add_parser("config", add_help=False, help="print a config as it stands after overrides")
+    config.add_argument("config", nargs="?", metavar="CONFIG", help=config_help)
+    return parser
+
+
+def _dispatch(arguments: list[str]) -> int:
+    parser = _parser()
+    options, overrides = parser.parse_known_args(arguments)
+    if options.command in ("evaluate", "inspect", "plot", "compare"):
+        if overrides:
+            parser.error(f"{options.command} takes no overrides, got {' '.join(overrides)}")
+        from node_jax.cli import look
+
+        if options.command == "compare":
+            return look.compare([Path(run) for run in options.runs], Path(options.figure))
+        return getattr(look, options.command)(Path(options.run))
+    from node_jax.cli.train import resume, train
+
+    if options.command == "train" and options.resume is not None:
+        if options.config is not None or overrides:
+            given = [options.config, *overrides] if options.config else overrides
+            parser.error(
+                f"--resume takes the run's own config and no overrides, got {' '.join(given)}; "
+                "to change something, start a new run from its config.json"
+            )
+        return resume(Path(options.resume), options.profile)
+    if options.config is None:
+        if set(overrides) & {"-h", "--help"}:
+            _print_command_help(parser, options.command)
+            return 0
+        parser.error(f"{options.command} needs a CONFIG" + (" or --resume RUN" if options.command == "train" else ""))
+
+    from node_jax.config.codec import to_json
+    from node_jax.config.load import load_config, override
+
+    run = load_config(Path(options.config))
+    run = override(run, overrides, f"node-jax {options.command} {options.config}")
+    if options.command == "config":
+        sys.stdout.write(to_json(run))
+        return 0
+    return train(run, options.profile)
+
+
+def _print_command_help(parser: argparse.ArgumentParser, command: str) -> None:
+    choices: Any = next(action.choices for action in parser._actions if isinstance(action.choices, dict))
+    choices[command].print_help()
+    sys.stdout.write("\nWith a CONFIG, --help lists every field of it that can be overridden.\n")
+
+
+def _say(message: str) -> None:
+    print(message, file=sys.stderr, flush=True)  # noqa: T201

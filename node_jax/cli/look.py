@@ -1,0 +1,117 @@
+"""`node-jax evaluate | inspect | plot | compare`: what came of runs."""
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from node_jax.cli.train import REFERENCE, report
+
+if TYPE_CHECKING:
+    from node_jax.config import Run
+    from node_jax.config.build import Experiment
+    from node_jax.train import RunDirectory
+
+
+def _open(path: Path) -> "tuple[Run, Experiment, RunDirectory]":
+    from node_jax.config.build import build
+    from node_jax.config.load import load_config
+    from node_jax.train import RunDirectory
+
+    directory = RunDirectory.open(path)
+    run = load_config(directory.config)
+    return run, build(run), directory
+
+
+def evaluate(path: Path) -> int:
+    """Evaluate the best checkpoint of a run and write its report."""
+    from node_jax.train import load_best
+
+    run, experiment, directory = _open(path)
+    optimizer, settings = experiment.optimizer, experiment.settings
+    model = load_best(experiment.task, optimizer, settings, directory)
+    others: dict[str, Any] = {}
+    if experiment.reference is not None:
+        others[REFERENCE] = load_best(experiment.reference, optimizer, settings, directory.reference)
+    return report(run, experiment, model, others, directory)
+
+
+def inspect(path: Path) -> int:
+    """Solve the batch again at which training stopped; print its solves and draw them."""
+    from node_jax.analysis import draw_inspection
+    from node_jax.train import describe, inspect_run
+
+    _, experiment, directory = _open(path)
+    failure, seen = inspect_run(experiment.task, experiment.optimizer, experiment.settings, directory)
+    figure = directory.path / "inspection.png"
+    draw_inspection(seen.times, seen.targets, seen.states, figure)
+    _print(f"step {failure.step}: {failure.reason}\ngradient norm {failure.gradient_norm:.4g}\n\n{describe(seen)}")
+    _print(f"\nfigure: {figure}")
+    return 0
+
+
+def plot(path: Path) -> int:
+    """Draw all that a run logged over its steps."""
+    from node_jax.analysis import draw_training
+    from node_jax.train import RunDirectory, read_metrics
+
+    directory = RunDirectory.open(path)
+    figure = directory.path / "training.png"
+    draw_training({directory.path.name: read_metrics(directory.metrics)}, figure)
+    _print(f"figure: {figure}")
+    return 0
+
+
+def compare(paths: list[Path], figure: Path) -> int:
+    """What differs between the configs of runs, where each ended, and their curves."""
+    from node_jax.analysis import draw_training
+    from node_jax.train import RunDirectory, differences, read_metrics
+
+    directories = [RunDirectory.open(path) for path in paths]
+    names = [directory.path.name or str(directory.path) for directory in directories]
+    rows = {name: read_metrics(found.metrics) for name, found in zip(names, directories, strict=True)}
+    configs = [json.loads(directory.config.read_text()) for directory in directories]
+    changed: dict[str, None] = {}
+    for config in configs[1:]:
+        changed |= dict.fromkeys(path for path, *_ in differences(configs[0], config))
+    changed = {path: None for path in changed if path not in ("output", "name")}
+    measured = ["step", "loss", "validation_loss", "num_evals", "failed_share", "skipped_share"]
+    measured = [name for name in measured if any(name in row for found in rows.values() for row in found)]
+    evaluations = [_evaluation_of(directory) for directory in directories]
+    results = list(dict.fromkeys(name for found in evaluations for name in found))
+    head = ["run", *changed, *(f"last {name}" for name in measured), "seconds", *results]
+    lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
+    for name, config, result in zip(names, configs, evaluations, strict=True):
+        cells = [name, *(_at(config, path) for path in changed)]
+        cells += [_number(_last(rows[name], key)) for key in measured]
+        cells += [_number(sum(row["wall_s"] for row in rows[name])), *(_number(result.get(key)) for key in results)]
+        lines.append(f"| {' | '.join(cells)} |")
+    _print("\n".join(lines))
+    draw_training(rows, figure)
+    _print(f"\nfigure: {figure}")
+    return 0
+
+
+def _evaluation_of(directory: "RunDirectory") -> dict[str, float]:
+    file = directory.path / "evaluation.json"
+    return json.loads(file.read_text()) if file.is_file() else {}
+
+
+def _at(config: Any, path: str) -> str:
+    for key in path.split("."):
+        config = config.get(key) if isinstance(config, dict) else None
+    return json.dumps(config)
+
+
+def _last(rows: list[dict[str, Any]], key: str) -> float | None:
+    found = [row[key] for row in rows if key in row]
+    return found[-1] if found else None
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.5g}"
+
+
+def _print(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
