@@ -2,12 +2,14 @@
 
 from node_jax.train.checkpoint import CheckpointError, Checkpoints, differences
 from node_jax.train.failure import Failure, describe
-from node_jax.train.loop import TrainingError, fit, inspect_run, load_best
+from node_jax.train.loop import fit, inspect_run, load_best
 from node_jax.train.metrics import MetricsFile, read_metrics
+from node_jax.train.programs import Programs
 from node_jax.train.report import write_report
 from node_jax.train.run_directory import RunDirectory
 from node_jax.train.settings import FitSettings, Stage
-from node_jax.train.step import StepSettings, make_advance
+from node_jax.train.step import StepSettings
+from node_jax.train.trainer import TrainingError
 
 __all__ = [
     "CheckpointError",
@@ -15,6 +17,7 @@ __all__ = [
     "Failure",
     "FitSettings",
     "MetricsFile",
+    "Programs",
     "RunDirectory",
     "Stage",
     "StepSettings",
@@ -24,7 +27,6 @@ __all__ = [
     "fit",
     "inspect_run",
     "load_best",
-    "make_advance",
     "read_metrics",
     "write_report",
 ]

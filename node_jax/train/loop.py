@@ -1,38 +1,23 @@
-"""The training loop on the host: dispatch, log, validate, checkpoint, resume."""
+"""Training from the last checkpoint to the best model, one run or several."""
 
 import contextlib
 import itertools
-import json
-import math
-import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import equinox as eqx
 import jax
-import jax.numpy as jnp
-import numpy as np
 import optax
 
 from node_jax.errors import Preempted
-from node_jax.models import combine_trainable
 from node_jax.tasks import AbstractTask, Inspection
-from node_jax.train.checkpoint import CheckpointError, Checkpoints
-from node_jax.train.failure import Failure, locate
-from node_jax.train.metrics import MetricsFile
+from node_jax.train.failure import Failure
 from node_jax.train.preemption import Preemption
 from node_jax.train.progress import Progress
 from node_jax.train.run_directory import RunDirectory
-from node_jax.train.settings import FitSettings, Stage
-from node_jax.train.state import Standing, TrainState, constants_of, init_state, model_of, step_key
-from node_jax.train.step import make_advance
-from node_jax.train.tensorboard import TensorBoardFile
-
-
-class TrainingError(RuntimeError):
-    """Training cannot go on."""
+from node_jax.train.settings import FitSettings
+from node_jax.train.state import model_of
+from node_jax.train.trainer import Trainer
 
 
 def fit(
@@ -56,7 +41,7 @@ def fit(
         CheckpointError: if a checkpoint is of another model or config, or the last one cannot be written.
         Preempted: after SIGTERM.
     """
-    trainer = _Trainer(task, optimizer, settings, directory)
+    trainer = Trainer(task, optimizer, settings, directory)
     trainer.resume()
     with make_progress(settings.num_steps, trainer.num_done) as progress, Preemption() as preemption:
         for number in itertools.count():
@@ -78,7 +63,7 @@ def load_best(
     Raises:
         CheckpointError: if there is none, or it is not of this model.
     """
-    trainer = _Trainer(task, optimizer, settings, directory)
+    trainer = Trainer(task, optimizer, settings, directory)
     best, _ = trainer.checkpoints.restore("best")
     trainer.checkpoints.close()
     return model_of(best, trainer.rest)
@@ -94,197 +79,7 @@ def inspect_run(
     Raises:
         UsageError, CheckpointError: if neither can be read.
     """
-    trainer = _Trainer(task, optimizer, settings, directory)
+    trainer = Trainer(task, optimizer, settings, directory)
     seen = trainer.look_again()
     trainer.checkpoints.close()
     return seen
-
-
-class _Trainer:
-    """A run under way: its state, its checkpoints and its compiled programs."""
-
-    def __init__(
-        self,
-        task: AbstractTask,
-        optimizer: optax.GradientTransformation,
-        settings: FitSettings,
-        directory: RunDirectory,
-    ) -> None:
-        self.task, self.optimizer, self.settings, self.directory = task, optimizer, settings, directory
-        self.state, self.rest = self._fresh()
-        self.standing = Standing()
-        config = json.loads(directory.config.read_text())
-        self.checkpoints = Checkpoints(directory.checkpoints, self.state, constants_of(self.rest), config)
-        self.num_done = 0
-        self._is_validated = False
-        self._board: TensorBoardFile | None = None
-        self._advance = make_advance(task, optimizer, self.rest, settings.step)
-        self._look = eqx.filter_jit(lambda task, model: task.monitor(model))
-        self._validate = eqx.filter_jit(lambda task, model: task.validate(model))
-
-    def _fresh(self) -> tuple[TrainState, Any]:
-        has_average = self.settings.step.ema_decay is not None
-        return init_state(self.task, self.optimizer, self.settings.seed, has_average)
-
-    def resume(self) -> None:
-        """Go on from the last checkpoint, if there is one."""
-        if self.checkpoints.has("last"):
-            self.state, self.standing = self.checkpoints.restore("last")
-        self.num_done = int(self.state.step)
-        self._file = MetricsFile(self.directory.metrics, self.num_done)
-        if self.settings.has_tensorboard:
-            self._board = TensorBoardFile(self.directory.tensorboard, self.num_done)
-
-    @property
-    def _stage(self) -> Stage:
-        return self.settings.stages[self.standing.stage]
-
-    def dispatch(self, progress: Progress) -> None:
-        """Several steps in one call, and what follows from them."""
-        started = time.perf_counter()
-        before, num_steps = self.num_done, self._next_size(self.num_done)
-        metrics = self._take(num_steps)
-        row = _mean_row(metrics)
-        self.num_done = step = before + num_steps
-        row |= {name: float(value) for name, value in self._look(self.task, self._model()).items()}
-        if len(self.settings.stages) > 1:
-            row["stage"] = self.standing.stage
-        seconds = time.perf_counter() - started
-        row = {"step": step, **row, "wall_s": round(seconds, 4), "steps_per_s": round(num_steps / seconds, 2)}
-        self._stop_if_too_much_failed(metrics, row, before)
-        done = step - self.standing.stage_start
-        is_last = done == self._stage.num_steps
-        is_checkpoint = done % self.settings.checkpoint_every == 0 or is_last
-        loss = self._loss_to_choose_by(row) if is_checkpoint else math.nan
-        self._log(row, progress)
-        progress.advance(step, row)
-        if is_checkpoint:
-            self._pass_checkpoint(loss, is_last, progress)
-
-    def _log(self, row: dict[str, Any], progress: Progress) -> None:
-        if self._board is not None:
-            self._board.append(row)
-        try:
-            self._file.append(row)
-        except OSError as error:
-            progress.warn(f"{self.directory.metrics} could not be written ({error.strerror}); its rows wait in memory.")
-
-    def _next_size(self, step: int) -> int:
-        done = step - self.standing.stage_start
-        return min(self.settings.log_every - done % self.settings.log_every, self._stage.num_steps - done)
-
-    def _take(self, num_steps: int) -> dict[str, np.ndarray]:
-        standing, stage = self.standing, self._stage
-        self.state, metrics = self._advance(
-            self.state, num_steps, standing.stage, standing.stage_start, stage.num_steps
-        )
-        return {name: np.asarray(values) for name, values in jax.device_get(metrics).items()}
-
-    def _model(self) -> Any:
-        return model_of(self.state, self.rest)
-
-    def _loss_to_choose_by(self, row: dict[str, Any]) -> float:
-        """The loss of the data held out, or else that of training; infinite where some solves failed."""
-        validation = self._validate(self.task, self._model())
-        self._is_validated = validation is not None
-        if validation is None:
-            return row["loss"] if row.get("failed_share", 0.0) == 0 else math.inf
-        row |= {f"validation_{name}": float(value) for name, value in validation.items()}
-        loss = row["validation_loss"]
-        return loss if math.isfinite(loss) else math.inf
-
-    def _pass_checkpoint(self, loss: float, is_last_step: bool, progress: Progress) -> None:
-        """Keep the best, see whether the stage has ended, and write the last checkpoint."""
-        standing, step = self.standing, self.num_done
-        if loss < standing.best_loss:
-            # Best first: a run killed between the two repeats the work and finds the same best again.
-            standing = replace(standing, best_loss=loss, num_worse=0)
-            self._save("best", standing, progress)
-        else:
-            standing = replace(standing, num_worse=standing.num_worse + 1)
-        patience = self._stage.patience
-        if is_last_step or (patience is not None and standing.num_worse >= patience):
-            if standing.stage + 1 == len(self.settings.stages):
-                standing = replace(standing, is_done=True)
-            else:
-                # Losses of two stages are of two kinds, those of the data held out of one.
-                best = standing.best_loss if self._is_validated else math.inf
-                standing = Standing(best, 0, standing.stage + 1, step)
-        self.standing = standing
-        self._save("last", standing, progress)
-
-    def _save(self, which: str, standing: Standing, progress: Progress) -> None:
-        try:
-            self.checkpoints.save(which, self.state, standing)
-        except CheckpointError as error:
-            if standing.is_done:
-                raise
-            progress.warn(f"{error} Training goes on.")
-
-    def _stop_if_too_much_failed(self, metrics: dict[str, np.ndarray], row: dict[str, Any], before: int) -> None:
-        failed, skipped = row.get("failed_share", 0.0), row["skipped_share"]
-        steps = f"between steps {before} and {self.num_done}"
-        cure = "Raise max_steps, loosen the tolerances, lower the learning rate or clip the gradient"
-        if skipped > self.settings.max_skipped:
-            reason = f"The loss or its gradient was not finite in {100 * skipped:.0f} % of the steps {steps}."
-        elif failed > self.settings.max_failed:
-            reason = f"{100 * failed:.0f} % of the solves failed {steps}; the loss over the rest says little."
-        else:
-            return
-        at = locate(metrics)
-        self._keep_failure(before, at, reason, float(metrics["gradient_norm"][at]))
-        raise TrainingError(
-            f"{reason} {cure}; the last checkpoint is kept. `node-jax inspect {self.directory.path}` shows the batch."
-        )
-
-    def _keep_failure(self, start: int, at: int, reason: str, gradient_norm: float) -> None:
-        """Come back to step `start` + `at` from the last checkpoint by the same programs, and solve its batch again."""
-        has_last = self.checkpoints.has("last")
-        self.state, standing = self.checkpoints.restore("last") if has_last else (self._fresh()[0], Standing())
-        self.standing = standing
-        while (step := int(self.state.step)) < start:
-            self._take(self._next_size(step))
-        if at:
-            self._take(at)
-        failure = self._failure(reason, gradient_norm)
-        model = combine_trainable(self.state.parameters, self.rest)
-        inspection = self.task.inspect(model, step_key(self.state), failure.phase)
-        failure.save(self.directory.failure, self.state.parameters, inspection)
-
-    def _failure(self, reason: str, gradient_norm: float) -> Failure:
-        step, standing = int(self.state.step), self.standing
-        fraction = (step - standing.stage_start) / self._stage.num_steps
-        multiplier = math.exp(float(self.state.log_multiplier))
-        return Failure(step, reason, gradient_norm, standing.stage, fraction, multiplier)
-
-    def look_again(self) -> tuple[Failure, Inspection]:
-        """The batch at which training stopped, or else that of the next step, solved again."""
-        if (self.directory.failure / "failure.json").exists():
-            failure, parameters = Failure.load(self.directory.failure, self.state.parameters)
-            self.state = eqx.tree_at(
-                lambda s: (s.step, s.parameters), self.state, (jnp.int32(failure.step), parameters)
-            )
-        else:
-            self.state, self.standing = self.checkpoints.restore("last")
-            failure = self._failure("Training did not stop; this is the step after the last checkpoint.", math.nan)
-        model = combine_trainable(self.state.parameters, self.rest)
-        return failure, self.task.inspect(model, step_key(self.state), failure.phase)
-
-    def finish(self) -> Any:
-        """The best model."""
-        self._file.flush()
-        if self._board is not None:
-            self._board.close()
-        if not self.checkpoints.has("best"):
-            self.checkpoints.save("best", self.state, self.standing)
-        best, _ = self.checkpoints.restore("best")
-        self.checkpoints.close()
-        return model_of(best, self.rest)
-
-
-def _mean_row(metrics: dict[str, np.ndarray]) -> dict[str, float]:
-    """The means over the steps of a dispatch; those of a skipped step are left out, except how many there were."""
-    is_kept = metrics["skipped_share"] == 0
-    chosen = is_kept if is_kept.any() else slice(None)
-    row = {name: float(np.mean(values[chosen])) for name, values in metrics.items()}
-    return row | {"skipped_share": float(np.mean(metrics["skipped_share"]))}

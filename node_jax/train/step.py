@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import equinox as eqx
@@ -19,7 +18,7 @@ from node_jax.tree import tree_where
 from node_jax.types import Key
 
 Metrics = dict[str, Array]
-Advance = Callable[[TrainState, int, int, int, int], tuple[TrainState, Metrics]]
+Advance = Callable[..., tuple[TrainState, Metrics]]
 
 
 @dataclass(frozen=True)
@@ -49,26 +48,26 @@ LARGEST_LOG_MULTIPLIER = 12.0
 def make_advance(
     task: AbstractTask, optimizer: optax.GradientTransformation, rest: Any, settings: StepSettings
 ) -> Advance:
-    """A function `advance(state, num_steps, stage, stage_start, stage_steps)` that takes `num_steps` optimizer steps in
-    one jitted `lax.scan`.
+    """A function `advance(state, arrays, num_steps, stage, stage_start, stage_steps)` that takes `num_steps` optimizer
+    steps in one `lax.scan`; it is to be jitted with `num_steps` and `stage` static.
 
     A step whose loss or gradient is not finite changes nothing but the step number and is counted in the metric
-    `skipped_share`. The state is donated. Metrics come back as arrays of shape (num_steps,).
+    `skipped_share`. Metrics come back as arrays of shape (num_steps,).
 
     Arguments:
-        task: its arrays are inputs of the program, not constants in it.
+        task: its arrays are inputs of the function (`arrays`, its leaves that are arrays), not constants in it.
         optimizer: an Optax gradient transformation. It is given `value`, `grad` and `value_fn`, as a line search needs.
         rest: the untrained part of the model.
         settings: what a step is made of.
     """
     task_arrays, task_static = eqx.partition(task, eqx.is_array)
+    structure = jax.tree.structure(task_arrays)
     update_with = optax.with_extra_args_support(optimizer).update
 
-    @partial(jax.jit, static_argnames=("num_steps", "stage"), donate_argnames="state")
     def advance(
-        state: TrainState, task_arrays: Any, num_steps: int, stage: int, stage_start: Any, stage_steps: Any
+        state: TrainState, arrays: list[Array], num_steps: int, stage: int, stage_start: Any, stage_steps: Any
     ) -> tuple[TrainState, Metrics]:
-        whole_task: AbstractTask = eqx.combine(task_arrays, task_static)
+        whole_task: AbstractTask = eqx.combine(jax.tree.unflatten(structure, arrays), task_static)
 
         def take_step(state: TrainState, _: None) -> tuple[TrainState, Metrics]:
             phase = Phase(stage, (state.step - stage_start) / stage_steps, jnp.exp(state.log_multiplier))
@@ -104,12 +103,7 @@ def make_advance(
 
         return lax.scan(take_step, state, None, length=num_steps)
 
-    def call(
-        state: TrainState, num_steps: int, stage: int, stage_start: int, stage_steps: int
-    ) -> tuple[TrainState, Metrics]:
-        return advance(state, task_arrays, num_steps, stage, jnp.int32(stage_start), jnp.int32(stage_steps))
-
-    return call
+    return advance
 
 
 def _mean_gradient(

@@ -7,7 +7,7 @@ import numpy as np
 import optax
 import pytest
 
-from node_jax.train import StepSettings, make_advance
+from node_jax.train import Programs, StepSettings
 from node_jax.train.state import init_state, step_key
 from tests.train.cases import Bowl
 
@@ -16,10 +16,10 @@ TARGET = jnp.array([[1.0, -1.0]])
 
 def _train(task, optimizer, num_steps, settings=StepSettings(), dispatches=1):  # noqa: B008
     state, rest = init_state(task, optimizer, 0, settings.ema_decay is not None)
-    advance = make_advance(task, optimizer, rest, settings)
+    programs = Programs(task, optimizer, rest, state, settings)
     rows = []
     for _ in range(dispatches):
-        state, metrics = advance(state, num_steps, 0, 0, 40)
+        state, metrics = programs.advance(state, task, num_steps, 0, 0, 40)
         rows.append(metrics)
     return state, jax.tree.map(lambda *values: jnp.concatenate(values), *rows)
 
@@ -36,7 +36,8 @@ def test_accumulated_batches_give_the_gradient_of_their_mean():
     state, rest = init_state(task, optax.sgd(rate), 0)
     start, key = np.asarray(state.parameters.w), step_key(state)
     noises = [jax.random.normal(k, start.shape) for k in jax.random.split(key, 4)]
-    moved, _ = make_advance(task, optax.sgd(rate), rest, StepSettings(accumulate=4))(state, 1, 0, 0, 40)
+    programs = Programs(task, optax.sgd(rate), rest, state, StepSettings(accumulate=4))
+    moved, _ = programs.advance(state, task, 1, 0, 0, 40)
     mean = np.mean([start - TARGET - noise for noise in noises], axis=0)
     np.testing.assert_allclose(moved.parameters.w, start - rate * mean, rtol=1e-5)
 

@@ -1,0 +1,102 @@
+"""The compiled programs of runs that differ in arrays only, such as initial values, rates and strengths."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array
+
+from node_jax.tasks import AbstractTask
+from node_jax.train.state import TrainState, model_of
+from node_jax.train.step import Metrics, StepSettings, make_advance
+
+
+class Programs:
+    """What is compiled once and called for every run with the same structure.
+
+    Arguments:
+        task, optimizer, rest, state: those of one of the runs. Of the others only arrays are read.
+        settings: what an optimizer step is made of.
+    """
+
+    def __init__(
+        self,
+        task: AbstractTask,
+        optimizer: optax.GradientTransformation,
+        rest: Any,
+        state: TrainState,
+        settings: StepSettings,
+    ) -> None:
+        arrays, static = eqx.partition(task, eqx.is_array)
+        of_task, self._of_state = jax.tree.structure(arrays), jax.tree.structure(state)
+        advance = make_advance(task, optimizer, rest, settings)
+
+        def look(method: str) -> Callable[[TrainState, list[Array]], Any]:
+            def call(state: TrainState, arrays: list[Array]) -> Any:
+                whole = eqx.combine(jax.tree.unflatten(of_task, arrays), static)
+                return getattr(whole, method)(model_of(state, rest))
+
+            return jax.jit(call)
+
+        def advance_all(state: TrainState, arrays: list[Array], *where: Any) -> tuple[TrainState, Metrics]:
+            return jax.vmap(lambda state, arrays: advance(state, arrays, *where))(state, arrays)
+
+        self._advance = jax.jit(advance, static_argnums=(2, 3), donate_argnums=0)
+        self._advance_all = jax.jit(advance_all, static_argnums=(2, 3), donate_argnums=0)
+        self._monitor, self._validate = look("monitor"), look("validate")
+
+    def advance(
+        self, state: TrainState, task: AbstractTask, num_steps: int, stage: int, start: int, stage_steps: int
+    ) -> tuple[TrainState, dict[str, np.ndarray]]:
+        """`num_steps` optimizer steps; `state` is used up.
+
+        Arguments:
+            state, task: of the run.
+            num_steps: optimizer steps; each number is compiled anew.
+            stage, start, stage_steps: number of the stage, the step at which it began, and its steps.
+        """
+        where = (num_steps, stage, jnp.int32(start), jnp.int32(stage_steps))
+        state, metrics = self._advance(self._same(state), _arrays(task), *where)
+        return state, jax.device_get(metrics)
+
+    def advance_all(
+        self, states: Sequence[TrainState], tasks: Sequence[AbstractTask], *where: int
+    ) -> tuple[list[TrainState], list[dict[str, np.ndarray]]]:
+        """The same for several runs side by side, in one program under `jax.vmap`.
+
+        Arguments:
+            states, tasks: of each run.
+            where: `num_steps`, `stage`, `start` and `stage_steps`, of all runs.
+        """
+        num_steps, stage, start, stage_steps = where
+        stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *(self._same(state) for state in states))
+        arrays = [jnp.stack(leaves) for leaves in zip(*(_arrays(task) for task in tasks), strict=True)]
+        state, metrics = self._advance_all(stacked, arrays, num_steps, stage, jnp.int32(start), jnp.int32(stage_steps))
+        metrics = jax.device_get(metrics)
+        runs = range(len(states))
+        return (
+            [jax.tree.map(lambda leaf, i=i: leaf[i], state) for i in runs],
+            [{name: values[i] for name, values in metrics.items()} for i in runs],
+        )
+
+    def monitor(self, state: TrainState, task: AbstractTask) -> dict[str, float]:
+        """What the task tells of how the model is solved."""
+        found = jax.device_get(self._monitor(self._same(state), _arrays(task)))
+        return {name: float(value) for name, value in found.items()}
+
+    def validate(self, state: TrainState, task: AbstractTask) -> dict[str, float] | None:
+        """The losses on the data held out, if there are any."""
+        found = jax.device_get(self._validate(self._same(state), _arrays(task)))
+        return None if found is None else {name: float(value) for name, value in found.items()}
+
+    def _same(self, state: TrainState) -> TrainState:
+        """The state with the static parts of the first run, so that the next does not compile anew."""
+        return jax.tree.unflatten(self._of_state, jax.tree.leaves(state))
+
+
+def _arrays(task: AbstractTask) -> list[Array]:
+    return jax.tree.leaves(eqx.filter(task, eqx.is_array))
