@@ -1,5 +1,6 @@
 """Figures as PNG files, drawn with matplotlib's object interface, so that no display and no global state is needed."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -8,6 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+
+from node_jax.analysis.growth import Growth
 
 # Okabe & Ito's palette, which colour-blind readers can tell apart.
 _DATA, _MODEL, _OTHERS = "black", "#0072B2", ("#D55E00", "#999999", "#009E73", "#CC79A7")
@@ -170,6 +173,39 @@ def draw_loss(curves: dict[str, list[dict[str, float]]], path: Path) -> None:
     losses = [row["loss"] for rows in curves.values() for row in rows]
     if losses and min(losses) > 0 and max(losses) > 10 * min(losses):
         grid[0, 0].set_yscale("log")
+    handles, labels = grid[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=4, frameon=False, fontsize=9)
+    _save(figure, path)
+
+
+def draw_growth(growths: Mapping[str, Growth], path: Path) -> None:
+    """Norms of state, Jacobian and gradient over time, and the logarithmic norm, one panel each.
+
+    Arguments:
+        growths: by name, what `measure_growth` found for one trajectory each; in the panel of the gradient those that
+            had a loss.
+        path: where the PNG goes.
+    """
+    figure, grid = _new_figure(2, 2, (10, 6.4))
+    panels = {
+        "state_norm": "norm of the state",
+        "gradient_norm": "norm of the gradient ∂L/∂y(t)",
+        "jacobian_norm": "spectral norm of ∂f/∂y [1/time]",
+        "log_norm": "logarithmic norm of ∂f/∂y [1/time]",
+    }
+    for axes, (name, label) in zip(grid.flat, panels.items(), strict=True):
+        for (key, growth), colour in zip(growths.items(), (_MODEL, *_OTHERS * 9), strict=False):
+            if getattr(growth, name) is not None:
+                axes.plot(growth.ts, getattr(growth, name), color=colour, linewidth=1.6, label=key)
+        if name == "log_norm":
+            axes.axhline(0.0, color=_DATA, linewidth=0.8)
+            note = "above 0 a perturbation can grow"
+            axes.annotate(note, (0.99, 0.02), xycoords="axes fraction", ha="right", fontsize=8)
+        elif axes.lines and min(np.min(line.get_ydata()) for line in axes.lines) > 0:
+            axes.set_yscale("log")
+        axes.set_ylabel(label)
+        axes.set_xlabel("t")
+        _dress(axes)
     handles, labels = grid[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=4, frameon=False, fontsize=9)
     _save(figure, path)
