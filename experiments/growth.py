@@ -1,18 +1,19 @@
 """Do gradients explode over the depth of a neural ODE as they do over the layers of a residual network?
 
 The same block, tanh between two matrices of width 16, is a layer of residual networks of 8 to 256 layers with weights
-of their own, drawn as Glorot & Bengio (2010), and the field of neural ODEs over times 1 and 16: as it is, within a
-`BoundedField`, and as a `ContractiveField`. Each is measured at initialization and after training to tell two
-half-moons (drawn by NumPy, 256 points, noise 0.1) in the plane apart, by a linear function of its last state. A point is
-lifted to the state by zeros. Measured: norm of the state, and norm of the gradient of the logit for the state, relative
-to that at the end (of the cross-entropy the ratio is the same), over the share of the depth; medians over 64 points and
-over seeds.
+of their own, drawn as Glorot & Bengio (2010), and the field of neural ODEs over times 1 and 16: as it is, and within a
+`BoundedField`. Beside them a `ContractiveField` of the same width. Each is measured at initialization and after
+training to tell two half-moons in the plane apart (drawn by NumPy, 256 points, noise 0.1), by a linear function of its
+last state. A point is lifted to the state by zeros. Measured: norm of the state, and norm of the gradient of the logit
+for the state, relative to that at the end (of the cross-entropy the ratio is the same), over the share of the depth;
+medians over 64 points and three seeds.
 
 Expected: residual networks grow with their number of layers, and the factor 1/depth, which makes them Euler's method
-of an ODE, stops that. A plain field over a long time explodes too, exp(∫ μ) with the logarithmic norm μ bounds it. A
-bounded field bounds states and not gradients; a contractive one bounds both, and forgets.
+of an ODE, stops that. So does an ODE over time 1, for the same reason. A plain field over a long time explodes too: the
+logarithmic norm μ bounds it by exp(∫ μ). A bounded field bounds states and not gradients; a contractive one bounds
+both, and gives up what a map that brings no two points apart cannot do.
 
-Cost: about 4 minutes on two cores; `--quick`, a tenth.
+Cost: about 8 minutes on two cores; `--quick`, 3.
 
     python -m experiments.growth [--quick] [--record]
 
@@ -35,6 +36,7 @@ import numpy as np
 import optax
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 import node_jax as nj
 from node_jax.types import Key
@@ -187,8 +189,7 @@ def train(model: Classifier, points: Any, labels: Any, num_steps: int) -> tuple[
 
     def step(carry: Any, _: None) -> tuple[Any, Any]:
         parameters, state = carry
-        loss = lambda parameters: eqx.combine(parameters, rest).loss(points, labels)[0]  # noqa: E731
-        value, gradient = jax.value_and_grad(loss)(parameters)
+        value, gradient = jax.value_and_grad(lambda p: eqx.combine(p, rest).loss(points, labels)[0])(parameters)
         updates, state = optimizer.update(gradient, state)
         return (optax.apply_updates(parameters, updates), state), value
 
@@ -215,7 +216,12 @@ def measure(models: Any, points: Any) -> dict[str, Any]:
     }
     if "log_norm" in by_seed:
         summary["largest_log_norm"] = float(by_seed["log_norm"].max())
-    return summary | {"curves": curves}
+    return _finite(summary | {"curves": curves})
+
+
+def _finite(tree: Any) -> Any:
+    """What JSON can hold, to five digits: `None` for numbers that are not finite."""
+    return jax.tree.map(lambda number: float(f"{number:.5g}") if np.isfinite(number) else None, tree)
 
 
 def run(is_quick: bool) -> dict[str, Any]:
@@ -243,24 +249,28 @@ def run(is_quick: bool) -> dict[str, Any]:
 
 def say(name: str, row: dict[str, Any], seconds: float) -> None:
     """One line on standard error."""
-    text = f"{name:32} initial {row['initial']['gradient_ratio']:9.3g}"
+    text = f"{name:32} initial {row['initial']['gradient_ratio'] or np.nan:9.3g}"
     if "trained" in row:
-        text += f"  trained {row['trained']['gradient_ratio']:9.3g}  accuracy {np.mean(row['accuracy']):.3f}"
+        text += f"  trained {row['trained']['gradient_ratio'] or np.nan:9.3g}  accuracy {np.mean(row['accuracy']):.3f}"
     sys.stderr.write(f"{text}  ({seconds:.0f} s)\n")
 
 
 def to_markdown(results: dict[str, Any]) -> str:
     """The table of docs/growth.md."""
+
+    def show(row: dict[str, Any], stage: str, name: str) -> str:
+        if stage not in row:
+            return ""
+        return "overflow" if row[stage][name] is None else f"{row[stage][name]:.2g}"
+
     lines = [
         "| | gradient, start over end, initial | trained | largest state norm, initial | trained | test accuracy |",
         "|---|---|---|---|---|---|",
     ]
     for name, row in results["rows"].items():
-        trained = row.get("trained")
-        cells = [name, f"{row['initial']['gradient_ratio']:.2g}", f"{trained['gradient_ratio']:.2g}" if trained else ""]
-        cells += [f"{row['initial']['largest_state_norm']:.2g}"]
-        cells += [f"{trained['largest_state_norm']:.2g}" if trained else ""]
-        cells += [f"{min(row['accuracy']):.3f} to {max(row['accuracy']):.3f}" if trained else ""]
+        names = ("gradient_ratio", "largest_state_norm")
+        cells = [name, *(show(row, stage, what) for what in names for stage in ("initial", "trained"))]
+        cells.append(f"{min(row['accuracy']):.3f} to {max(row['accuracy']):.3f}" if "accuracy" in row else "")
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
@@ -296,9 +306,9 @@ def draw(results: dict[str, Any], path: Path) -> None:
         grid[1, column].set_xlabel("t / T" if is_flow else "layer / number of layers")
     grid[0, 0].set_ylabel("norm of the state")
     grid[1, 0].set_ylabel("norm of the gradient for the state,\nrelative to the end")
-    handles = [handle for axes in grid[0, :2] for handle in axes.get_lines()]
-    labels = [str(handle.get_label()) for handle in handles]
-    figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False, fontsize=9)
+    # Columns of three: the networks in two, with a blank at the end, the ODEs of each time in one.
+    handles = [*grid[0, 0].get_lines(), Line2D([], [], linewidth=0, label=" "), *grid[0, 1].get_lines()]
+    figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False, fontsize=9)
     figure.savefig(path, dpi=130)
 
 

@@ -51,9 +51,9 @@ def test_a_large_state_needs_no_matrix():
     assert "gradient_ratio" not in growth.scalars()
 
 
-def test_the_gradient_at_the_start_is_that_of_the_solve_and_its_growth_is_bounded():
-    field = nj.fields.MLP(3, 16, 1, activation=jnp.tanh, key=jax.random.key(0))
-    y0s, ts = jax.random.normal(jax.random.key(1), (4, 3)), jnp.linspace(0.0, 2.0, 21)
+def test_gradients_of_a_contractive_field_shrink_at_its_rate_and_start_with_that_of_the_solve():
+    field = nj.fields.ContractiveField(3, 8, rate=0.7, key=jax.random.key(0))
+    y0s, ts = np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32), np.linspace(0.0, 2.0, 21)
 
     def loss(y):
         return jnp.sum(jnp.sin(y))
@@ -68,14 +68,7 @@ def test_the_gradient_at_the_start_is_that_of_the_solve_and_its_growth_is_bounde
     growth_rate = np.trapezoid(growth.log_norm, ts, axis=1)
     ratio = growth.gradient_norm[:, 0] / growth.gradient_norm[:, -1]
     assert (np.log(ratio) <= growth_rate + 1e-2).all()
-    assert (growth.log_norm <= growth.jacobian_norm * (1 + 1e-5)).all()
-
-
-def test_gradients_of_a_contractive_field_shrink_at_its_rate():
-    field = nj.fields.ContractiveField(3, 8, rate=0.7, key=jax.random.key(0))
-    ts = jnp.linspace(0.0, 3.0, 4)
-    growth = compiled(lambda y0: measure_growth(field, y0, ts, loss=lambda y: y[0], integrator=QUICK))(jnp.ones(3))
-    assert (growth.gradient_norm <= np.exp(-0.7 * (3.0 - ts)) * 1.001).all()
+    assert (growth.gradient_norm <= growth.gradient_norm[:, -1:] * np.exp(-0.7 * (2.0 - ts)) * 1.001).all()
     assert (growth.log_norm <= -0.7 + 1e-5).all()
 
 

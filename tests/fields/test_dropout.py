@@ -69,8 +69,9 @@ class MaskAsDerivative(nj.fields.AbstractField):
 
 def test_all_evaluations_of_a_solve_see_one_mask():
     field = nj.fields.draw_dropout(MaskAsDerivative(nj.fields.Dropout(0.5, (64,))), key=jax.random.key(2))
-    sol = nj.odeint(field, jnp.zeros(64), [0.0, 3.0])
-    assert sol.stats.num_evals > 50
+    settings = {"solver": nj.RK4(), "controller": nj.ConstantStep(0.05)}
+    sol = compiled(lambda y0: nj.odeint(field, y0, [0.0, 3.0], **settings))(jnp.zeros(64))
+    assert sol.stats.num_evals > 200
     kept = np.asarray(sol.ys[-1] / np.sin(27.0) * 9)
     mask = np.asarray(field.dropout.mask)
     np.testing.assert_allclose(kept, 2.0 * mask, atol=2e-3)
@@ -85,7 +86,7 @@ def test_another_key_is_another_mask_in_the_same_program():
         nonlocal num_traces
         num_traces += 1
         thinned = nj.fields.draw_dropout(field, key=key)
-        return nj.odeint(thinned, jnp.ones(2), [0.0, 1.0]).ys[-1]
+        return nj.odeint(thinned, jnp.ones(2), [0.0, 1.0], solver=nj.RK4(), controller=nj.ConstantStep(0.5)).ys[-1]
 
     ends = [np.asarray(end(network(), jax.random.key(seed))) for seed in (0, 1, 0)]
     assert num_traces == 1
