@@ -199,8 +199,7 @@ def draw_growth(growths: Mapping[str, Growth], path: Path) -> None:
                 axes.plot(growth.ts, getattr(growth, name), color=colour, linewidth=1.6, label=key)
         if name == "log_norm":
             axes.axhline(0.0, color=_DATA, linewidth=0.8)
-            note = "above 0 a perturbation can grow"
-            axes.annotate(note, (0.99, 0.02), xycoords="axes fraction", ha="right", fontsize=8)
+            axes.set_title("above 0 a perturbation can grow", fontsize=9)
         elif axes.lines and min(np.min(line.get_ydata()) for line in axes.lines) > 0:
             axes.set_yscale("log")
         axes.set_ylabel(label)

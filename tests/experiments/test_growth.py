@@ -23,8 +23,8 @@ def test_a_residual_network_is_measured_by_its_own_gradient():
         return jnp.linalg.norm(gradient) / jnp.linalg.norm(model.head)
 
     ratios = compiled(jax.vmap(jax.vmap(ratio, (None, 0)), (0, None)))(models, lift(points))
-    np.testing.assert_allclose(found["gradient_ratio"], np.median(ratios), rtol=1e-5)
-    np.testing.assert_allclose(found["gradient_ratio_over_seeds"], np.sort(np.median(ratios, axis=1)), rtol=1e-5)
+    np.testing.assert_allclose(found["gradient_ratio"], np.median(ratios), rtol=1e-4)
+    np.testing.assert_allclose(found["gradient_ratio_over_seeds"], np.sort(np.median(ratios, axis=1)), rtol=1e-4)
     assert [len(found["curves"][name]) for name in ("state", "gradient")] == [4, 4]
     assert found["curves"]["gradient"][-1] == 1
 
