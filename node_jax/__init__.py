@@ -7,7 +7,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from node_jax import data, fields, interpolate, losses, models
+    from node_jax import analysis, data, fields, interpolate, losses, models
     from node_jax.adjoints import (
         AbstractAdjoint,
         BacksolveAdjoint,
@@ -87,7 +87,7 @@ _HOMES = {
     "odeint": "integrate",
     "odeint_batch": "integrate",
 }
-_SUBPACKAGES = ("data", "fields", "interpolate", "losses", "models")
+_SUBPACKAGES = ("analysis", "data", "fields", "interpolate", "losses", "models")
 
 __all__ = [
     "RK4",
@@ -127,6 +127,7 @@ __all__ = [
     "StormerVerlet",
     "Tsit5",
     "UsageError",
+    "analysis",
     "check",
     "data",
     "fields",

@@ -1,6 +1,17 @@
-"""Looks at fields and solutions: plots."""
+"""Looks at fields and solutions: growth, plots."""
 
+from node_jax.analysis.growth import Growth, measure_growth
+from node_jax.analysis.growth_figure import draw_growth
 from node_jax.analysis.plots import draw_forecast, draw_phase
 from node_jax.analysis.training import draw_inspection, draw_loss, draw_training
 
-__all__ = ["draw_forecast", "draw_inspection", "draw_loss", "draw_phase", "draw_training"]
+__all__ = [
+    "Growth",
+    "draw_forecast",
+    "draw_growth",
+    "draw_inspection",
+    "draw_loss",
+    "draw_phase",
+    "draw_training",
+    "measure_growth",
+]

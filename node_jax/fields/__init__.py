@@ -1,9 +1,22 @@
 """Vector fields dy/dt = f(t, y, args) as Equinox modules, one family a file."""
 
 from node_jax.fields.base import AbstractField
+from node_jax.fields.bounded import BoundedField
+from node_jax.fields.contractive import ContractiveField
+from node_jax.fields.dropout import Dropout, draw_dropout
 from node_jax.fields.hybrid import HybridField
 from node_jax.fields.mlp import MLP
 from node_jax.fields.population import LogLotkaVolterra
 from node_jax.fields.split import SplitField
 
-__all__ = ["MLP", "AbstractField", "HybridField", "LogLotkaVolterra", "SplitField"]
+__all__ = [
+    "MLP",
+    "AbstractField",
+    "BoundedField",
+    "ContractiveField",
+    "Dropout",
+    "HybridField",
+    "LogLotkaVolterra",
+    "SplitField",
+    "draw_dropout",
+]

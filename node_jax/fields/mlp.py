@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from node_jax.fields.base import AbstractField
+from node_jax.fields.dropout import Dropout
 from node_jax.types import Key
 
 
@@ -25,6 +26,7 @@ class MLP(AbstractField):
         activation: σ, elementwise. A smooth one suits an adaptive solver.
         is_time_dependent: whether t is an input beside y (concatenated); otherwise the field is autonomous.
         final_scale: factor of the initial weights of the last layer.
+        dropout: rate of a `Dropout` after each hidden activation; `draw_dropout` draws its masks. 0 is none.
         key: random key of the initial weights.
 
     Example:
@@ -39,6 +41,8 @@ class MLP(AbstractField):
     dim: int = eqx.field(static=True)
     activation: Callable[[Array], Array] = eqx.field(static=True)
     is_time_dependent: bool = eqx.field(static=True)
+    dropouts: tuple[Dropout, ...] = ()
+    """One a hidden layer, or none at all."""
 
     def __init__(
         self,
@@ -49,6 +53,7 @@ class MLP(AbstractField):
         activation: Callable[[Array], Array] = jax.nn.softplus,
         is_time_dependent: bool = False,
         final_scale: float = 1.0,
+        dropout: float = 0.0,
         key: Key,
     ) -> None:
         for name, value, least in (("dim", dim, 1), ("width", width, 1), ("depth", depth, 0)):
@@ -57,6 +62,7 @@ class MLP(AbstractField):
         self.dim = dim
         self.activation = activation
         self.is_time_dependent = is_time_dependent
+        self.dropouts = (Dropout(dropout, (width,)),) * (depth if dropout != 0 else 0)
         sizes = [dim + is_time_dependent, *[width] * depth, dim]
         draw = jax.nn.initializers.glorot_normal(in_axis=1, out_axis=0)
         keys = jax.random.split(key, depth + 1)
@@ -79,6 +85,8 @@ class MLP(AbstractField):
         if self.is_time_dependent:
             time = jnp.broadcast_to(jnp.asarray(t, y.dtype), (*y.shape[:-1], 1))
             x = jnp.concatenate([y, time], axis=-1)
-        for weight, bias in zip(self.weights[:-1], self.biases[:-1], strict=True):
+        for i, (weight, bias) in enumerate(zip(self.weights[:-1], self.biases[:-1], strict=True)):
             x = self.activation(x @ weight.T + bias)
+            if self.dropouts:
+                x = self.dropouts[i](x)
         return x @ self.weights[-1].T + self.biases[-1]
