@@ -1,6 +1,9 @@
 """What README and docs show runs as written, and every public name says what it is."""
 
+import contextlib
+import functools
 import inspect
+import io
 import re
 from pathlib import Path
 
@@ -16,17 +19,23 @@ def _blocks(path, language):
     return re.findall(rf"^```{language}\n(.*?)^```$", path.read_text(), flags=re.M | re.S)
 
 
+@functools.cache
+def _run(path):
+    """What the blocks of a page define, and what they print."""
+    namespace, printed = {}, io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        for block in _blocks(path, "python"):
+            exec(compile(block, str(path), "exec"), namespace)
+    return namespace, printed.getvalue()
+
+
 @pytest.mark.parametrize("path", [p for p in PAGES if _blocks(p, "python")], ids=lambda p: p.name)
-def test_python_blocks_run_as_written(path, capsys):
-    namespace = {}
-    for block in _blocks(path, "python"):
-        exec(compile(block, str(path), "exec"), namespace)
-    assert capsys.readouterr().out
+def test_python_blocks_run_as_written(path):
+    assert _run(path)[1]
 
 
-def test_the_readme_example_learns(capsys):
-    namespace = {}
-    exec(_blocks(ROOT / "README.md", "python")[0], namespace)
+def test_the_readme_example_learns():
+    namespace, _ = _run(ROOT / "README.md")
     assert float(namespace["value"]) < 0.01 * float(namespace["data"].var())
 
 

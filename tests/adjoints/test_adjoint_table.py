@@ -131,7 +131,7 @@ def test_gradients_a_sample_equal_single_ones_and_add_up_to_that_of_the_batch(x6
 
 
 RATE_AND_START = np.array([0.8, 0.2])
-MAX_STEPS_LOGISTIC = 64
+MAX_STEPS_LOGISTIC = 512
 
 
 def logistic_value(adjoint):
@@ -144,6 +144,7 @@ def logistic_value(adjoint):
             x[1:],
             jnp.linspace(0.0, 1.5, 4),
             x[0],
+            solver=nj.Bosh3(),
             controller=controller,
             adjoint=adjoint,
             max_steps=MAX_STEPS_LOGISTIC,

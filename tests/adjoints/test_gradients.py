@@ -1,5 +1,7 @@
 """Gradients are exact: against diffrax, against finite differences, for everything that can be differentiated."""
 
+import functools
+
 import chex
 import diffrax
 import equinox as eqx
@@ -9,13 +11,15 @@ import numpy as np
 import pytest
 
 import node_jax as nj
+from tests.adjoints.cases import compiled
 
 TIGHT = nj.PIController(rtol=1e-9, atol=1e-9)
 END = [0.0, 1.5]
-MANY = np.linspace(0.0, 1.5, 13)
+MANY = np.linspace(0.0, 1.5, 8)
 REPEATED = [0.0, 0.0, 0.4, 0.4, 0.4, 1.1, 1.5, 1.5]
-BACKWARD = np.linspace(1.0, -0.5, 7)
+BACKWARD = np.linspace(1.0, -0.5, 8)
 TIMES = {"end": END, "many": MANY, "repeated": REPEATED, "backward": BACKWARD}
+"""Two or eight, so that two programs take them all."""
 
 
 class Driven(eqx.Module):
@@ -40,21 +44,33 @@ def _loss(inputs, solver=None, controller=TIGHT):
     return jnp.sum(weights * jnp.tanh(sol.ys))
 
 
-def _finite_differences(inputs, loss):
-    """Central differences in every floating-point entry of the inputs."""
+def _compiled_gradient(loss):
+    return compiled(lambda inputs: eqx.filter_grad(loss)(inputs))
+
+
+_value = compiled(_loss)
+_gradient = _compiled_gradient(_loss)
+_gradient_of_diffrax = _compiled_gradient(functools.partial(_loss, solver=diffrax.Tsit5()))
+
+
+def _finite_differences(inputs, evaluate):
+    """Central differences in every floating-point entry of the inputs, of a compiled function."""
     arrays, static = eqx.partition(inputs, eqx.is_inexact_array)
     flat, unravel = jax.flatten_util.ravel_pytree(arrays)
-    evaluate = jax.jit(lambda x: loss(eqx.combine(unravel(x), static)))
+
+    def at(x):
+        return evaluate(eqx.combine(unravel(x), static))
+
     h = 1e-5
     steps = h * np.eye(flat.size)
-    return np.array([(evaluate(flat + step) - evaluate(flat - step)) / (2 * h) for step in steps])
+    return np.array([(at(flat + step) - at(flat - step)) / (2 * h) for step in steps])
 
 
 @pytest.mark.parametrize("times", ["end", "many", "backward"])
 def test_gradients_agree_with_finite_differences(x64, times):
     inputs = (_driven(), jnp.array([1.0, -0.5]), jnp.asarray(TIMES[times]), jnp.array(0.7))
-    gradient = eqx.filter_grad(_loss)(inputs)
-    expected = _finite_differences(inputs, _loss)
+    gradient = _gradient(inputs)
+    expected = _finite_differences(inputs, _value)
     flat, _ = jax.flatten_util.ravel_pytree(gradient)
     np.testing.assert_allclose(flat, expected, rtol=1e-5, atol=1e-5)
 
@@ -62,8 +78,7 @@ def test_gradients_agree_with_finite_differences(x64, times):
 @pytest.mark.parametrize("times", TIMES)
 def test_gradients_agree_with_diffrax(x64, times):
     inputs = (_driven(), jnp.array([1.0, -0.5]), jnp.asarray(TIMES[times]), jnp.array(0.7))
-    ours = eqx.filter_grad(_loss)(inputs)
-    theirs = eqx.filter_grad(lambda x: _loss(x, diffrax.Tsit5()))(inputs)
+    ours, theirs = _gradient(inputs), _gradient_of_diffrax(inputs)
     for name in ("rates", "unused"):
         np.testing.assert_allclose(getattr(ours[0], name), getattr(theirs[0], name), rtol=1e-5, atol=1e-7)
     for ours_leaf, theirs_leaf in zip(ours[1:], theirs[1:], strict=True):
@@ -80,15 +95,15 @@ def test_gradients_are_exact_for_constant_steps(x64):
     def loss(x):
         return _loss((x[0], x[1], jnp.asarray(MANY), x[3]), nj.RK4(), controller)
 
-    gradient = eqx.filter_grad(loss)(inputs)
-    expected = _finite_differences((inputs[0], inputs[1], None, inputs[3]), loss)
+    gradient = _compiled_gradient(loss)(inputs)
+    expected = _finite_differences((inputs[0], inputs[1], None, inputs[3]), compiled(loss))
     flat, _ = jax.flatten_util.ravel_pytree((gradient[0], gradient[1], gradient[3]))
     np.testing.assert_allclose(flat, expected, rtol=1e-7, atol=1e-8)
 
 
 def test_unused_leaves_get_exactly_zero():
     inputs = (_driven(), jnp.array([1.0, -0.5]), jnp.asarray(MANY), jnp.array(0.7))
-    gradient = eqx.filter_grad(lambda x: _loss(x, controller=nj.PIController()))(inputs)
+    gradient = _compiled_gradient(functools.partial(_loss, controller=nj.PIController()))(inputs)
     assert float(gradient[0].unused) == 0.0
 
 
@@ -98,11 +113,12 @@ def test_times_move_the_output_along_the_field(x64):
     def field(t, y, args):
         return -2.0 * y
 
-    jacobian = jax.jacrev(lambda ts: nj.odeint(field, jnp.ones(1), ts, controller=TIGHT).ys[:, 0])(jnp.asarray(MANY))
+    rows = jax.jacrev(lambda ts: nj.odeint(field, jnp.ones(1), ts, controller=TIGHT).ys[:, 0])
+    jacobian = compiled(rows)(MANY)
     slope = -2 * np.exp(-2 * MANY)
     np.testing.assert_allclose(np.diag(jacobian)[1:], slope[1:], rtol=1e-6)
     np.testing.assert_allclose(jacobian[1:, 0], -slope[1:], rtol=1e-6)
-    same = jax.grad(lambda ts: nj.odeint(field, jnp.ones(1), ts).ys[1, 0])(jnp.array([1.0, 1.0]))
+    same = compiled(jax.grad(lambda ts: nj.odeint(field, jnp.ones(1), ts).ys[1, 0]))(jnp.array([1.0, 1.0]))
     np.testing.assert_allclose(same, [2.0, -2.0])
 
 
@@ -138,8 +154,8 @@ def test_gradients_inside_scan_and_vmap_of_captured_tracers(x64):
         return y
 
     rates = jnp.array([0.3, 0.5, 0.7])
-    np.testing.assert_allclose(jax.grad(loss)(rates), -np.exp(-1.5) * np.ones(3), rtol=1e-6)
-    each = jax.vmap(jax.grad(lambda rate: loss(rate[None])))(rates)
+    np.testing.assert_allclose(compiled(jax.grad(loss))(rates), -np.exp(-1.5) * np.ones(3), rtol=1e-6)
+    each = compiled(jax.vmap(jax.grad(lambda rate: loss(rate[None]))))(rates)
     np.testing.assert_allclose(each, -np.exp(-np.asarray(rates)), rtol=1e-6)
 
 
@@ -150,9 +166,13 @@ def test_vmap_of_grad_and_grad_of_vmap_agree():
     def loss(field, y0):
         return jnp.sum(nj.odeint(field, y0, jnp.linspace(0, 1, 6)).ys ** 2)
 
-    summed = eqx.filter_grad(lambda f: jnp.sum(jax.vmap(lambda y: loss(f, y))(y0s)))(field)
-    each = jax.vmap(lambda y: eqx.filter_grad(loss)(field, y))(y0s)
-    one = eqx.filter_grad(loss)(field, y0s[3])
+    def all_three(arrays):
+        field = eqx.combine(arrays, static)
+        summed = eqx.filter_grad(lambda f: jnp.sum(jax.vmap(lambda y: loss(f, y))(y0s)))(field)
+        return summed, jax.vmap(lambda y: eqx.filter_grad(loss)(field, y))(y0s), eqx.filter_grad(loss)(field, y0s[3])
+
+    arrays, static = eqx.partition(field, eqx.is_array)
+    summed, each, one = compiled(all_three)(arrays)
     chex.assert_trees_all_close(summed, jax.tree.map(lambda leaf: leaf.sum(axis=0), each), rtol=2e-3, atol=1e-4)
     chex.assert_trees_all_close(one, jax.tree.map(lambda leaf: leaf[3], each), rtol=2e-3, atol=1e-4)
 
@@ -167,7 +187,7 @@ def test_hessian_by_forward_over_reverse(x64, times):
         return jnp.sum(y0 / (y0 + (1 - y0) * jnp.exp(-t)))
 
     y0 = jnp.array([0.2, 0.6])
-    np.testing.assert_allclose(jax.hessian(value)(y0), jax.hessian(exact)(y0), atol=1e-6)
+    np.testing.assert_allclose(compiled(jax.hessian(value))(y0), compiled(jax.hessian(exact))(y0), atol=1e-6)
 
 
 def test_a_failed_solve_that_the_loss_masks_has_a_finite_gradient():
@@ -175,7 +195,7 @@ def test_a_failed_solve_that_the_loss_masks_has_a_finite_gradient():
         sol = nj.odeint(lambda t, y, args: args * y * y, y0, jnp.linspace(0.0, 2.0, 9), rate)
         return jnp.sum(jnp.where(jnp.isfinite(sol.ys), sol.ys, 0.0)[:3])
 
-    value, gradient = jax.value_and_grad(loss, argnums=(0, 1))(jnp.ones(1), 1.0)
+    value, gradient = compiled(jax.value_and_grad(loss, argnums=(0, 1)))(jnp.ones(1), 1.0)
     assert np.isfinite(value)
     for leaf in gradient:
         assert np.isfinite(np.asarray(leaf)).all()
@@ -184,7 +204,7 @@ def test_a_failed_solve_that_the_loss_masks_has_a_finite_gradient():
         sol = nj.odeint(lambda t, y, args: y * y, y0, jnp.linspace(0.0, 2.0, 9))
         return jnp.sum(jnp.where(jnp.arange(9) > 6, jnp.nan_to_num(sol.ys[:, 0]), 0.0))
 
-    np.testing.assert_array_equal(jax.grad(only_masked)(jnp.ones(1)), 0.0)
+    np.testing.assert_array_equal(compiled(jax.grad(only_masked))(jnp.ones(1)), 0.0)
 
 
 def test_only_what_is_asked_for_is_differentiated():

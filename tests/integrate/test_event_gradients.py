@@ -66,6 +66,14 @@ def test_a_bouncing_ball_has_the_gradient_of_its_closed_form(x64, name):
     np.testing.assert_allclose(found, exact_bounces()(1.0, 0.8), rtol=1e-10)
 
 
+@functools.cache
+def exact_batch_of_bounces():
+    def exact(heights, restitution):
+        return jnp.sum(jax.vmap(three_exact_bounces, (0, None))(heights, restitution))
+
+    return compiled(jax.value_and_grad(exact, argnums=(0, 1)))
+
+
 @pytest.mark.parametrize("lanes", [None, 2])
 def test_a_batch_of_balls_has_the_summed_gradient(x64, lanes):
     heights = jnp.linspace(0.9, 1.2, 5)
@@ -75,11 +83,8 @@ def test_a_batch_of_balls_has_the_summed_gradient(x64, lanes):
         sol = nj.odeint_batch(fall, drop(heights), TS, restitution, **settings)
         return jnp.sum(jax.vmap(three_bounces)(sol.ys, sol.event_ts, sol.event_ys))
 
-    def exact(heights, restitution):
-        return jnp.sum(jax.vmap(three_exact_bounces, (0, None))(heights, restitution))
-
     found = compiled(jax.value_and_grad(loss, argnums=(0, 1)))(heights, 0.8)
-    expected = compiled(jax.value_and_grad(exact, argnums=(0, 1)))(heights, 0.8)
+    expected = exact_batch_of_bounces()(heights, 0.8)
     jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-9), found, expected)
 
 
@@ -160,6 +165,14 @@ def test_the_end_at_a_threshold_has_the_gradient_of_the_logarithm(x64, name):
     np.testing.assert_allclose(found, jax.grad(exact, argnums=(0, 1, 2, 3))(*inputs), rtol=1e-6, atol=1e-7)
 
 
+@functools.cache
+def exact_doses():
+    def exact(y0, ts, rate, amount, times):
+        return weigh(concentration(y0, ts, {"rate": rate, "amount": amount}, times))
+
+    return compiled(jax.grad(exact, argnums=tuple(range(5))))
+
+
 @pytest.mark.parametrize("name", ["store all", "direct", "forward"])
 def test_doses_have_the_gradient_of_their_closed_form(x64, name):
     """For the start of the solve too, in a field that depends on time."""
@@ -170,12 +183,9 @@ def test_doses_have_the_gradient_of_their_closed_form(x64, name):
         settings = {"events": nj.Jump(times, dose), "adjoint": adjoint, **FINE}
         return weigh(nj.odeint(clear, y0, ts, args, **settings).ys)
 
-    def exact(y0, ts, rate, amount, times):
-        return weigh(concentration(y0, ts, {"rate": rate, "amount": amount}, times))
-
     inputs = (1.0, jnp.array([0.1, 0.7, 1.2, 2.0]), 0.8, 0.5, jnp.array([1.1, 0.4, jnp.inf]))
     found = compiled(derivative(adjoint)(loss, argnums=tuple(range(5))))(*inputs)
-    for mine, theirs in zip(found, compiled(jax.grad(exact, argnums=tuple(range(5))))(*inputs), strict=True):
+    for mine, theirs in zip(found, exact_doses()(*inputs), strict=True):
         np.testing.assert_allclose(mine, theirs, rtol=1e-6, atol=1e-9)
 
 
