@@ -1,12 +1,16 @@
-"""Looks at fields and solutions: growth, plots."""
+"""Looks at fields and solutions: growth, ensembles, plots."""
 
+from node_jax.analysis.ensemble import Ensemble, Prediction, draw_ensemble
 from node_jax.analysis.growth import Growth, measure_growth
 from node_jax.analysis.growth_figure import draw_growth
 from node_jax.analysis.plots import draw_forecast, draw_phase
 from node_jax.analysis.training import draw_inspection, draw_loss, draw_training
 
 __all__ = [
+    "Ensemble",
     "Growth",
+    "Prediction",
+    "draw_ensemble",
     "draw_forecast",
     "draw_growth",
     "draw_inspection",

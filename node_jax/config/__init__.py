@@ -27,6 +27,7 @@ from node_jax.config.schema import (
     Run,
     Tsit5,
 )
+from node_jax.config.sweep import Sweep
 from node_jax.config.train import Train
 
 __all__ = [
@@ -49,6 +50,7 @@ __all__ = [
     "PIController",
     "Run",
     "StepSchedule",
+    "Sweep",
     "Train",
     "Tsit5",
 ]

@@ -10,6 +10,7 @@ from typing import Literal, TypeAlias
 
 from node_jax.config.checks import is_positive, require
 from node_jax.config.optimizers import LBFGS, AdamW, CosineSchedule, Optimizer, Schedule
+from node_jax.config.sweep import Sweep, expand
 from node_jax.config.train import Train
 from node_jax.errors import UsageError
 
@@ -208,6 +209,8 @@ class Run:
     """How the learning rate changes over training."""
     train: Train = dataclass_field(default_factory=Train)
     """How long to train and how often to look."""
+    sweep: Sweep = dataclass_field(default_factory=Sweep)
+    """Several runs of this config, by seeds and over a grid of numbers."""
     seed: int = 0
     """Seed of initial parameters and batches, in [0, 2^32)."""
     output: str = "runs"
@@ -224,6 +227,8 @@ class Run:
                 "solver:tsit5, or controller:constant-step."
             )
         self._check_optimizer()
+        if not self.sweep.is_single:
+            expand(self, self.sweep)
         hybrid = isinstance(self.field, HybridLotkaVolterra)
         if hybrid and self.task.transform != "log":
             raise UsageError(

@@ -10,6 +10,7 @@ import equinox as eqx
 import numpy as np
 from jaxtyping import Array, Float
 
+from node_jax.analysis import Prediction
 from node_jax.types import Key
 
 
@@ -78,6 +79,10 @@ class AbstractTask(eqx.Module):
     @abc.abstractmethod
     def inspect(self, model: Any, key: Key, phase: Phase) -> Inspection:
         """The batch that `loss` draws with `key`, solved again."""
+
+    @abc.abstractmethod
+    def predict(self, model: Any) -> Prediction:
+        """What `model` says of the data that no model has seen."""
 
     @abc.abstractmethod
     def evaluate(self, model: Any, others: dict[str, Any], directory: Path, log: Callable[[str], None]) -> Evaluation:

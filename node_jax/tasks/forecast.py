@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from node_jax.analysis import draw_forecast, draw_phase
+from node_jax.analysis import Prediction, draw_forecast, draw_phase
 from node_jax.data import TimeSeries
 from node_jax.errors import UsageError
 from node_jax.fields import AbstractField
@@ -159,10 +159,21 @@ class ForecastTask(AbstractTask):
         """One solve from the last training row over all test rows, in the user's units."""
         return model(self.train.values[-1], np.concatenate([self.train.times[-1:], self.test.times]))
 
+    def predict(self, model: Forecaster) -> Prediction:
+        """One forecast over the test rows, in the model's units; its noise is what the segments leave."""
+        values = np.asarray(self.scaling.state_to_model(self.forecast(model).ys[1:]), float)
+        truth = np.asarray(self.scaling.state_to_model(self.test.values), float)
+        fitted = jax.vmap(model.solve_scaled)(self.segment_states[:, 0], self.segment_times)
+        residuals = np.asarray(fitted.ys[:, 1:] - self.segment_states[:, 1:], float)
+        noise = np.sqrt(np.nanmean(residuals**2, axis=(0, 1)))
+        return Prediction(self.test.times, truth, values, noise, self.test.names, self._unit())
+
+    def _unit(self) -> str:
+        return f"log {self.test.value_unit}" if self.scaling.is_log else "standard deviations"
+
     def evaluate(self, model: Any, others: dict[str, Any], directory: Path, log: Callable[[str], None]) -> Evaluation:
         """RMSE over the test rows, in the model's units, beside `others`, the last value and an autoregression."""
         log("forecasting")
-        unit = f"log {self.test.value_unit}" if self.scaling.is_log else "standard deviations"
         history = np.asarray(self.scaling.state_to_model(self.train.values), float)
         truth = np.asarray(self.scaling.state_to_model(self.test.values), float)
         horizon = len(truth)
@@ -208,7 +219,7 @@ class ForecastTask(AbstractTask):
             f"Fitted to {self.train.source}, {self.train.time_unit} {self.train.times[0]:g} to "
             f"{self.train.times[-1]:g} ({len(self.train.times)} rows); one forecast from the last of them over "
             f"{self.test.time_unit} {self.test.times[0]:g} to {self.test.times[-1]:g} ({horizon} rows), which nothing "
-            f"was fitted to or chosen by. Root mean square error in {unit}; lower is better."
+            f"was fitted to or chosen by. Root mean square error in {self._unit()}; lower is better."
         )
         return Evaluation(metrics, "\n".join(table), ("forecast.png", "phase.png"), summary)
 

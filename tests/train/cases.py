@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from node_jax.analysis import Prediction
 from node_jax.status import Status
 from node_jax.tasks import AbstractTask, Evaluation, Inspection
 from node_jax.train import FitSettings, RunDirectory, Stage
@@ -65,6 +66,11 @@ class Bowl(AbstractTask):
         statuses = np.array([Status.success, Status.max_steps])
         times = np.tile(np.arange(4.0), (2, 1))
         return Inspection(times, np.zeros((2, 4, 1)), states, statuses, {"evaluations": np.array([7, 9])})
+
+    def predict(self, model):
+        """w against the target."""
+        times = np.arange(1.0)
+        return Prediction(times, np.asarray(self.target), np.asarray(model.w), np.ones(2), ("a", "b"), "1")
 
     def evaluate(self, model, others, directory, log):
         """Nothing to compare with."""

@@ -1,0 +1,179 @@
+"""Several runs that share their compiled programs, trained in turn or side by side."""
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from node_jax.errors import Preempted
+from node_jax.tasks import AbstractTask
+from node_jax.train.preemption import Preemption
+from node_jax.train.progress import Progress
+from node_jax.train.run_directory import RunDirectory, write_text_whole
+from node_jax.train.settings import FitSettings
+from node_jax.train.state import TrainState
+from node_jax.train.trainer import Trainer, TrainingError
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """One of several runs.
+
+    Arguments:
+        name: for messages.
+        task, optimizer, settings, directory: as in `fit`. Those of one call differ in arrays only: the task's, those of
+            the optimizer's state, and what a seed gives.
+    """
+
+    name: str
+    task: AbstractTask
+    optimizer: optax.GradientTransformation
+    settings: FitSettings
+    directory: RunDirectory
+
+
+def fit_several(
+    candidates: Sequence[Candidate],
+    make_progress: Callable[[str, int, int], Progress],
+    mode: str,
+    choice: Path,
+) -> list[Any]:
+    """Train each candidate as `fit` would, all with the same compiled programs.
+
+    Arguments:
+        candidates: the runs.
+        make_progress: `make_progress(title, num_steps, done)`.
+        mode: "in-turn", "together" (side by side in one program under `jax.vmap`) or "measure", which times one
+            dispatch of both and takes the faster.
+        choice: a file in which what was measured is kept, so that a resumed call goes on in the same way.
+
+    Returns:
+        The best model of each; `None` of one that had to stop, whose failure is in its directory.
+
+    Raises:
+        Preempted: after SIGTERM, with a checkpoint of every run that is under way.
+    """
+    first = Trainer(*_parts(candidates[0]))
+    trainers = [first, *(Trainer(*_parts(candidate), first.programs) for candidate in candidates[1:])]
+    for trainer in trainers:
+        trainer.resume()
+    if mode == "measure":
+        mode = _measured(trainers, choice)
+    runs = [_Under(candidate.name, trainer) for candidate, trainer in zip(candidates, trainers, strict=True)]
+    with Preemption() as preemption:
+        if mode == "together":
+            _train_together(runs, make_progress, preemption)
+        else:
+            for number, run in enumerate(runs, start=1):
+                title = f"{run.name} ({number} of {len(runs)})"
+                total, done = run.trainer.settings.num_steps, run.trainer.num_done
+                with make_progress(title, total, done) as progress:
+                    while run.is_active:
+                        run.dispatch(progress)
+                        _end_if_asked(preemption, runs)
+    return [None if run.has_failed else run.trainer.finish() for run in runs]
+
+
+class _Under:
+    """A run under way, which may fail without the others."""
+
+    def __init__(self, name: str, trainer: Trainer) -> None:
+        self.name, self.trainer, self.has_failed = name, trainer, False
+
+    @property
+    def is_active(self) -> bool:
+        return not self.has_failed and not self.trainer.standing.is_done
+
+    def dispatch(self, progress: Progress) -> None:
+        self._guard(lambda: self.trainer.dispatch(progress), progress)
+
+    def follow(self, state: TrainState, metrics: Any, started: float, progress: Progress) -> None:
+        self.trainer.state = state
+        self._guard(lambda: self.trainer.follow(metrics, started, progress), progress)
+
+    def _guard(self, call: Callable[[], None], progress: Progress) -> None:
+        try:
+            call()
+        except TrainingError as error:
+            self.has_failed = True
+            progress.warn(f"{self.name}: {error}")
+
+
+def _parts(candidate: Candidate) -> tuple[AbstractTask, optax.GradientTransformation, FitSettings, RunDirectory]:
+    return candidate.task, candidate.optimizer, candidate.settings, candidate.directory
+
+
+def _train_together(
+    runs: list[_Under], make_progress: Callable[[str, int, int], Progress], preemption: Preemption
+) -> None:
+    total = runs[0].trainer.settings.num_steps
+    tasks = [run.trainer.task for run in runs]
+    done = min(run.trainer.num_done for run in runs)
+    with make_progress(f"{runs[0].name} and {len(runs) - 1} more, together", total, done) as progress:
+        while active := [run for run in runs if run.is_active]:
+            last = max(run.trainer.num_done for run in active)
+            behind = [run for run in active if run.trainer.num_done < last]
+            calls = {run.trainer.next_call() for run in active}
+            if behind or len(calls) > 1:
+                # After a kill between two checkpoints, or when stages end by patience: until they meet again.
+                for run in behind or active:
+                    run.dispatch(progress)
+            else:
+                started = time.perf_counter()
+                # Runs that have ended are computed along: another width would be another program.
+                states, metrics = runs[0].trainer.programs.advance_all(
+                    [run.trainer.state for run in runs], tasks, *calls.pop()
+                )
+                share = (time.perf_counter() - started) / len(active)
+                for run, state, found in zip(runs, states, metrics, strict=True):
+                    if run.is_active:
+                        run.follow(state, found, time.perf_counter() - share, progress)
+            _end_if_asked(preemption, runs)
+
+
+def _end_if_asked(preemption: Preemption, runs: list[_Under]) -> None:
+    active = [run for run in runs if run.is_active]
+    if preemption.is_asked and active:
+        for run in active:
+            run.trainer.checkpoints.save("last", run.trainer.state, run.trainer.standing)
+        raise Preempted(f"Asked to end; checkpoints of {len(active)} runs are written.")
+
+
+def _measured(trainers: list[Trainer], choice: Path) -> str:
+    """The faster way, by one dispatch of each on copies of the states."""
+    if choice.exists():
+        return json.loads(choice.read_text())["mode"]
+    calls = {trainer.next_call() for trainer in trainers}
+    if len(trainers) == 1 or len(calls) > 1:
+        return "in-turn"
+    call, programs = calls.pop(), trainers[0].programs
+    tasks = [trainer.task for trainer in trainers]
+
+    def seconds(advance: Callable[[], Any]) -> float:
+        advance()
+        started = time.perf_counter()
+        advance()
+        return time.perf_counter() - started
+
+    def in_turn() -> None:
+        for trainer in trainers:
+            programs.advance(_copy(trainer.state), trainer.task, *call)
+
+    timed = {
+        "in-turn": seconds(in_turn),
+        "together": seconds(lambda: programs.advance_all([_copy(t.state) for t in trainers], tasks, *call)),
+    }
+    mode = min(timed, key=lambda name: timed[name])
+    facts = {"mode": mode, "seconds_of_a_dispatch": {name: round(value, 4) for name, value in timed.items()}}
+    write_text_whole(choice, json.dumps(facts, indent=2) + "\n")
+    return mode
+
+
+def _copy(state: TrainState) -> TrainState:
+    return jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), state)
