@@ -5,6 +5,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Float, PyTree
 
 _WEIGHT_NDIM = 2
@@ -23,7 +24,9 @@ def l1_norm(parameters: PyTree[Any], *, min_ndim: int = _WEIGHT_NDIM) -> Float[A
 
     Reference: Tibshirani (1996), doi:10.1111/j.2517-6161.1996.tb02080.x.
     """
-    return _sum([jnp.sum(jnp.abs(leaf)) for leaf in _arrays("l1_norm", parameters, min_ndim)])
+    # JAX takes 1 for the slope of |w| at 0: weights that are 0 would not stay there.
+    sizes = [jnp.sum(leaf * lax.stop_gradient(jnp.sign(leaf))) for leaf in _arrays("l1_norm", parameters, min_ndim)]
+    return _sum(sizes)
 
 
 def l2_norm_squared(parameters: PyTree[Any], *, min_ndim: int = _WEIGHT_NDIM) -> Float[Array, ""]:

@@ -7,6 +7,7 @@ import pytest
 
 import node_jax as nj
 from node_jax.losses import JacobianNorm, KineticEnergy, TotalDerivative
+from tests.adjoints.cases import compiled
 
 MATRIX = jnp.array([[0.3, -1.0, 0.2], [0.5, 0.1, 0.7], [-0.4, 0.6, -0.8]])
 STATE = jnp.array([1.0, -0.5, 2.0])
@@ -26,7 +27,8 @@ def bent(t, y, args):
 
 
 def test_kinetic_energy_is_the_mean_square_of_the_velocity_over_trees_too():
-    rate = KineticEnergy().rate(lambda t, y, args: {"a": 2 * y["a"], "b": -y["b"]}, 0.0, {"a": STATE, "b": 1.0}, None)
+    y = {"a": STATE, "b": jnp.array(1.0)}
+    rate = KineticEnergy().rate(lambda t, y, args: {"a": 2 * y["a"], "b": -y["b"]}, 0.0, y, None)
     np.testing.assert_allclose(rate, (4 * np.sum(STATE**2) + 1) / 4, rtol=1e-6)
 
 
@@ -41,7 +43,7 @@ def test_the_estimated_jacobian_norm_has_no_bias(distribution):
     drawn = cost.draw(STATE, jax.random.key(0))
     assert drawn.shape == (20000, 3)
     one = JacobianNorm()
-    estimates = jax.vmap(lambda probe: one.rate(driven, 0.3, STATE, 2.0, probe[None]))(drawn)
+    estimates = compiled(jax.vmap(lambda probe: one.rate(driven, 0.3, STATE, 2.0, probe[None])))(drawn)
     exact = JacobianNorm(exact=True).rate(driven, 0.3, STATE, 2.0)
     spread = float(jnp.std(estimates)) / np.sqrt(20000)
     assert spread > 0
@@ -50,12 +52,13 @@ def test_the_estimated_jacobian_norm_has_no_bias(distribution):
 
 
 def test_total_derivatives_of_a_linear_field_are_powers_of_its_matrix():
-    for order in (1, 2, 3, 4):
+    orders = (1, 2, 3, 4)
+    found = compiled(lambda y: [TotalDerivative(order).derivative(linear, 0.0, y, None) for order in orders])(STATE)
+    rates = compiled(lambda y: [TotalDerivative(order).rate(linear, 0.0, y, None) for order in orders])(STATE)
+    for order, derivative, rate in zip(orders, found, rates, strict=True):
         expected = np.linalg.matrix_power(MATRIX, order) @ STATE
-        np.testing.assert_allclose(TotalDerivative(order).derivative(linear, 0.0, STATE, None), expected, rtol=1e-5)
-        np.testing.assert_allclose(
-            TotalDerivative(order).rate(linear, 0.0, STATE, None), np.mean(expected**2), rtol=1e-5
-        )
+        np.testing.assert_allclose(derivative, expected, rtol=1e-5)
+        np.testing.assert_allclose(rate, np.mean(expected**2), rtol=1e-5)
 
 
 @pytest.mark.parametrize("field", [driven, bent])
@@ -68,24 +71,27 @@ def test_total_derivatives_are_those_of_nested_jacobians(x64, field):
     def first(t, y):
         return field(t, y, 2.0)
 
-    t, y = jnp.array(0.7), jnp.array([1.0, -0.5, 2.0])
-    for order, expected in ((2, along(first)), (3, along(along(first)))):
-        np.testing.assert_allclose(
-            TotalDerivative(order).derivative(field, t, y, 2.0), expected(t, y), rtol=1e-10, atol=1e-12
-        )
+    @compiled
+    def pairs(t, y):
+        found = [TotalDerivative(order).derivative(field, t, y, 2.0) for order in (2, 3)]
+        return list(zip(found, (along(first)(t, y), along(along(first))(t, y)), strict=True))
+
+    for found, expected in pairs(jnp.array(0.7), jnp.array([1.0, -0.5, 2.0])):
+        np.testing.assert_allclose(found, expected, rtol=1e-10, atol=1e-12)
 
 
 def test_total_derivatives_follow_a_control_input():
     """x'' = u' for x' = u(t), wherever the batch has evaluated the path before."""
     path = nj.interpolate.Linear(jnp.array([0.0, 1.0]), jnp.array([0.0, 3.0]))
-    _, costs = nj.losses.solve_batch_with_costs(
-        nj.Integrator(controller=nj.FixedSteps(2)),
-        lambda t, y, args: args(t) + 0 * y,
-        jnp.zeros((2, 1)),
-        [0.0, 0.5],
-        path,
-        costs={"bend": TotalDerivative(2)},
-    )
+    integrator, costs = nj.Integrator(controller=nj.FixedSteps(2)), {"bend": TotalDerivative(2)}
+
+    @compiled
+    def solve(y0s):
+        return nj.losses.solve_batch_with_costs(
+            integrator, lambda t, y, args: args(t) + 0 * y, y0s, [0.0, 0.5], path, costs=costs
+        )[1]
+
+    costs = solve(jnp.zeros((2, 1)))
     np.testing.assert_allclose(costs["bend"], 9.0 * 0.5, rtol=1e-5)
 
 
