@@ -1,4 +1,4 @@
-"""Pure functions of arrays and parameters, and solves that return costs beside the solution."""
+"""Losses and regularizers: pure functions of arrays and parameters, and solves with costs beside the state."""
 
 from node_jax.losses.integral_costs import AbstractIntegralCost, JacobianNorm, KineticEnergy, TotalDerivative
 from node_jax.losses.parameters import l1_norm, l2_norm_squared, spectral_excess, spectral_norms

@@ -70,7 +70,8 @@ class JacobianNorm(AbstractIntegralCost):
     divide by its size.
 
     Arguments:
-        probes: over how many ε the estimate is averaged; each costs about an evaluation of the field and a half.
+        probes: over how many ε the estimate is averaged; each is a vector-Jacobian product
+            in every evaluation of the field.
         exact: take all columns of the Jacobian instead, each at the cost of an evaluation: for a few state elements.
         distribution: of ε, "rademacher" (+1 or -1, the smaller variance) or "normal".
         key: random key of ε for solves that are given none; the same for every solve.
