@@ -50,7 +50,8 @@ def spectral_norms(parameters: PyTree[Any]) -> Float[Array, " weight"]:
     constant: for a field, the rate at which solutions can part. The values are exact, by a singular value
     decomposition: power iteration with a fixed count is cheaper for wide layers, but stays below the value where the
     next one is close, so that a penalty would not see the excess. Matrices are decomposed once a step of training, not
-    in each evaluation of the field.
+    in each evaluation of the field; the time grows with the cube of the width, and for layers of several hundred units
+    it can exceed that of the rest of the step.
 
     Arguments:
         parameters: a pytree such as a field. Of an array of more than two axes the first is the output, the others are
