@@ -5,7 +5,7 @@ Coefficients that are plain zeros are skipped at trace time, so that a sparse ta
 
 from collections.abc import Callable, Sequence
 from functools import reduce
-from typing import Any
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -14,6 +14,45 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from node_jax.types import State
+
+
+class WithIntegrals(NamedTuple):
+    """A state, and integrals along the solution that feed back into nothing.
+
+    A solver steps both. What looks at the size of a state, as an error norm does, leaves the integrals out, so that
+    they change no step.
+    """
+
+    y: State
+    integrals: State
+
+
+def tree_without_integrals(x: PyTree) -> PyTree:
+    """`x` with every `WithIntegrals` in it replaced by its state; `x` itself without any."""
+    return jax.tree.map(lambda node: node.y if _has_integrals(node) else node, x, is_leaf=_has_integrals)
+
+
+def tree_nan_with_integrals(x: PyTree) -> PyTree:
+    """`tree_without_integrals(x)`, with NaN in every element where an integral in `x` is not finite."""
+    nodes = [node for node in jax.tree.leaves(x, is_leaf=_has_integrals) if _has_integrals(node)]
+    integrals = jax.tree.leaves([node.integrals for node in nodes])
+    if not integrals:
+        return tree_without_integrals(x)
+    marker = reduce(jnp.add, [jnp.sum(0 * leaf) for leaf in integrals])
+    return jax.tree.map(lambda leaf: leaf + marker.astype(leaf.dtype), tree_without_integrals(x))
+
+
+def tree_put_states(x: PyTree, states: PyTree) -> PyTree:
+    """`x` whose parts outside of integrals are `states`, as `tree_without_integrals` returns them."""
+
+    def put(node: Any, state: Any) -> Any:
+        return node._replace(y=state) if _has_integrals(node) else state
+
+    return jax.tree.map(put, x, states, is_leaf=_has_integrals)
+
+
+def _has_integrals(x: Any) -> bool:
+    return isinstance(x, WithIntegrals)
 
 
 def tree_add(x: State, y: State) -> State:

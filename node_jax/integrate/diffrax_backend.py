@@ -3,9 +3,11 @@
 Kidger (2021), On Neural Differential Equations, arXiv:2202.02435.
 """
 
+from collections.abc import Callable
 from typing import Any, get_origin
 
 import diffrax
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -17,7 +19,7 @@ from node_jax.integrate.validate import as_derivative
 from node_jax.solution import Solution, Stats
 from node_jax.status import Status
 from node_jax.stepping.controls import knots_of_holds
-from node_jax.tree import expand_like
+from node_jax.tree import expand_like, tree_put_states, tree_without_integrals
 from node_jax.types import Args, State, VectorField
 
 DIFFRAX_SOLVERS = {
@@ -131,8 +133,12 @@ def _convert_controller(
         return jnp.where(ts[-1] < ts[0], -1, 1) * controller.dt, diffrax.ConstantStepSize()
     assert isinstance(controller, PIController)
     order = solver.order(terms) or 1
-    f0 = derivative(ts[0], y0, args)
-    dt0, _ = controller.first_step(lambda t, y: derivative(t, y, args), ts, y0, f0, order)
+    state, f0 = tree_without_integrals((y0, derivative(ts[0], y0, args)))
+
+    def field(t: Any, y: State) -> State:
+        return tree_without_integrals(derivative(t, tree_put_states(y0, y), args))
+
+    dt0, _ = controller.first_step(field, ts, state, f0, order)
     adaptive = diffrax.PIDController(
         rtol=controller.rtol,
         atol=controller.atol,
@@ -142,7 +148,7 @@ def _convert_controller(
         dtmin=controller.dtmin,
         force_dtmin=False,
         dtmax=controller.dtmax,
-        norm=controller.norm,
+        norm=_NormOfState(controller.norm),
         safety=controller.safety,
         factormin=controller.factor_min,
         factormax=controller.factor_max,
@@ -152,6 +158,15 @@ def _convert_controller(
         jump_ts = jnp.sort(jnp.concatenate([jnp.asarray(times, ts.dtype).reshape(-1) for times in jumps]))
         adaptive = diffrax.ClipStepSizeController(adaptive, jump_ts=lax.stop_gradient(jump_ts))
     return lax.stop_gradient(dt0), adaptive
+
+
+class _NormOfState(eqx.Module):
+    """A norm of the state without integrals; hashable, so that two solves with one norm compile once."""
+
+    norm: Callable[[Any], jax.Array] = eqx.field(static=True)
+
+    def __call__(self, x: Any) -> jax.Array:
+        return self.norm(tree_without_integrals(x))
 
 
 def _convert_adjoint(adjoint: AbstractAdjoint) -> diffrax.AbstractAdjoint:

@@ -47,7 +47,7 @@ from node_jax.solution import Solution
 from node_jax.solvers import AbstractSolver
 from node_jax.stepping import Problem, direction_of, integrate_single
 from node_jax.stepping.controls import jump_times, knots_of_holds
-from node_jax.tree import tree_freeze
+from node_jax.tree import tree_freeze, tree_without_integrals
 from node_jax.types import Args, State, VectorField
 
 
@@ -121,7 +121,7 @@ def odeint(
     state = as_state(y0)
     wanted = Wanted(tuple(record) if not isinstance(record, str) else (record,), bool(dense), bool(steps))
     check_wanted(solver, wanted, save)
-    controller.check_state(state)
+    controller.check_state(tree_without_integrals(state))
     if isinstance(solver, AbstractSolver):
         solver.check_state(state)
     else:

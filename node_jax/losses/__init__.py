@@ -1,5 +1,22 @@
-"""Pure functions of arrays."""
+"""Losses and regularizers: pure functions of arrays and parameters, and solves with costs beside the state."""
 
+from node_jax.losses.integral_costs import AbstractIntegralCost, JacobianNorm, KineticEnergy, TotalDerivative
+from node_jax.losses.parameters import l1_norm, l2_norm_squared, spectral_excess, spectral_norms
 from node_jax.losses.regression import masked_mean_squared_error
+from node_jax.losses.steer import steer_times
+from node_jax.losses.with_costs import solve_batch_with_costs, solve_with_costs
 
-__all__ = ["masked_mean_squared_error"]
+__all__ = [
+    "AbstractIntegralCost",
+    "JacobianNorm",
+    "KineticEnergy",
+    "TotalDerivative",
+    "l1_norm",
+    "l2_norm_squared",
+    "masked_mean_squared_error",
+    "solve_batch_with_costs",
+    "solve_with_costs",
+    "spectral_excess",
+    "spectral_norms",
+    "steer_times",
+]

@@ -15,7 +15,16 @@ from node_jax.stepping.problem import Problem
 from node_jax.stepping.progress import End, Progress
 from node_jax.stepping.watch import NONE as NO_EVENT
 from node_jax.stepping.watch import first_events
-from node_jax.tree import rms_norm, tree_add, tree_all_finite, tree_nan_with, tree_where
+from node_jax.tree import (
+    rms_norm,
+    tree_add,
+    tree_all_finite,
+    tree_nan_with,
+    tree_nan_with_integrals,
+    tree_put_states,
+    tree_where,
+    tree_without_integrals,
+)
 from node_jax.types import BoundField, State, Time
 
 _SLACK = 1.001
@@ -38,11 +47,11 @@ class Attempt(NamedTuple):
 
 def begin(problem: Problem) -> tuple[Progress, State]:
     """The state of a solve before its first step, and the slope at the start."""
-    solver, controller, ts = problem.solver, problem.controller, problem.ts
+    solver, ts = problem.solver, problem.ts
     z0 = solver.start(problem.y0)
     t0, t_end = ts[0], ts[-1]
     f0 = solver.slope(problem.field, t0, z0)
-    dt, memory = controller.first_step(problem.field, problem.controller_ts, problem.y0, f0, solver.order)
+    dt, memory = _first_step(problem, f0)
     zero = jnp.zeros((), jnp.int32)
     is_empty = t0 == t_end
     status = _status_where(~tree_all_finite((f0, problem.y0)), Status.non_finite, zero)
@@ -67,6 +76,16 @@ def begin(problem: Problem) -> tuple[Progress, State]:
         y0, slope = problem.y0, problem.field(t0, problem.y0)
         progress = progress._replace(events=first_events(problem.watch, t0, y0, slope, problem.direction))
     return progress, f0
+
+
+def _first_step(problem: Problem, f0: State) -> tuple[Time, Any]:
+    """The controller's first step and its memory. It sees the state without integrals, as in every attempt."""
+
+    def field(t: Time, y: State) -> State:
+        return tree_without_integrals(problem.field(t, tree_put_states(problem.y0, y)))
+
+    y0, f0 = tree_without_integrals((problem.y0, f0))
+    return problem.controller.first_step(field, problem.controller_ts, y0, f0, problem.solver.order)
 
 
 def attempt(problem: Problem, stops: Array | None, now: Progress) -> tuple[Progress, Attempt]:
@@ -96,7 +115,8 @@ def attempt(problem: Problem, stops: Array | None, now: Progress) -> tuple[Progr
     if read_later:
         y1 = tree_nan_with(y1, reduce(tree_add, read_later))
     ts, order = problem.controller_ts, problem.solver.order
-    decision = controller.decide(now.memory, ts, t1, dt, y0, y1, step.error, order)
+    before, error = tree_without_integrals((y0, step.error))
+    decision = controller.decide(now.memory, ts, t1, dt, before, tree_nan_with_integrals(y1), error, order)
     is_fine = decision.accept & now.is_running
     f1 = step.f1 if problem.reuses_slope else None
     end = End(is_fine, t1, step.z1, f1, decision.dt, decision.memory, events)
@@ -175,7 +195,8 @@ def _status_where(condition: Bool[Array, ""], status: Any, otherwise: Int[Array,
 
 def _is_wide(problem: Problem, gap: State, z: State) -> Bool[Array, ""]:
     """Whether the two copies of the state that some methods have differ by a hundredth of its size."""
-    size = jnp.maximum(rms_norm(problem.y0), rms_norm(problem.solver.read(z)))
+    y0, y, gap = tree_without_integrals((problem.y0, problem.solver.read(z), gap))
+    size = jnp.maximum(rms_norm(y0), rms_norm(y))
     return rms_norm(gap) > _LARGEST_GAP * size
 
 

@@ -7,7 +7,7 @@ Internal Solver Heuristics, arXiv:2105.03918.
 from jaxtyping import Array, Float
 
 from node_jax.solvers import AbstractSolver, Step
-from node_jax.tree import rms_norm
+from node_jax.tree import rms_norm, tree_without_integrals
 from node_jax.types import State, Time
 
 COSTS = ("error", "stiffness")
@@ -21,6 +21,7 @@ def step_cost(name: str, solver: AbstractSolver, dt: Time, z0: State, step: Step
         name: one of `COSTS`.
         solver, dt, z0, step: the step.
     """
+    z0, step = tree_without_integrals((z0, step))
     if name == "error":
         assert step.error is not None
         return (abs(dt) * rms_norm(step.error)).astype(dt.dtype)
