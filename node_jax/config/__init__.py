@@ -14,6 +14,7 @@ from node_jax.config.optimizers import (
     Lion,
     StepSchedule,
 )
+from node_jax.config.regularize import Regularize
 from node_jax.config.schema import (
     RK4,
     ConstantStep,
@@ -48,6 +49,7 @@ __all__ = [
     "Lion",
     "MLPField",
     "PIController",
+    "Regularize",
     "Run",
     "StepSchedule",
     "Sweep",

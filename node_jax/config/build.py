@@ -11,11 +11,13 @@ import optax
 from node_jax.adjoints import CheckpointedAdjoint
 from node_jax.config import schema
 from node_jax.config.build_optimizer import build_optimizer
+from node_jax.config.regularize import SOLVE_COSTS, Regularize
 from node_jax.controllers import AbstractController, ConstantStep, PIController
 from node_jax.data import TimeSeries, load_hare_lynx, read_csv_series
 from node_jax.fields import MLP, AbstractField, HybridField, LogLotkaVolterra
 from node_jax.integrate import Integrator
 from node_jax.integrate.diffrax_backend import DIFFRAX_SOLVERS
+from node_jax.losses import JacobianNorm, KineticEnergy, Regularization, TotalDerivative
 from node_jax.models import fit_scaling
 from node_jax.solvers import RK4, Tsit5
 from node_jax.tasks import AbstractTask, ForecastTask
@@ -52,7 +54,12 @@ def _build_settings(run: schema.Run) -> FitSettings:
         log_every=train.log_every,
         checkpoint_every=train.checkpoint_every,
         seed=run.seed,
-        step=StepSettings(accumulate=train.accumulate, ema_decay=train.ema_decay),
+        step=StepSettings(
+            accumulate=train.accumulate,
+            ema_decay=train.ema_decay,
+            nfe_budget=run.regularize.nfe_budget,
+            budget_rate=run.regularize.budget_rate,
+        ),
         max_failed=train.max_failed,
         max_skipped=train.max_skipped,
         has_tensorboard=train.tensorboard,
@@ -78,6 +85,24 @@ def _build_task(run: schema.Run, field: schema.Field) -> ForecastTask:
         run.task.segment_steps,
         run.task.batch_size,
         held_out_after,
+        _build_regularization(run.regularize),
+    )
+
+
+def _build_regularization(config: Regularize) -> Regularization:
+    weights = {name: getattr(config, name) for name in (*SOLVE_COSTS, "l1", "l2", "spectral")}
+    weights = {name: jnp.asarray(weight) for name, weight in weights.items() if weight > 0}
+    costs = {
+        "kinetic": KineticEnergy(),
+        "jacobian": JacobianNorm(),
+        "derivative": TotalDerivative(config.derivative_order),
+    }
+    return Regularization(
+        {name: cost for name, cost in costs.items() if name in weights},
+        tuple(name for name in ("error", "stiffness") if name in weights),
+        weights,
+        config.spectral_bound,
+        config.end_time_width,
     )
 
 
@@ -92,6 +117,7 @@ def _build_field(field: schema.Field, dim: int, key: Key) -> AbstractField:
         activation=_ACTIVATIONS[field.activation],
         is_time_dependent=field.is_time_dependent,
         final_scale=field.final_scale,
+        dropout=field.dropout,
         key=key,
     )
 

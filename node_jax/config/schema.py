@@ -10,6 +10,7 @@ from typing import Literal, TypeAlias
 
 from node_jax.config.checks import is_positive, require
 from node_jax.config.optimizers import LBFGS, AdamW, CosineSchedule, Optimizer, Schedule
+from node_jax.config.regularize import Regularize
 from node_jax.config.sweep import Sweep, expand
 from node_jax.config.train import Train
 from node_jax.errors import UsageError
@@ -59,12 +60,15 @@ class MLPField:
     """Whether time is an input beside the state."""
     final_scale: float = 0.1
     """Factor of the last layer's initial weights, > 0; small starts near a field of zero."""
+    dropout: float = 0.0
+    """Share of hidden units that is dropped in training, in [0, 1); the same units all along a solve."""
 
     def __post_init__(self) -> None:
         require(self.width >= 1, "field.width", "at least 1", self.width, "16 to 64 is usual for few variables.")
         require(self.depth >= 0, "field.depth", "at least 0", self.depth, "2 is usual.")
         scale = self.final_scale
         require(is_positive(scale), "field.final_scale", "a finite number > 0", scale, "0.1 to 1 is usual.")
+        require(0 <= self.dropout < 1, "field.dropout", "a share in [0, 1)", self.dropout, "0.1 to 0.5 is usual.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -209,6 +213,8 @@ class Run:
     """How the learning rate changes over training."""
     train: Train = dataclass_field(default_factory=Train)
     """How long to train and how often to look."""
+    regularize: Regularize = dataclass_field(default_factory=Regularize)
+    """What training keeps small beside its loss."""
     sweep: Sweep = dataclass_field(default_factory=Sweep)
     """Several runs of this config, by seeds and over a grid of numbers."""
     seed: int = 0
@@ -227,6 +233,7 @@ class Run:
                 "solver:tsit5, or controller:constant-step."
             )
         self._check_optimizer()
+        self._check_regularizers()
         if not self.sweep.is_single:
             expand(self, self.sweep)
         hybrid = isinstance(self.field, HybridLotkaVolterra)
@@ -239,6 +246,14 @@ class Run:
                 f"field, data.columns: HybridLotkaVolterra needs two series, prey then predator, "
                 f"got {self.data.columns}."
             )
+
+    def _check_regularizers(self) -> None:
+        is_foreign = isinstance(self.solver, DiffraxSolver)
+        recorded = [name for name in ("error", "stiffness") if getattr(self.regularize, name) > 0]
+        cure = "Choose solver:tsit5, or another regularizer."
+        require(not (is_foreign and recorded), "regularize", "a solver of this package", recorded, cure)
+        is_estimated = not (isinstance(self.solver, RK4) and recorded)
+        require(is_estimated, "regularize", "a solver with an error estimate", recorded, "Choose solver:tsit5.")
 
     def _check_optimizer(self) -> None:
         if isinstance(self.optimizer, LBFGS):

@@ -3,6 +3,7 @@
 from node_jax.losses.integral_costs import AbstractIntegralCost, JacobianNorm, KineticEnergy, TotalDerivative
 from node_jax.losses.parameters import l1_norm, l2_norm_squared, spectral_excess, spectral_norms
 from node_jax.losses.regression import masked_mean_squared_error
+from node_jax.losses.regularization import Regularization
 from node_jax.losses.steer import steer_times
 from node_jax.losses.with_costs import solve_batch_with_costs, solve_with_costs
 
@@ -10,6 +11,7 @@ __all__ = [
     "AbstractIntegralCost",
     "JacobianNorm",
     "KineticEnergy",
+    "Regularization",
     "TotalDerivative",
     "l1_norm",
     "l2_norm_squared",

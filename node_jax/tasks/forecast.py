@@ -13,9 +13,9 @@ from jaxtyping import Array, Float
 from node_jax.analysis import Prediction, draw_forecast, draw_phase
 from node_jax.data import TimeSeries
 from node_jax.errors import UsageError
-from node_jax.fields import AbstractField
+from node_jax.fields import AbstractField, draw_dropout
 from node_jax.integrate import Integrator
-from node_jax.losses import masked_mean_squared_error
+from node_jax.losses import Regularization, masked_mean_squared_error
 from node_jax.models import Forecaster, Scaling, fit_vector_autoregression, last_value_forecast
 from node_jax.solution import Solution
 from node_jax.solvers import AbstractSolver
@@ -40,6 +40,7 @@ class ForecastTask(AbstractTask):
         batch_size: segments drawn for each training step; `None` takes all.
         validate_after: rows of `train` after this time are not fitted, but forecast to choose the best model and the
             end of training; `None` fits all.
+        regularization: what is kept small beside the error, in the model's units.
     """
 
     segment_times: Float[Array, "segment row"]
@@ -47,6 +48,7 @@ class ForecastTask(AbstractTask):
     validation: tuple[Float[Array, " row"], Float[Array, "row dim"]] | None
     scaling: Scaling
     integrator: Integrator
+    regularization: Regularization
     train: TimeSeries = eqx.field(static=True)
     test: TimeSeries = eqx.field(static=True)
     make_field: Callable[[Key], AbstractField] = eqx.field(static=True)
@@ -62,6 +64,7 @@ class ForecastTask(AbstractTask):
         segment_steps: int,
         batch_size: int | None,
         validate_after: float | None = None,
+        regularization: Regularization | None = None,
     ) -> None:
         fitted = train if validate_after is None else train.split(validate_after)[0]
         num_segments = len(fitted.times) - segment_steps
@@ -91,6 +94,7 @@ class ForecastTask(AbstractTask):
             self.validation = scaling.time_to_model(train.times[held_out]), held_out_states
         self.scaling = scaling
         self.integrator = integrator
+        self.regularization = Regularization() if regularization is None else regularization
         self.train = train
         self.test = test
         self.make_field = make_field
@@ -101,10 +105,18 @@ class ForecastTask(AbstractTask):
         return Forecaster(self.make_field(key), self.scaling, self.integrator)
 
     def loss(self, model: Forecaster, key: Key, phase: Phase) -> tuple[Float[Array, ""], dict[str, Array]]:
-        """Mean squared error over the segments; rows of failed solves are masked and counted in `failed_share`."""
-        del phase
-        times, states = self._batch(key)
-        solution = jax.vmap(model.solve_scaled)(states[:, 0], times)
+        """Mean squared error over the segments, and what is to be kept small.
+
+        Rows of failed solves are masked and counted in `failed_share`. All segments of a step share their dropout.
+        """
+        key_batch, key_dropout, key_solve = jax.random.split(key, 3)
+        times, states = self._batch(key_batch)
+        field = draw_dropout(model.field, key=key_dropout)
+
+        def solve(state: Array, times: Array, key: Key) -> tuple[Solution, dict[str, Array]]:
+            return self.regularization.solve(model.integrator, field, state, times, key)
+
+        solution, costs = jax.vmap(solve)(states[:, 0], times, jax.random.split(key_solve, len(times)))
         predicted, target = solution.ys[:, 1:], states[:, 1:]
         has_succeeded = is_success(solution.status)
         mask = jnp.broadcast_to(has_succeeded[:, None, None], target.shape)
@@ -114,7 +126,11 @@ class ForecastTask(AbstractTask):
             "num_rejected": jnp.mean(solution.stats.num_rejected.astype(float)),
             "failed_share": jnp.mean((~has_succeeded).astype(float)),
         }
-        return masked_mean_squared_error(predicted, target, mask), metrics
+        error = masked_mean_squared_error(predicted, target, mask)
+        penalty, means = self.regularization.penalty(costs, has_succeeded, model.field, phase.multiplier)
+        if self.regularization.weights:
+            metrics |= {"error_loss": error, **means}
+        return error + penalty, metrics
 
     def _batch(self, key: Key) -> tuple[Float[Array, "segment row"], Float[Array, "segment row dim"]]:
         times, states = self.segment_times, self.segment_states
@@ -142,9 +158,9 @@ class ForecastTask(AbstractTask):
         return {"dt_min": jnp.nanmin(sizes), "dt_max": jnp.nanmax(sizes)}
 
     def inspect(self, model: Forecaster, key: Key, phase: Phase) -> Inspection:
-        """The segments that `loss` draws with `key`, each solved again."""
+        """The segments that `loss` draws with `key`, each solved again, without dropout."""
         del phase
-        times, states = self._batch(key)
+        times, states = self._batch(jax.random.split(key, 3)[0])
         solution = jax.vmap(model.solve_scaled)(states[:, 0], times)
         figures = {
             "evaluations": solution.stats.num_evals,

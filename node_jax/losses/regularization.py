@@ -1,0 +1,69 @@
+"""All regularizers of a training run as one value."""
+
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from node_jax.integrate import Integrator
+from node_jax.losses.integral_costs import AbstractIntegralCost
+from node_jax.losses.parameters import l1_norm, l2_norm_squared, spectral_excess
+from node_jax.losses.steer import steer_times
+from node_jax.losses.with_costs import solve_with_costs
+from node_jax.solution import Solution
+from node_jax.types import Key, State, VectorField
+
+
+class Regularization(eqx.Module):
+    r"""Costs of solves and of parameters, with their weights.
+
+        penalty = multiplier Σ_i w_i mean(cost_i) + Σ_j v_j penalty_j(parameters)
+
+    with the mean over the solves that succeeded. The weights are arrays, so that another weight does not compile anew.
+
+    Arguments:
+        costs: integrals along a solve, by name; see `solve_with_costs`.
+        record: sums over the solver's steps, "error" and "stiffness".
+        weights: w_i of each cost and record by its name, and v_j of "l1", "l2" and "spectral" where they are wanted.
+        spectral_bound: the largest singular value that "spectral" leaves alone.
+        end_time_width: how far the end of a solve moves at random, in the model's time; see `steer_times`.
+    """
+
+    costs: dict[str, AbstractIntegralCost] = eqx.field(default_factory=dict)
+    record: tuple[str, ...] = eqx.field(static=True, default=())
+    weights: dict[str, Float[Array, ""]] = eqx.field(default_factory=dict)
+    spectral_bound: float = eqx.field(static=True, default=1.0)
+    end_time_width: float = eqx.field(static=True, default=0.0)
+
+    def solve(
+        self, integrator: Integrator, field: VectorField, y0: State, ts: Any, key: Key
+    ) -> tuple[Solution, dict[str, Float[Array, ""]]]:
+        """One solve, and its costs by name."""
+        if self.end_time_width > 0:
+            ts = steer_times(ts, self.end_time_width, key=key)
+        if not self.costs and not self.record:
+            return integrator(field, y0, ts), {}
+        return solve_with_costs(integrator, field, y0, ts, costs=self.costs, record=self.record, key=key)
+
+    def penalty(
+        self, costs: dict[str, Float[Array, " batch"]], is_success: Array, parameters: Any, multiplier: Array
+    ) -> tuple[Float[Array, ""], dict[str, Array]]:
+        """What to add to a loss, and the mean of each cost, to log.
+
+        Arguments:
+            costs: of each solve, by name.
+            is_success: which solves count, shape (batch,).
+            parameters: a model or its parameters.
+            multiplier: factor of the costs of solves.
+        """
+        num = jnp.maximum(jnp.sum(is_success), 1)
+        means = {name: jnp.sum(jnp.where(is_success, cost, 0)) / num for name, cost in costs.items()}
+        total = multiplier * sum((self.weights[name] * mean for name, mean in means.items()), jnp.zeros(()))
+        if "l1" in self.weights:
+            total += self.weights["l1"] * l1_norm(parameters)
+        if "l2" in self.weights:
+            total += self.weights["l2"] * l2_norm_squared(parameters)
+        if "spectral" in self.weights:
+            total += self.weights["spectral"] * spectral_excess(parameters, self.spectral_bound)
+        return total, means
