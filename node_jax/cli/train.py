@@ -23,7 +23,8 @@ def train(run: "Run", is_profiled: bool) -> int:
 
     # Built first: a config that cannot work leaves no folder behind.
     experiment = build(run)
-    return _fit_and_report(run, experiment, RunDirectory.create(Path(run.output), run.name, to_json(run)), is_profiled)
+    directory = RunDirectory.create(Path(run.output), run.name, to_json(run))
+    return _fit_and_report(run, experiment, directory, is_profiled)
 
 
 def resume(path: Path, is_profiled: bool) -> int:
@@ -38,6 +39,10 @@ def resume(path: Path, is_profiled: bool) -> int:
 
 
 def _fit_and_report(run: "Run", experiment: "Experiment", directory: "RunDirectory", is_profiled: bool) -> int:
+    if not run.sweep.is_single:
+        from node_jax.cli.sweep import train_sweep
+
+        return train_sweep(run, directory)
     say(f"run directory: {directory.path}")
     model, others = _fit_all(run, experiment, directory, is_profiled)
     return report(run, experiment, model, others, directory)

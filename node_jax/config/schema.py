@@ -200,7 +200,7 @@ class Run:
     field: Field
     """The vector field dy/dt = f(t, y)."""
     reference: MLPField | None = None
-    """A second field, trained in the same way, to compare with; None trains none."""
+    """A second field, trained in the same way, to compare with; None trains none, and a sweep neither."""
     solver: Solver = dataclass_field(default_factory=Tsit5)
     """The method of one step."""
     controller: Controller = dataclass_field(default_factory=PIController)

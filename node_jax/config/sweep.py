@@ -51,7 +51,7 @@ class Member:
 
 
 def expand(run: Any, sweep: Sweep) -> list[Member]:
-    """The runs of a sweep: seeds vary fastest.
+    """The runs of a sweep, seeds varying fastest, none with a reference.
 
     Raises:
         UsageError: for a path that is no number of the config, or a value that it does not allow.
@@ -60,7 +60,7 @@ def expand(run: Any, sweep: Sweep) -> list[Member]:
     members = []
     for values in itertools.product(*(numbers for _, numbers in axes)):
         chosen = dict(zip((path for path, _ in axes), values, strict=True))
-        changed = dataclasses.replace(run, sweep=Sweep())
+        changed = dataclasses.replace(run, sweep=Sweep(), reference=None)
         for path, value in chosen.items():
             changed = _replace(changed, path.split("."), value, path)
         first = changed.seed

@@ -8,10 +8,12 @@ from node_jax.train.programs import Programs
 from node_jax.train.report import write_report
 from node_jax.train.run_directory import RunDirectory
 from node_jax.train.settings import FitSettings, Stage
+from node_jax.train.several import Candidate, fit_several
 from node_jax.train.step import StepSettings
 from node_jax.train.trainer import TrainingError
 
 __all__ = [
+    "Candidate",
     "CheckpointError",
     "Checkpoints",
     "Failure",
@@ -25,6 +27,7 @@ __all__ = [
     "describe",
     "differences",
     "fit",
+    "fit_several",
     "inspect_run",
     "load_best",
     "read_metrics",

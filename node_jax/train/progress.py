@@ -3,11 +3,23 @@
 import sys
 import time
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
+
+
+class Reporter(Protocol):
+    """What a run under way tells while it trains."""
+
+    def warn(self, message: str) -> None:
+        """Something went wrong that training survives."""
+        ...
+
+    def advance(self, step: int, row: dict[str, Any]) -> None:
+        """`step` steps are done; `row` is the row of metrics."""
+        ...
 
 
 class Progress:

@@ -14,7 +14,7 @@ import optax
 from node_jax.errors import Preempted
 from node_jax.tasks import AbstractTask
 from node_jax.train.preemption import Preemption
-from node_jax.train.progress import Progress
+from node_jax.train.progress import Progress, Reporter
 from node_jax.train.run_directory import RunDirectory, write_text_whole
 from node_jax.train.settings import FitSettings
 from node_jax.train.state import TrainState
@@ -90,19 +90,29 @@ class _Under:
     def is_active(self) -> bool:
         return not self.has_failed and not self.trainer.standing.is_done
 
-    def dispatch(self, progress: Progress) -> None:
+    def dispatch(self, progress: Reporter) -> None:
         self._guard(lambda: self.trainer.dispatch(progress), progress)
 
-    def follow(self, state: TrainState, metrics: Any, started: float, progress: Progress) -> None:
+    def follow(self, state: TrainState, metrics: Any, started: float, progress: Reporter) -> None:
         self.trainer.state = state
         self._guard(lambda: self.trainer.follow(metrics, started, progress), progress)
 
-    def _guard(self, call: Callable[[], None], progress: Progress) -> None:
+    def _guard(self, call: Callable[[], None], progress: Reporter) -> None:
         try:
             call()
         except TrainingError as error:
             self.has_failed = True
             progress.warn(f"{self.name}: {error}")
+
+
+class _Quiet:
+    """Hands warnings on, and shows no rows: one of several runs is shown."""
+
+    def __init__(self, progress: Reporter) -> None:
+        self.warn = progress.warn
+
+    def advance(self, step: int, row: dict[str, Any]) -> None:
+        del step, row
 
 
 def _parts(candidate: Candidate) -> tuple[AbstractTask, optax.GradientTransformation, FitSettings, RunDirectory]:
@@ -133,7 +143,8 @@ def _train_together(
                 share = (time.perf_counter() - started) / len(active)
                 for run, state, found in zip(runs, states, metrics, strict=True):
                     if run.is_active:
-                        run.follow(state, found, time.perf_counter() - share, progress)
+                        shown = progress if run is active[0] else _Quiet(progress)
+                        run.follow(state, found, time.perf_counter() - share, shown)
             _end_if_asked(preemption, runs)
 
 

@@ -17,7 +17,7 @@ from node_jax.train.checkpoint import CheckpointError, Checkpoints
 from node_jax.train.failure import Failure, locate
 from node_jax.train.metrics import MetricsFile
 from node_jax.train.programs import Programs
-from node_jax.train.progress import Progress
+from node_jax.train.progress import Reporter
 from node_jax.train.run_directory import RunDirectory
 from node_jax.train.settings import FitSettings, Stage
 from node_jax.train.state import Standing, TrainState, constants_of, init_state, model_of, step_key
@@ -77,13 +77,13 @@ class Trainer:
         num_steps = min(self.settings.log_every - done % self.settings.log_every, self._stage.num_steps - done)
         return num_steps, self.standing.stage, self.standing.stage_start, self._stage.num_steps
 
-    def dispatch(self, progress: Progress) -> None:
+    def dispatch(self, progress: Reporter) -> None:
         """Several steps in one call, and what follows from them."""
         started = time.perf_counter()
         self.state, metrics = self.programs.advance(self.state, self.task, *self.next_call())
         self.follow(metrics, started, progress)
 
-    def follow(self, metrics: dict[str, np.ndarray], started: float, progress: Progress) -> None:
+    def follow(self, metrics: dict[str, np.ndarray], started: float, progress: Reporter) -> None:
         """Log, validate and checkpoint after a dispatch that gave `metrics` and began at `started`."""
         before, num_steps = self.num_done, len(metrics["loss"])
         self.num_done = step = before + num_steps
@@ -102,7 +102,7 @@ class Trainer:
         if is_checkpoint:
             self._pass_checkpoint(loss, is_last, progress)
 
-    def _log(self, row: dict[str, Any], progress: Progress) -> None:
+    def _log(self, row: dict[str, Any], progress: Reporter) -> None:
         if self._board is not None:
             self._board.append(row)
         try:
@@ -120,7 +120,7 @@ class Trainer:
         loss = row["validation_loss"]
         return loss if math.isfinite(loss) else math.inf
 
-    def _pass_checkpoint(self, loss: float, is_last_step: bool, progress: Progress) -> None:
+    def _pass_checkpoint(self, loss: float, is_last_step: bool, progress: Reporter) -> None:
         """Keep the best, see whether the stage has ended, and write the last checkpoint."""
         standing, step = self.standing, self.num_done
         if loss < standing.best_loss:
@@ -140,7 +140,7 @@ class Trainer:
         self.standing = standing
         self._save("last", standing, progress)
 
-    def _save(self, which: str, standing: Standing, progress: Progress) -> None:
+    def _save(self, which: str, standing: Standing, progress: Reporter) -> None:
         try:
             self.checkpoints.save(which, self.state, standing)
         except CheckpointError as error:
