@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from node_jax.analysis.figures import DATA, MODEL, OTHERS, dress, new_figure, save_figure
+from node_jax.analysis.figures import DATA, dress, new_figure, palette, save_figure
 from node_jax.analysis.growth import Growth
 
 
@@ -25,7 +25,7 @@ def draw_growth(growths: Mapping[str, Growth], path: Path) -> None:
         "log_norm": "logarithmic norm of ∂f/∂y [1/time]",
     }
     for axes, (name, label) in zip(grid.flat, panels.items(), strict=True):
-        for (key, growth), colour in zip(growths.items(), (MODEL, *OTHERS * 9), strict=False):
+        for (key, growth), colour in zip(growths.items(), palette(len(growths)), strict=True):
             if getattr(growth, name) is not None:
                 axes.plot(growth.ts, getattr(growth, name), color=colour, linewidth=1.6, label=key)
         if name == "log_norm":

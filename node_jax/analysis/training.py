@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from matplotlib.lines import Line2D
 
-from node_jax.analysis.figures import DATA, MODEL, OTHERS, dress, new_figure, save_figure
+from node_jax.analysis.figures import DATA, MODEL, OTHERS, dress, new_figure, palette, save_figure
 
 _PANELS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("loss", ("loss", "validation_loss")),
@@ -15,9 +15,9 @@ _PANELS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("size of steps", ("dt_min", "dt_max")),
     ("gradient norm", ("gradient_norm",)),
     ("multiplier of the regularizers", ("multiplier",)),
-    ("state norm", ("state_norm",)),
-    ("Jacobian norm", ("jacobian_norm",)),
-    ("gradient norm at the start over that at the end", ("gradient_ratio",)),
+    ("largest norm of the state", ("max_state_norm",)),
+    ("largest norms of the Jacobian", ("max_jacobian_norm", "max_log_norm")),
+    ("gradient at the start over that at the end", ("gradient_ratio",)),
     ("share that failed or was skipped", ("failed_share", "skipped_share")),
 )
 """What is drawn, where it was logged: the title of each panel, and the columns in it."""
@@ -32,7 +32,7 @@ def draw_loss(curves: dict[str, list[dict[str, float]]], path: Path) -> None:
         path: where the PNG goes.
     """
     figure, grid = new_figure(1, 2, (10, 3.8))
-    for name, colour in zip(curves, (MODEL, *OTHERS * 9), strict=False):
+    for name, colour in zip(curves, palette(len(curves)), strict=True):
         rows = curves[name]
         steps = [row["step"] for row in rows]
         for axes, key in zip(grid[0], ("loss", "num_evals"), strict=True):
@@ -66,7 +66,7 @@ def draw_training(curves: dict[str, list[dict[str, Any]]], path: Path) -> None:
     figure, grid = new_figure(num_rows, columns, (4.2 * columns, 0.8 + 2.8 * num_rows))
     for axes, (title, names) in zip(grid.flat, panels, strict=False):
         drawn = []
-        for rows, colour in zip(curves.values(), (MODEL, *OTHERS * 9), strict=False):
+        for rows, colour in zip(curves.values(), palette(len(curves)), strict=True):
             for name, style in zip(names, _STYLES, strict=False):
                 points = [(row["step"], row[name]) for row in rows if name in row]
                 if not points:
@@ -84,8 +84,8 @@ def draw_training(curves: dict[str, list[dict[str, Any]]], path: Path) -> None:
         dress(axes)
     for axes in list(grid.flat)[len(panels) :]:
         axes.set_visible(False)
-    colours = (MODEL, *OTHERS * 9)
-    handles = [Line2D([], [], color=colour, label=name) for name, colour in zip(curves, colours, strict=False)]
+    colours = palette(len(curves))
+    handles = [Line2D([], [], color=colour, label=name) for name, colour in zip(curves, colours, strict=True)]
     figure.legend(handles=handles, loc="outside upper center", ncols=3, frameon=False, fontsize=9)
     save_figure(figure, path)
 

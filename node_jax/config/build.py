@@ -86,6 +86,7 @@ def _build_task(run: schema.Run, field: schema.Field) -> ForecastTask:
         run.task.batch_size,
         held_out_after,
         _build_regularization(run.regularize),
+        run.train.watch_growth,
     )
 
 

@@ -31,6 +31,8 @@ class Train:
     """Training stops when more than this share of the steps between two rows of metrics was skipped because the loss
     or its gradient was not finite, in [0, 1]."""
 
+    watch_growth: bool = False
+    """Whether norms of the state, of the field's Jacobian and of the gradient along a solve are logged."""
     tensorboard: bool = False
     """Whether metrics are also written for TensorBoard, into the run's folder; needs the extra `tensorboard`."""
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from node_jax.analysis import Prediction, draw_forecast, draw_phase
+from node_jax.analysis import Prediction, draw_forecast, draw_phase, measure_growth
 from node_jax.data import TimeSeries
 from node_jax.errors import UsageError
 from node_jax.fields import AbstractField, draw_dropout
@@ -41,6 +41,7 @@ class ForecastTask(AbstractTask):
         validate_after: rows of `train` after this time are not fitted, but forecast to choose the best model and the
             end of training; `None` fits all.
         regularization: what is kept small beside the error, in the model's units.
+        watches_growth: whether norms of state, Jacobian and gradient are logged; see `measure_growth`.
     """
 
     segment_times: Float[Array, "segment row"]
@@ -53,6 +54,7 @@ class ForecastTask(AbstractTask):
     test: TimeSeries = eqx.field(static=True)
     make_field: Callable[[Key], AbstractField] = eqx.field(static=True)
     batch_size: int | None = eqx.field(static=True)
+    watches_growth: bool = eqx.field(static=True)
 
     def __init__(
         self,
@@ -65,6 +67,7 @@ class ForecastTask(AbstractTask):
         batch_size: int | None,
         validate_after: float | None = None,
         regularization: Regularization | None = None,
+        watches_growth: bool = False,
     ) -> None:
         fitted = train if validate_after is None else train.split(validate_after)[0]
         num_segments = len(fitted.times) - segment_steps
@@ -95,6 +98,7 @@ class ForecastTask(AbstractTask):
         self.scaling = scaling
         self.integrator = integrator
         self.regularization = Regularization() if regularization is None else regularization
+        self.watches_growth = watches_growth
         self.train = train
         self.test = test
         self.make_field = make_field
@@ -148,14 +152,24 @@ class ForecastTask(AbstractTask):
         return {"loss": jnp.mean((solution.ys[1:] - states[1:]) ** 2)}
 
     def monitor(self, model: Forecaster) -> dict[str, Array]:
-        """The smallest and the largest step over the first segment, in the model's units."""
-        if not isinstance(model.integrator.solver, AbstractSolver):
-            return {}
+        """Of the first segment, in the model's units: the smallest and the largest step, and, if growth is watched, the
+        scalars of `Growth`.
+        """
         times, states = self.segment_times[0], self.segment_states[0]
-        solution = model.integrator(model.field, states[0], times, steps=True)
-        assert solution.steps is not None
-        sizes = jnp.abs(solution.steps.dt)
-        return {"dt_min": jnp.nanmin(sizes), "dt_max": jnp.nanmax(sizes)}
+        found = {}
+        if isinstance(model.integrator.solver, AbstractSolver):
+            solution = model.integrator(model.field, states[0], times, steps=True)
+            assert solution.steps is not None
+            sizes = jnp.abs(solution.steps.dt)
+            found = {"dt_min": jnp.nanmin(sizes), "dt_max": jnp.nanmax(sizes)}
+        if self.watches_growth:
+
+            def error(end: Array) -> Array:
+                return jnp.mean((end - states[-1]) ** 2)
+
+            growth = measure_growth(model.field, states[0], times, loss=error, integrator=model.integrator)
+            found |= growth.scalars()
+        return found
 
     def inspect(self, model: Forecaster, key: Key, phase: Phase) -> Inspection:
         """The segments that `loss` draws with `key`, each solved again, without dropout."""

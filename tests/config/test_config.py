@@ -10,18 +10,23 @@ import pytest
 
 import node_jax as nj
 from node_jax.config import (
+    LBFGS,
     Adam,
     ConstantStep,
+    CosineSchedule,
     CsvData,
     Forecast,
     HybridLotkaVolterra,
     MLPField,
     PIController,
     Run,
+    Sweep,
     Train,
 )
 from node_jax.config.codec import from_json, to_json
 from node_jax.config.load import load_config, override
+from node_jax.config.sweep import expand, program_of
+from node_jax.errors import UsageError
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = sorted((ROOT / "configs").glob("*.py"))
@@ -183,3 +188,42 @@ def test_every_field_has_a_line_of_help():
     for words in ("in units of task.time_scale", "Learning rate, > 0", "in the data's time unit"):
         assert words.split()[0] in done.stdout
     assert "--optimizer.lr" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"sweep": Sweep(grid=("optimizer.lrr=1",))}, "did you mean 'lr'"),
+        ({"sweep": Sweep(grid=("optimizer=1",))}, "a number at 'optimizer'"),
+        ({"sweep": Sweep(grid=("train.num_steps=1.5",))}, "whole numbers"),
+        ({"sweep": Sweep(grid=("optimizer.lr=-1",))}, "optimizer.lr: expected a learning rate > 0"),
+        ({"optimizer": LBFGS()}, "full batches with L-BFGS"),
+        ({"schedule": CosineSchedule(warmup_steps=2)}, "fewer steps than train.num_steps = 2"),
+    ],
+)
+def test_contradictions_are_refused_with_the_cure(changes, message):
+    config = load_config(ROOT / "configs" / "debug.py")
+    with pytest.raises(UsageError, match=message):
+        dataclasses.replace(config, **changes)
+
+
+def test_rows_held_out_lie_before_the_end_of_training():
+    with pytest.raises(UsageError, match="a time before task.train_until"):
+        Forecast(train_until=1904, validate_after=1904)
+
+
+@pytest.mark.parametrize("axis", ["optimizer.lr", "optimizer.lr=", "=1", "optimizer.lr=a", "optimizer.lr=nan"])
+def test_an_axis_of_a_grid_that_is_none_is_refused(axis):
+    with pytest.raises(UsageError, match="path=number,number"):
+        Sweep(grid=(axis,))
+
+
+def test_a_sweep_has_a_run_for_each_point_and_seed_and_knows_which_share_a_program():
+    config = load_config(ROOT / "configs" / "debug.py")
+    grid = ("optimizer.lr=1e-3,1e-2", "field.residual.width=4,8")
+    members = expand(config, Sweep(grid=grid, seeds=3))
+    assert len(members) == 12
+    assert [member.run.seed for member in members[:4]] == [0, 1, 2, 0]
+    assert members[3].values == {"optimizer.lr": 1e-3, "field.residual.width": 8}
+    assert members[3].run.field.residual.width == 8
+    assert len({program_of(member.run) for member in members}) == 2
