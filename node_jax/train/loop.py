@@ -50,7 +50,7 @@ def fit(
             with jax.profiler.trace(profile) if profile is not None and number == 1 else contextlib.nullcontext():
                 trainer.dispatch(progress)
             if preemption.is_asked and not trainer.standing.is_done:
-                trainer.checkpoints.save("last", trainer.state, trainer.standing)
+                trainer.save_now()
                 raise Preempted(f"Asked to end; a checkpoint of step {trainer.num_done} is written.")
     return trainer.finish()
 

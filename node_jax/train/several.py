@@ -152,7 +152,7 @@ def _end_if_asked(preemption: Preemption, runs: list[_Under]) -> None:
     active = [run for run in runs if run.is_active]
     if preemption.is_asked and active:
         for run in active:
-            run.trainer.checkpoints.save("last", run.trainer.state, run.trainer.standing)
+            run.trainer.save_now()
         raise Preempted(f"Asked to end; checkpoints of {len(active)} runs are written.")
 
 

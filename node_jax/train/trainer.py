@@ -1,12 +1,15 @@
 """One run under way: dispatch, log, validate, checkpoint, and stop where too much fails."""
 
+import contextlib
 import json
 import math
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -51,6 +54,8 @@ class Trainer:
         self.checkpoints = Checkpoints(directory.checkpoints, self.state, constants_of(self.rest), config)
         self.num_done = 0
         self._is_validated = False
+        self._writer = ThreadPoolExecutor(1, "checkpoints")
+        self._writing: Future[None] | None = None
         self._board: TensorBoardFile | None = None
         self.programs = programs or Programs(task, optimizer, self.rest, self.state, settings.step)
 
@@ -141,12 +146,24 @@ class Trainer:
         self._save("last", standing, progress)
 
     def _save(self, which: str, standing: Standing, progress: Reporter) -> None:
+        """Write a checkpoint while training goes on, once the one before is written."""
         try:
-            self.checkpoints.save(which, self.state, standing)
+            self._wait_for_writer()
         except CheckpointError as error:
-            if standing.is_done:
-                raise
             progress.warn(f"{error} Training goes on.")
+        # The state itself is used up by the next dispatch.
+        self._writing = self._writer.submit(self.checkpoints.save, which, jax.device_get(self.state), standing)
+
+    def _wait_for_writer(self) -> None:
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            writing.result()
+
+    def save_now(self) -> None:
+        """Write the last checkpoint before this returns."""
+        with contextlib.suppress(CheckpointError):
+            self._wait_for_writer()
+        self.checkpoints.save("last", self.state, self.standing)
 
     def _stop_if_too_much_failed(self, metrics: dict[str, np.ndarray], row: dict[str, Any], before: int) -> None:
         failed, skipped = row.get("failed_share", 0.0), row["skipped_share"]
@@ -166,6 +183,8 @@ class Trainer:
 
     def _keep_failure(self, start: int, at: int, reason: str, gradient_norm: float) -> None:
         """Come back to step `start` + `at` from the last checkpoint by the same programs, and solve its batch again."""
+        with contextlib.suppress(CheckpointError):
+            self._wait_for_writer()
         has_last = self.checkpoints.has("last")
         self.state, standing = self.checkpoints.restore("last") if has_last else (self._fresh()[0], Standing())
         self.standing = standing
@@ -198,7 +217,13 @@ class Trainer:
         return failure, self.task.inspect(model, step_key(self.state), failure.phase)
 
     def finish(self) -> Any:
-        """The best model."""
+        """The best model.
+
+        Raises:
+            CheckpointError, OSError: if what was last to be written could not be.
+        """
+        self._wait_for_writer()
+        self._writer.shutdown()
         self._file.flush()
         if self._board is not None:
             self._board.close()

@@ -208,7 +208,7 @@ def test_contradictions_are_refused_with_the_cure(changes, message):
 
 
 def test_rows_held_out_lie_before_the_end_of_training():
-    with pytest.raises(UsageError, match="a time before task.train_until"):
+    with pytest.raises(UsageError, match=r"a time before task\.train_until"):
         Forecast(train_until=1904, validate_after=1904)
 
 

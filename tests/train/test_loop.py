@@ -104,7 +104,7 @@ def test_a_full_disk_keeps_the_last_good_checkpoint_and_all_metrics_and_says_so(
 
     class Limited(Silent):
         def advance(self, step, row):
-            if step in (15, 30):
+            if step in (15, 40):
                 limit = 100 if step == 15 else resource.RLIM_INFINITY
                 resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
 
