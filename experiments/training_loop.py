@@ -74,17 +74,18 @@ class Lines:
 
 def measure_overhead(num_dispatches: int) -> dict[str, float]:
     """Seconds of dispatches by the loop and of the bare program, alternated."""
-    experiment = build(CONFIG)
+    config = replace(CONFIG, train=replace(CONFIG.train, num_steps=CONFIG.train.log_every * (num_dispatches + 1)))
+    experiment = build(config)
     with tempfile.TemporaryDirectory() as folder:
         directory = RunDirectory(Path(folder))
-        directory.prepare(to_json(CONFIG))
+        directory.prepare(to_json(config))
         trainer = Trainer(experiment.task, experiment.optimizer, experiment.settings, directory)
         trainer.resume()
         advance = make_advance(experiment.task, experiment.optimizer, trainer.rest, experiment.settings.step)
         program = jax.jit(advance, static_argnums=(2, 3), donate_argnums=0)
         arrays = jax.tree.leaves(eqx.filter(experiment.task, eqx.is_array))
         state = jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), trainer.state)
-        where = (CONFIG.train.log_every, 0, jnp.int32(0), jnp.int32(CONFIG.train.num_steps))
+        where = (config.train.log_every, 0, jnp.int32(0), jnp.int32(config.train.num_steps))
         loop, bare = [], []
         with Lines() as lines:
             for _ in range(num_dispatches + 1):
