@@ -1,5 +1,5 @@
 """Looks at fields and solutions: plots."""
 
-from node_jax.analysis.plots import draw_forecast, draw_loss, draw_phase
+from node_jax.analysis.plots import draw_fit, draw_forecast, draw_loss, draw_phase
 
-__all__ = ["draw_forecast", "draw_loss", "draw_phase"]
+__all__ = ["draw_fit", "draw_forecast", "draw_loss", "draw_phase"]

@@ -1,9 +1,10 @@
 """Vector fields dy/dt = f(t, y, args) as Equinox modules, one family a file."""
 
 from node_jax.fields.base import AbstractField
+from node_jax.fields.chaotic import Lorenz
 from node_jax.fields.hybrid import HybridField
 from node_jax.fields.mlp import MLP
-from node_jax.fields.population import LogLotkaVolterra
+from node_jax.fields.population import LogLotkaVolterra, LotkaVolterra
 from node_jax.fields.split import SplitField
 
-__all__ = ["MLP", "AbstractField", "HybridField", "LogLotkaVolterra", "SplitField"]
+__all__ = ["MLP", "AbstractField", "HybridField", "LogLotkaVolterra", "Lorenz", "LotkaVolterra", "SplitField"]

@@ -2,5 +2,19 @@
 
 from node_jax.tasks.base import AbstractTask, Evaluation, Phase
 from node_jax.tasks.forecast import ForecastTask
+from node_jax.tasks.stages import Collocation, GrowingHorizon, MultipleShooting, RollOut, Stage
+from node_jax.tasks.trajectory import TrajectoryModel, TrajectoryTask
 
-__all__ = ["AbstractTask", "Evaluation", "ForecastTask", "Phase"]
+__all__ = [
+    "AbstractTask",
+    "Collocation",
+    "Evaluation",
+    "ForecastTask",
+    "GrowingHorizon",
+    "MultipleShooting",
+    "Phase",
+    "RollOut",
+    "Stage",
+    "TrajectoryModel",
+    "TrajectoryTask",
+]
