@@ -41,6 +41,4 @@ def gradient_matching_loss(
         0.0
     """
     derivatives = jax.vmap(lambda t, y: field(t, y, args))(times, states)
-    return masked_mean_squared_error(
-        derivatives / scale, slopes / scale, jnp.broadcast_to(mask[:, None], slopes.shape)
-    )
+    return masked_mean_squared_error(derivatives / scale, slopes / scale, jnp.broadcast_to(mask[:, None], slopes.shape))

@@ -33,17 +33,21 @@ from node_jax.types import Key
 
 Metrics = dict[str, Array]
 
+_LEAST_NOISE = 1e-3
+"""Start states of data without noise can still be trained; in the model's units, in which the data are about 1."""
+
 
 class TrajectoryModel(eqx.Module):
-    """A field, and the states from which solves of the training trajectories start, all in the model's units.
+    """A field, and where solves of the training trajectories start.
 
     Arguments:
         forecaster: the field with its scaling and integrator.
-        states: shape (series, start, dim), at the first row of each series and at those where segments start.
+        offsets: shape (series, start, dim), from the smoothed states at the first row of each series and at those where
+            segments start, in units of the noise (`TrajectoryTask.start_states`).
     """
 
     forecaster: Forecaster
-    states: Float[Array, "series start dim"]
+    offsets: Float[Array, "series start dim"]
 
 
 class Rows(eqx.Module):
@@ -70,8 +74,9 @@ class TrajectoryTask(AbstractTask):
 
         Collocation  →  MultipleShooting or GrowingHorizon  →  RollOut
 
-    Initial states are parameters too, since the first measurement is as noisy as any other; they begin at the smoothed
-    state.
+    Initial states are parameters too, since the first measurement is as noisy as any other. They begin at the smoothed
+    states and are trained as offsets in units of the noise, so that a step of an optimizer that suits a network is
+    small beside what is uncertain in them, and weight decay pulls them to the smoothed states.
 
     Arguments:
         data: a `TimeSeries`, several, or `Trajectories`, in the user's units.
@@ -92,6 +97,7 @@ class TrajectoryTask(AbstractTask):
     rows: Rows
     held_out: Rows
     slope_scale: Float[Array, " dim"]
+    noise: Float[Array, " dim"]
     scaling: Scaling
     integrator: Integrator
     data: Trajectories = eqx.field(static=True)
@@ -123,8 +129,9 @@ class TrajectoryTask(AbstractTask):
             raise UsageError(
                 f"TrajectoryTask: expected validation data of {self.data.names}, got {self.validation.names}."
             )
-        self.rows = _rows_of(self.data, scaling, penalty)
-        self.held_out = self.rows if self.validation is None else _rows_of(self.validation, scaling, penalty)
+        self.rows, noise = _rows_of(self.data, scaling, penalty)
+        self.noise = jnp.asarray(np.maximum(noise, _LEAST_NOISE))
+        self.held_out = self.rows if self.validation is None else _rows_of(self.validation, scaling, penalty)[0]
         longest = self.held_out.times.shape[1] - 1
         if validation_steps is not None and not 1 <= validation_steps <= longest:
             raise UsageError(
@@ -144,7 +151,7 @@ class TrajectoryTask(AbstractTask):
     def init(self, key: Key) -> TrajectoryModel:
         """A fresh field; all start states at the smoothed ones."""
         forecaster = Forecaster(self.make_field(key), self.scaling, self.integrator)
-        return TrajectoryModel(forecaster, self.rows.states[:, np.array(self.start_rows)])
+        return TrajectoryModel(forecaster, jnp.zeros_like(self.rows.states[:, np.array(self.start_rows)]))
 
     def loss(self, model: TrajectoryModel, key: Key, phase: Phase) -> tuple[Float[Array, ""], Metrics]:
         """The loss of stage `phase.stage`, in the model's units; failed solves are masked and counted."""
@@ -176,7 +183,13 @@ class TrajectoryTask(AbstractTask):
 
     def starts(self, model: TrajectoryModel) -> Float[Array, "series dim"]:
         """The initial states of the training trajectories, in the model's units."""
-        return model.states[:, 0] if self.has_free_starts else self.rows.states[:, 0]
+        return self.start_states(model)[:, 0]
+
+    def start_states(self, model: TrajectoryModel) -> Float[Array, "series start dim"]:
+        """The states at `start_rows`, in the model's units: smoothed + noise offsets."""
+        smoothed = self.rows.states[:, np.array(self.start_rows)]
+        is_free = np.array([self.has_free_starts or row > 0 for row in self.start_rows])
+        return smoothed + jnp.where(is_free[:, None], self.noise * model.offsets, 0.0)
 
     def solve(self, model: TrajectoryModel, starts: Float[Array, "batch dim"], times: Array) -> Solution:
         """Solves in the model's units, from a state and over times of each: by one batched solve where possible."""
@@ -196,16 +209,13 @@ class TrajectoryTask(AbstractTask):
         self, model: TrajectoryModel, key: Key, stage: MultipleShooting, fraction: Array
     ) -> tuple[Array, Metrics]:
         rows, counts = segment_rows(self.rows.times.shape[1], stage.segment_steps)
-        starts = model.states[:, np.searchsorted(self.start_rows, rows[:, 0])]
-        starts = starts.at[:, 0].set(self.starts(model))
+        starts = self.start_states(model)[:, np.searchsorted(self.start_rows, rows[:, 0])]
         # The last segment has no next one: whatever stands there is masked.
         next_starts = jnp.roll(starts, -1, axis=1)
         is_joined = self.rows.is_row[:, rows[:, -1]] & (np.arange(len(rows)) < len(rows) - 1)
         mask = self.rows.mask[:, rows] & counts[..., None]
         arrays = [starts, self.rows.times[:, rows], self.rows.values[:, rows], mask, next_starts, is_joined]
-        starts, times, values, mask, next_starts, is_joined = _draw(
-            key, stage.batch_size, [_flat(x) for x in arrays]
-        )
+        starts, times, values, mask, next_starts, is_joined = _draw(key, stage.batch_size, [_flat(x) for x in arrays])
         solution = self.solve(model, starts, times)
         is_good = is_success(solution.status)
         first, last = stage.continuity
@@ -281,7 +291,9 @@ def relative_errors(fitted: np.ndarray, target: np.ndarray) -> tuple[np.ndarray,
         Shape (dim,), and a number. It is 1 for a fit that is constant at the mean.
     """
     axes = tuple(range(target.ndim - 1))
-    squares = np.where(np.isnan(target), 0.0, (fitted - target) ** 2).sum(axis=axes) / (~np.isnan(target)).sum(axis=axes)
+    squares = np.where(np.isnan(target), 0.0, (fitted - target) ** 2).sum(axis=axes) / (~np.isnan(target)).sum(
+        axis=axes
+    )
     ratios = squares / np.nanvar(target, axis=axes)
     return np.sqrt(ratios), float(np.sqrt(ratios.mean()))
 
@@ -311,7 +323,8 @@ def _check_stages(stages: Sequence[Stage], data: Trajectories) -> None:
             raise UsageError(f"TrajectoryTask: expected a batch_size of at most {most} in stage {i}, got {stage}.")
 
 
-def _rows_of(data: Trajectories, scaling: Scaling, penalty: float | None) -> Rows:
+def _rows_of(data: Trajectories, scaling: Scaling, penalty: float | None) -> tuple[Rows, np.ndarray]:
+    """In the model's units, with the standard deviation of the noise of each quantity."""
     if scaling.is_log and not (data.values[data.mask] > 0).all():
         raise UsageError(
             f"TrajectoryTask: expected positive values for a logarithm, got {data.values[data.mask].min():g}. "
@@ -320,7 +333,7 @@ def _rows_of(data: Trajectories, scaling: Scaling, penalty: float | None) -> Row
     times = np.asarray(scaling.time_to_model(data.times), float)
     values = np.asarray(scaling.state_to_model(data.values), float)
     smoothed = smooth((data.times - scaling.t_offset) / scaling.t_scale, values, penalty=penalty)
-    return Rows(
+    rows = Rows(
         jnp.asarray(times, float),
         jnp.asarray(np.where(data.mask, values, 0.0), float),
         jnp.asarray(data.mask),
@@ -328,6 +341,7 @@ def _rows_of(data: Trajectories, scaling: Scaling, penalty: float | None) -> Row
         jnp.asarray(smoothed.slopes, float),
         jnp.asarray(np.arange(times.shape[1]) < data.lengths[:, None]),
     )
+    return rows, np.sqrt(np.mean(smoothed.noise**2, axis=0))
 
 
 def _flat(array: Array) -> Array:

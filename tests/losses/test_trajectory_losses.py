@@ -56,7 +56,11 @@ def test_segments_count_every_row_once_and_begin_where_one_ended(segment_steps):
 
 def test_multiple_shooting_is_the_data_misfit_and_the_weighted_jumps():
     rng = np.random.default_rng(0)
-    predicted, target, starts = rng.standard_normal((3, 4, 2)), rng.standard_normal((3, 4, 2)), rng.standard_normal((3, 2))
+    predicted, target, starts = (
+        rng.standard_normal((3, 4, 2)),
+        rng.standard_normal((3, 4, 2)),
+        rng.standard_normal((3, 2)),
+    )
     mask = rng.uniform(size=(3, 4, 2)) < 0.7
     is_joined = np.array([True, False, True])
     predicted[1] = np.nan
