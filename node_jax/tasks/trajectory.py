@@ -86,7 +86,6 @@ class TrajectoryTask(AbstractTask):
         stages: of the curriculum; `phase.stage` of the loss counts them.
         validation: trajectories that nothing is fitted to; `None` takes the training data.
         validation_steps: intervals of the solves that `validation_loss` compares; `None` takes whole trajectories.
-        penalty: λ of the smoothing spline, in the model's units; `None` chooses it (`nj.data.smooth`).
         has_free_starts: whether initial states are trained.
 
     Raises:
@@ -118,7 +117,6 @@ class TrajectoryTask(AbstractTask):
         *,
         validation: TimeSeries | Trajectories | Sequence[TimeSeries] | None = None,
         validation_steps: int | None = None,
-        penalty: float | None = None,
         has_free_starts: bool = True,
     ) -> None:
         self.data = as_trajectories(data)
@@ -129,9 +127,9 @@ class TrajectoryTask(AbstractTask):
             raise UsageError(
                 f"TrajectoryTask: expected validation data of {self.data.names}, got {self.validation.names}."
             )
-        self.rows, noise = _rows_of(self.data, scaling, penalty)
+        self.rows, noise = _rows_of(self.data, scaling)
         self.noise = jnp.asarray(np.maximum(noise, _LEAST_NOISE))
-        self.held_out = self.rows if self.validation is None else _rows_of(self.validation, scaling, penalty)[0]
+        self.held_out = self.rows if self.validation is None else _rows_of(self.validation, scaling)[0]
         longest = self.held_out.times.shape[1] - 1
         if validation_steps is not None and not 1 <= validation_steps <= longest:
             raise UsageError(
@@ -139,7 +137,8 @@ class TrajectoryTask(AbstractTask):
             )
         self.validation_steps = validation_steps or longest
         is_row = np.asarray(self.rows.is_row)
-        self.slope_scale = jnp.asarray(np.sqrt(np.mean(np.asarray(self.rows.slopes)[is_row] ** 2, axis=0)))
+        size = np.sqrt(np.mean(np.asarray(self.rows.slopes)[is_row] ** 2, axis=0))
+        self.slope_scale = jnp.asarray(np.where(size > 0, size, 1.0))
         self.scaling = scaling
         self.integrator = integrator
         self.make_field = make_field
@@ -191,11 +190,21 @@ class TrajectoryTask(AbstractTask):
         is_free = np.array([self.has_free_starts or row > 0 for row in self.start_rows])
         return smoothed + jnp.where(is_free[:, None], self.noise * model.offsets, 0.0)
 
-    def solve(self, model: TrajectoryModel, starts: Float[Array, "batch dim"], times: Array) -> Solution:
-        """Solves in the model's units, from a state and over times of each: by one batched solve where possible."""
+    def solve(
+        self, model: TrajectoryModel, starts: Float[Array, "batch dim"], times: Array, lanes: int | None = None
+    ) -> Solution:
+        """Solves in the model's units, from a state and over times of each.
+
+        Arguments:
+            model: its field is solved.
+            starts: where.
+            times: shape (batch, time).
+            lanes: of the batched solve, as in `nj.odeint_batch`. A solver or adjoint that has none goes under
+                `jax.vmap`.
+        """
         integrator, field = self.integrator, model.forecaster.field
         if isinstance(integrator.solver, AbstractSolver) and isinstance(integrator.adjoint, CheckpointedAdjoint):
-            return integrator.batch(field, starts, times, in_axes=(0, 0, None))
+            return integrator.batch(field, starts, times, in_axes=(0, 0, None), lanes=lanes)
         return jax.vmap(lambda y0, ts: integrator(field, y0, ts))(starts, times)
 
     def _collocation(self, model: TrajectoryModel, key: Key, stage: Collocation) -> tuple[Array, Metrics]:
@@ -216,7 +225,8 @@ class TrajectoryTask(AbstractTask):
         mask = self.rows.mask[:, rows] & counts[..., None]
         arrays = [starts, self.rows.times[:, rows], self.rows.values[:, rows], mask, next_starts, is_joined]
         starts, times, values, mask, next_starts, is_joined = _draw(key, stage.batch_size, [_flat(x) for x in arrays])
-        solution = self.solve(model, starts, times)
+        # Segments are alike: with a lane for each, nobody waits, and a queue would only cost.
+        solution = self.solve(model, starts, times, lanes=len(starts))
         is_good = is_success(solution.status)
         first, last = stage.continuity
         loss, jump = multiple_shooting_loss(
@@ -323,7 +333,7 @@ def _check_stages(stages: Sequence[Stage], data: Trajectories) -> None:
             raise UsageError(f"TrajectoryTask: expected a batch_size of at most {most} in stage {i}, got {stage}.")
 
 
-def _rows_of(data: Trajectories, scaling: Scaling, penalty: float | None) -> tuple[Rows, np.ndarray]:
+def _rows_of(data: Trajectories, scaling: Scaling) -> tuple[Rows, np.ndarray]:
     """In the model's units, with the standard deviation of the noise of each quantity."""
     if scaling.is_log and not (data.values[data.mask] > 0).all():
         raise UsageError(
@@ -332,7 +342,7 @@ def _rows_of(data: Trajectories, scaling: Scaling, penalty: float | None) -> tup
         )
     times = np.asarray(scaling.time_to_model(data.times), float)
     values = np.asarray(scaling.state_to_model(data.values), float)
-    smoothed = smooth((data.times - scaling.t_offset) / scaling.t_scale, values, penalty=penalty)
+    smoothed = smooth((data.times - scaling.t_offset) / scaling.t_scale, values)
     rows = Rows(
         jnp.asarray(times, float),
         jnp.asarray(np.where(data.mask, values, 0.0), float),
