@@ -1,5 +1,6 @@
 """Figures of `experiments/curriculum.py`: fits, errors and losses of plain fits beside curricula."""
 
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -54,13 +55,13 @@ def draw_predator_and_prey(
     axes = figure.add_subplot(grid[:2, 1])
     names = [*errors]
     for i, name in enumerate(names):
-        colour = _CURRICULUM if name == "curriculum" else _PLAIN
+        colour = _PLAIN if name.startswith("plain") else _CURRICULUM
         across = i + np.linspace(-0.18, 0.18, len(errors[name]))
         axes.plot(across, errors[name], "o", color=colour, markersize=5)
     axes.axhline(MOST_ERROR, color="black", linewidth=1, linestyle="--")
     axes.text(len(names) - 0.45, MOST_ERROR * 1.04, "target", ha="right", fontsize=8)
     axes.set_yscale("log")
-    axes.set_xticks(range(len(names)), [name.replace(", ", ",\n") for name in names], fontsize=8)
+    axes.set_xticks(range(len(names)), [textwrap.fill(name, 12) for name in names], fontsize=8)
     axes.set_xlim(-0.5, len(names) - 0.4)
     _dress(axes, "", "error relative to the truth, a point a seed")
     _draw_losses(figure.add_subplot(grid[2, :]), losses)
