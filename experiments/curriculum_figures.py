@@ -61,7 +61,7 @@ def draw_predator_and_prey(
     axes.axhline(MOST_ERROR, color="black", linewidth=1, linestyle="--")
     axes.text(len(names) - 0.45, MOST_ERROR * 1.04, "target", ha="right", fontsize=8)
     axes.set_yscale("log")
-    axes.set_xticks(range(len(names)), [textwrap.fill(name, 12) for name in names], fontsize=8)
+    axes.set_xticks(range(len(names)), [textwrap.fill(name, 12) for name in names], fontsize=7)
     axes.set_xlim(-0.5, len(names) - 0.4)
     _dress(axes, "", "error relative to the truth, a point a seed")
     _draw_losses(figure.add_subplot(grid[2, :]), losses)
