@@ -1,7 +1,22 @@
-"""Real data: tiny historical sets that travel with the package, and readers for standard formats."""
+"""Data on the host: small historical sets, readers for standard formats, simulated ones, and what smooths them."""
 
 from node_jax.data.hare_lynx import load_hare_lynx
 from node_jax.data.ragged import RaggedBatch, buckets, ragged
 from node_jax.data.series import TimeSeries, read_csv_series
+from node_jax.data.smoothing import Smoothed, smooth
+from node_jax.data.synthetic import simulate
+from node_jax.data.trajectories import Trajectories, as_trajectories
 
-__all__ = ["RaggedBatch", "TimeSeries", "buckets", "load_hare_lynx", "ragged", "read_csv_series"]
+__all__ = [
+    "RaggedBatch",
+    "Smoothed",
+    "TimeSeries",
+    "Trajectories",
+    "as_trajectories",
+    "buckets",
+    "load_hare_lynx",
+    "ragged",
+    "read_csv_series",
+    "simulate",
+    "smooth",
+]

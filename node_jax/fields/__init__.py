@@ -2,11 +2,12 @@
 
 from node_jax.fields.base import AbstractField
 from node_jax.fields.bounded import BoundedField
+from node_jax.fields.chaotic import Lorenz
 from node_jax.fields.contractive import ContractiveField
 from node_jax.fields.dropout import Dropout, draw_dropout
 from node_jax.fields.hybrid import HybridField
 from node_jax.fields.mlp import MLP
-from node_jax.fields.population import LogLotkaVolterra
+from node_jax.fields.population import LogLotkaVolterra, LotkaVolterra
 from node_jax.fields.split import SplitField
 
 __all__ = [
@@ -17,6 +18,8 @@ __all__ = [
     "Dropout",
     "HybridField",
     "LogLotkaVolterra",
+    "Lorenz",
+    "LotkaVolterra",
     "SplitField",
     "draw_dropout",
 ]

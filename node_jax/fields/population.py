@@ -49,3 +49,33 @@ class LogLotkaVolterra(AbstractField):
         growth, predation, reproduction, death = self.rates
         prey, predator = y[..., 0], y[..., 1]
         return jnp.stack([growth - predation * jnp.exp(predator), reproduction * jnp.exp(prey) - death], axis=-1)
+
+
+class LotkaVolterra(AbstractField):
+    r"""dx/dt = α x - β x z,  dz/dt = δ x z - γ z, for prey x and predator z.
+
+    The default rates are those of the usual textbook example; from (1, 1) the period is 3.32.
+
+    Arguments:
+        growth, predation, reproduction, death: α, β, δ, γ; trainable leaves.
+
+    Reference: Lotka (1925), Elements of Physical Biology; Volterra (1926), Nature 118, 558-560,
+    doi:10.1038/118558a0.
+    """
+
+    rates: Float[Array, "4"]
+
+    def __init__(
+        self, growth: float = 1.5, predation: float = 1.0, reproduction: float = 1.0, death: float = 3.0
+    ) -> None:
+        self.rates = jnp.asarray([growth, predation, reproduction, death], float)
+
+    def __call__(self, t: Any, y: Float[Array, "*batch 2"], args: Any = None) -> Float[Array, "*batch 2"]:
+        """The derivative of (x, z)."""
+        del t, args
+        y = jnp.asarray(y)
+        if y.ndim < 1 or y.shape[-1] != 2:
+            raise ValueError(f"LotkaVolterra: expected a state of shape (..., 2), got {y.shape}.")
+        growth, predation, reproduction, death = self.rates
+        prey, predator = y[..., 0], y[..., 1]
+        return jnp.stack([prey * (growth - predation * predator), predator * (reproduction * prey - death)], axis=-1)

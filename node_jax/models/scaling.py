@@ -55,7 +55,7 @@ def fit_scaling(times: np.ndarray, values: np.ndarray, t_scale: float, transform
 
     Arguments:
         times: shape (time,), the times that the model may see; the first becomes the origin.
-        values: shape (time, dim), the values there.
+        values: shape (time, dim), the values there. NaN is a missing value.
         t_scale: unit of the model's time, in the unit of `times`.
         transform: `"log"` takes logarithms and centres them (scale 1, so that growth rates keep their meaning);
             `"standard"` centres and divides by the standard deviation.
@@ -67,14 +67,14 @@ def fit_scaling(times: np.ndarray, values: np.ndarray, t_scale: float, transform
         raise UsageError(f"fit_scaling: expected t_scale > 0, got {t_scale}.")
     is_log = transform == "log"
     if is_log:
-        for row, column in np.argwhere(~(values > 0))[:1]:
+        for row, column in np.argwhere(values <= 0)[:1]:
             raise UsageError(
                 f"fit_scaling: expected positive values for a logarithm, got {values[row, column]:g} in column "
                 f"{column + 1} at time {times[row]:g}. Use the transform 'standard'."
             )
         values = np.log(values)
-    spread = values.std(axis=0)
+    spread = np.nanstd(values, axis=0)
     if not (spread > 0).all():
         raise UsageError(f"fit_scaling: expected values that vary, got a constant column {spread.argmin() + 1}.")
     scale = np.ones_like(spread) if is_log else spread
-    return Scaling(np.asarray(times[0]), np.asarray(float(t_scale)), values.mean(axis=0), scale, is_log)
+    return Scaling(np.asarray(times[0]), np.asarray(float(t_scale)), np.nanmean(values, axis=0), scale, is_log)

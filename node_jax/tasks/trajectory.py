@@ -1,0 +1,377 @@
+"""Fit a vector field to noisy trajectories by a curriculum of losses."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float
+
+from node_jax.adjoints import CheckpointedAdjoint
+from node_jax.analysis import draw_fit
+from node_jax.data import TimeSeries, Trajectories, as_trajectories, smooth
+from node_jax.errors import UsageError
+from node_jax.fields import AbstractField
+from node_jax.integrate import Integrator
+from node_jax.losses import (
+    gradient_matching_loss,
+    horizon_times,
+    masked_mean_squared_error,
+    multiple_shooting_loss,
+    segment_rows,
+)
+from node_jax.models import Forecaster, Scaling
+from node_jax.solution import Solution
+from node_jax.solvers import AbstractSolver
+from node_jax.status import is_success
+from node_jax.tasks.base import AbstractTask, Evaluation, Phase
+from node_jax.tasks.stages import Collocation, GrowingHorizon, MultipleShooting, RollOut, Stage
+from node_jax.types import Key
+
+Metrics = dict[str, Array]
+
+_LEAST_NOISE = 1e-3
+"""Start states of data without noise can still be trained; in the model's units, in which the data are about 1."""
+
+
+class TrajectoryModel(eqx.Module):
+    """A field, and where solves of the training trajectories start.
+
+    Arguments:
+        forecaster: the field with its scaling and integrator.
+        offsets: shape (series, start, dim), from the smoothed states at the first row of each series and at those where
+            segments start, in units of the noise (`TrajectoryTask.start_states`).
+    """
+
+    forecaster: Forecaster
+    offsets: Float[Array, "series start dim"]
+
+
+class Rows(eqx.Module):
+    """Trajectories in the model's units, on the device."""
+
+    times: Float[Array, "series time"]
+    values: Float[Array, "series time dim"]
+    """0 where nothing was measured."""
+    mask: Bool[Array, "series time dim"]
+    states: Float[Array, "series time dim"]
+    """Smoothed."""
+    slopes: Float[Array, "series time dim"]
+    """Smoothed."""
+    is_row: Bool[Array, "series time"]
+    """Whether a row is one, and no padding."""
+
+
+class TrajectoryTask(AbstractTask):
+    r"""Fit dy/dt = f(t, y) to one or several trajectories, by a curriculum.
+
+    A plain fit solves from the first row to the last and compares. Over several periods of an oscillation, or over more
+    than a Lyapunov time, that loss has many bad minima and large gradients: the fit tends to the mean of the data. A
+    curriculum starts with losses whose landscape is smooth and ends with the one that is meant:
+
+        Collocation  →  MultipleShooting or GrowingHorizon  →  RollOut
+
+    Initial states are parameters too, since the first measurement is as noisy as any other. They begin at the smoothed
+    states and are trained as offsets in units of the noise, so that a step of an optimizer that suits a network is
+    small beside what is uncertain in them, and weight decay pulls them to the smoothed states.
+
+    Arguments:
+        data: a `TimeSeries`, several, or `Trajectories`, in the user's units.
+        scaling: between units.
+        make_field: `make_field(key)` gives a fresh field on states of shape (dim,).
+        integrator: how it is solved; by `integrator.batch` where that can, else under `jax.vmap`.
+        stages: of the curriculum; `phase.stage` of the loss counts them.
+        validation: trajectories that nothing is fitted to; `None` takes the training data.
+        validation_steps: intervals of the solves that `validation_loss` compares; `None` takes whole trajectories.
+        has_free_starts: whether initial states are trained.
+
+    Raises:
+        UsageError: without stages, for steps that do not fit into the trajectories, or other quantities in
+            `validation`.
+    """
+
+    rows: Rows
+    held_out: Rows
+    slope_scale: Float[Array, " dim"]
+    noise: Float[Array, " dim"]
+    scaling: Scaling
+    integrator: Integrator
+    data: Trajectories = eqx.field(static=True)
+    validation: Trajectories | None = eqx.field(static=True)
+    validation_steps: int = eqx.field(static=True)
+    make_field: Callable[[Key], AbstractField] = eqx.field(static=True)
+    stages: tuple[Stage, ...] = eqx.field(static=True)
+    start_rows: tuple[int, ...] = eqx.field(static=True)
+    has_free_starts: bool = eqx.field(static=True)
+
+    def __init__(
+        self,
+        data: TimeSeries | Trajectories | Sequence[TimeSeries],
+        scaling: Scaling,
+        make_field: Callable[[Key], AbstractField],
+        integrator: Integrator,
+        stages: Sequence[Stage],
+        *,
+        validation: TimeSeries | Trajectories | Sequence[TimeSeries] | None = None,
+        validation_steps: int | None = None,
+        has_free_starts: bool = True,
+    ) -> None:
+        self.data = as_trajectories(data)
+        self.validation = None if validation is None else as_trajectories(validation)
+        length = self.data.times.shape[1]
+        _check_stages(stages, self.data)
+        if self.validation is not None and self.validation.names != self.data.names:
+            raise UsageError(
+                f"TrajectoryTask: expected validation data of {self.data.names}, got {self.validation.names}."
+            )
+        self.rows, noise = _rows_of(self.data, scaling)
+        self.noise = jnp.asarray(np.maximum(noise, _LEAST_NOISE))
+        self.held_out = self.rows if self.validation is None else _rows_of(self.validation, scaling)[0]
+        longest = self.held_out.times.shape[1] - 1
+        if validation_steps is not None and not 1 <= validation_steps <= longest:
+            raise UsageError(
+                f"TrajectoryTask: expected validation_steps between 1 and {longest}, got {validation_steps}."
+            )
+        self.validation_steps = validation_steps or longest
+        is_row = np.asarray(self.rows.is_row)
+        size = np.sqrt(np.mean(np.asarray(self.rows.slopes)[is_row] ** 2, axis=0))
+        self.slope_scale = jnp.asarray(np.where(size > 0, size, 1.0))
+        self.scaling = scaling
+        self.integrator = integrator
+        self.make_field = make_field
+        self.stages = tuple(stages)
+        steps = [stage.segment_steps for stage in stages if isinstance(stage, MultipleShooting)]
+        self.start_rows = tuple(sorted({0}.union(*(range(0, length - 1, k) for k in steps))))
+        self.has_free_starts = has_free_starts
+
+    def init(self, key: Key) -> TrajectoryModel:
+        """A fresh field; all start states at the smoothed ones."""
+        forecaster = Forecaster(self.make_field(key), self.scaling, self.integrator)
+        return TrajectoryModel(forecaster, jnp.zeros_like(self.rows.states[:, np.array(self.start_rows)]))
+
+    def loss(self, model: TrajectoryModel, key: Key, phase: Phase) -> tuple[Float[Array, ""], Metrics]:
+        """The loss of stage `phase.stage`, in the model's units; failed solves are masked and counted."""
+        match self.stages[phase.stage]:
+            case Collocation() as stage:
+                return self._collocation(model, key, stage)
+            case MultipleShooting() as stage:
+                return self._multiple_shooting(model, key, stage, phase.fraction)
+            case GrowingHorizon() as stage:
+                longest = self.rows.times.shape[1] - 1
+                steps = stage.start_steps + (longest - stage.start_steps) * phase.fraction
+                return self._roll_out(model, key, stage.batch_size, steps)
+            case RollOut() as stage:
+                return self._roll_out(model, key, stage.batch_size, None)
+
+    def validation_loss(self, model: TrajectoryModel) -> Float[Array, ""]:
+        """Mean squared error of solves over `validation_steps`, of the held-out trajectories from smoothed states.
+
+        Without held-out trajectories whole solves of the training ones start at the model's states. Infinite if a solve
+        failed.
+        """
+        rows, counts = segment_rows(self.held_out.times.shape[1], self.validation_steps)
+        is_whole = self.validation is None and len(rows) == 1
+        starts = self.starts(model)[:, None] if is_whole else self.held_out.states[:, rows[:, 0]]
+        solution = self.solve(model, _flat(starts), _flat(self.held_out.times[:, rows]))
+        mask = _flat(self.held_out.mask[:, rows]) & jnp.tile(counts, (len(self.held_out.times), 1))[..., None]
+        error = masked_mean_squared_error(solution.ys, _flat(self.held_out.values[:, rows]), mask)
+        return jnp.where(jnp.all(is_success(solution.status)), error, jnp.inf)
+
+    def starts(self, model: TrajectoryModel) -> Float[Array, "series dim"]:
+        """The initial states of the training trajectories, in the model's units."""
+        return self.start_states(model)[:, 0]
+
+    def start_states(self, model: TrajectoryModel) -> Float[Array, "series start dim"]:
+        """The states at `start_rows`, in the model's units: smoothed + noise offsets."""
+        smoothed = self.rows.states[:, np.array(self.start_rows)]
+        is_free = np.array([self.has_free_starts or row > 0 for row in self.start_rows])
+        return smoothed + jnp.where(is_free[:, None], self.noise * model.offsets, 0.0)
+
+    def solve(
+        self, model: TrajectoryModel, starts: Float[Array, "batch dim"], times: Array, lanes: int | None = None
+    ) -> Solution:
+        """Solves in the model's units, from a state and over times of each.
+
+        Arguments:
+            model: its field is solved.
+            starts: where.
+            times: shape (batch, time).
+            lanes: of the batched solve, as in `nj.odeint_batch`. A solver or adjoint that has none goes under
+                `jax.vmap`.
+        """
+        integrator, field = self.integrator, model.forecaster.field
+        if isinstance(integrator.solver, AbstractSolver) and isinstance(integrator.adjoint, CheckpointedAdjoint):
+            return integrator.batch(field, starts, times, in_axes=(0, 0, None), lanes=lanes)
+        return jax.vmap(lambda y0, ts: integrator(field, y0, ts))(starts, times)
+
+    def _collocation(self, model: TrajectoryModel, key: Key, stage: Collocation) -> tuple[Array, Metrics]:
+        rows = [_flat(x) for x in (self.rows.times, self.rows.states, self.rows.slopes, self.rows.is_row)]
+        rows = _draw(key, stage.batch_size, rows)
+        zero = jnp.zeros(())
+        metrics = {"num_evals": zero, "failed_share": zero}
+        return gradient_matching_loss(model.forecaster.field, *rows, scale=self.slope_scale), metrics
+
+    def _multiple_shooting(
+        self, model: TrajectoryModel, key: Key, stage: MultipleShooting, fraction: Array
+    ) -> tuple[Array, Metrics]:
+        rows, counts = segment_rows(self.rows.times.shape[1], stage.segment_steps)
+        starts = self.start_states(model)[:, np.searchsorted(self.start_rows, rows[:, 0])]
+        # The last segment has no next one: whatever stands there is masked.
+        next_starts = jnp.roll(starts, -1, axis=1)
+        is_joined = self.rows.is_row[:, rows[:, -1]] & (np.arange(len(rows)) < len(rows) - 1)
+        mask = self.rows.mask[:, rows] & counts[..., None]
+        arrays = [starts, self.rows.times[:, rows], self.rows.values[:, rows], mask, next_starts, is_joined]
+        starts, times, values, mask, next_starts, is_joined = _draw(key, stage.batch_size, [_flat(x) for x in arrays])
+        # Segments are alike: with a lane for each, nobody waits, and a queue would only cost.
+        solution = self.solve(model, starts, times, lanes=len(starts))
+        is_good = is_success(solution.status)
+        first, last = stage.continuity
+        loss, jump = multiple_shooting_loss(
+            solution.ys,
+            values,
+            mask & is_good[:, None, None],
+            next_starts,
+            is_joined & is_good,
+            first * (last / first) ** fraction,
+        )
+        return loss, {**_metrics_of(solution), "jump": jump}
+
+    def _roll_out(
+        self, model: TrajectoryModel, key: Key, batch_size: int | None, num_steps: Array | None
+    ) -> tuple[Array, Metrics]:
+        arrays = [self.starts(model), self.rows.times, self.rows.values, self.rows.mask]
+        starts, times, values, mask = _draw(key, batch_size, arrays)
+        if num_steps is not None:
+            times, is_inside = horizon_times(times, num_steps)
+            mask = mask & is_inside[:, None]
+        solution = self.solve(model, starts, times)
+        is_good = is_success(solution.status)
+        loss = masked_mean_squared_error(solution.ys, values, mask & is_good[:, None, None])
+        return loss, _metrics_of(solution)
+
+    def evaluate(self, model: Any, others: dict[str, Any], directory: Path, log: Callable[[str], None]) -> Evaluation:
+        """Relative root mean square errors of whole solves of the training trajectories, beside `others`; a figure."""
+        log("solving the trajectories")
+        data = self.data
+        has_truth = data.truth is not None
+        head = ["fit", *data.names, "all", *(["all, against the truth"] if has_truth else []), "failed solves"]
+        table = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
+        metrics: dict[str, float] = {}
+        fits: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+        for name, candidate in {"model": model, **others}.items():
+            ys, num_failed = self._fit_of(candidate, self.rows.times)
+            each, total = relative_errors(ys, data.values)
+            row = {f"relative_rmse_{column}": value for column, value in zip(data.names, each, strict=True)}
+            row["relative_rmse"] = total
+            if data.truth is not None:
+                row["relative_rmse_truth"] = relative_errors(ys, data.truth)[1]
+            table.append(f"| {name} | {' | '.join(f'{value:.3f}' for value in row.values())} | {num_failed} |")
+            if name == "model":
+                metrics = row
+            share = np.linspace(0.0, 1.0, 5 * data.times.shape[1])
+            times = data.times[:, :1] + share * (data.times[:, -1:] - data.times[:, :1])
+            fits[name] = times, self._fit_of(candidate, self.scaling.time_to_model(times))[0]
+        metrics["validation_loss"] = float(self.validation_loss(model))
+        draw_fit(data, fits, self.scaling.is_log, directory / "fit.png")
+        summary = (
+            f"Fitted to {data.source}: {len(data.times)} series of up to {data.times.shape[1]} rows, each solved once "
+            "from its initial state over all its times. Errors are root mean squares relative to the standard "
+            "deviation of each quantity (1 is what its mean would do); lower is better. The validation loss is a mean "
+            "square in the model's units."
+        )
+        return Evaluation(metrics, "\n".join(table), ("fit.png",), summary)
+
+    def _fit_of(self, model: TrajectoryModel, times: Array) -> tuple[np.ndarray, int]:
+        """Solves of the training trajectories in the user's units, and how many failed."""
+        solution = self.solve(model, self.starts(model), times)
+        num_failed = int(jnp.sum(~is_success(solution.status)))
+        return np.asarray(self.scaling.state_from_model(solution.ys), float), num_failed
+
+
+def relative_errors(fitted: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, float]:
+    """√(mean (fitted - target)² / var target) of each quantity, and the root mean square of these over quantities.
+
+    Arguments:
+        fitted, target: shape (..., time, dim). NaN in the target is left out; NaN in a fit makes its error NaN.
+
+    Returns:
+        Shape (dim,), and a number. It is 1 for a fit that is constant at the mean.
+    """
+    axes = tuple(range(target.ndim - 1))
+    squares = np.where(np.isnan(target), 0.0, (fitted - target) ** 2).sum(axis=axes) / (~np.isnan(target)).sum(
+        axis=axes
+    )
+    ratios = squares / np.nanvar(target, axis=axes)
+    return np.sqrt(ratios), float(np.sqrt(ratios.mean()))
+
+
+def _check_stages(stages: Sequence[Stage], data: Trajectories) -> None:
+    """What needs the data to be checked."""
+    series, length, _ = data.values.shape
+    if not stages:
+        raise UsageError("TrajectoryTask: expected at least one stage, got none. RollOut() is the plain fit.")
+    for i, stage in enumerate(stages):
+        match stage:
+            case Collocation():
+                most_steps, steps, most = 1, 1, series * length
+            case MultipleShooting():
+                steps, most_steps = stage.segment_steps, length - 1
+                most = series * -(-(length - 1) // steps)
+            case GrowingHorizon():
+                most_steps, steps, most = length - 1, stage.start_steps, series
+            case RollOut():
+                most_steps, steps, most = 1, 1, series
+        if steps > most_steps:
+            raise UsageError(
+                f"TrajectoryTask: expected at most {most_steps} steps, the intervals of the longest trajectory, in "
+                f"stage {i}, got {stage}."
+            )
+        if stage.batch_size is not None and stage.batch_size > most:
+            raise UsageError(f"TrajectoryTask: expected a batch_size of at most {most} in stage {i}, got {stage}.")
+
+
+def _rows_of(data: Trajectories, scaling: Scaling) -> tuple[Rows, np.ndarray]:
+    """In the model's units, with the standard deviation of the noise of each quantity."""
+    if scaling.is_log and not (data.values[data.mask] > 0).all():
+        raise UsageError(
+            f"TrajectoryTask: expected positive values for a logarithm, got {data.values[data.mask].min():g}. "
+            "Use the transform 'standard'."
+        )
+    times = np.asarray(scaling.time_to_model(data.times), float)
+    values = np.asarray(scaling.state_to_model(data.values), float)
+    smoothed = smooth((data.times - scaling.t_offset) / scaling.t_scale, values)
+    rows = Rows(
+        jnp.asarray(times, float),
+        jnp.asarray(np.where(data.mask, values, 0.0), float),
+        jnp.asarray(data.mask),
+        jnp.asarray(smoothed.states, float),
+        jnp.asarray(smoothed.slopes, float),
+        jnp.asarray(np.arange(times.shape[1]) < data.lengths[:, None]),
+    )
+    return rows, np.sqrt(np.mean(smoothed.noise**2, axis=0))
+
+
+def _flat(array: Array) -> Array:
+    """(series, x, ...) as (series x, ...)."""
+    return array.reshape(-1, *array.shape[2:])
+
+
+def _draw(key: Key, batch_size: int | None, arrays: list[Array]) -> list[Array]:
+    """As many rows of all, without replacement."""
+    if batch_size is None:
+        return arrays
+    chosen = jax.random.choice(key, arrays[0].shape[0], (batch_size,), replace=False)
+    return [array[chosen] for array in arrays]
+
+
+def _metrics_of(solution: Solution) -> Metrics:
+    stats = solution.stats
+    return {
+        "num_evals": jnp.mean(stats.num_evals.astype(float)),
+        "num_accepted": jnp.mean(stats.num_accepted.astype(float)),
+        "num_rejected": jnp.mean(stats.num_rejected.astype(float)),
+        "failed_share": jnp.mean((~is_success(solution.status)).astype(float)),
+    }
