@@ -42,7 +42,7 @@ from node_jax.tasks import (
     TrajectoryModel,
     TrajectoryTask,
 )
-from node_jax.tasks.trajectory import relative_errors
+from node_jax.tasks.rows import relative_errors
 from node_jax.types import Key
 
 _ROOT = Path(__file__).parents[1]

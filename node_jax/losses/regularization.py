@@ -3,15 +3,18 @@
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from node_jax.adjoints import CheckpointedAdjoint
 from node_jax.integrate import Integrator
 from node_jax.losses.integral_costs import AbstractIntegralCost
 from node_jax.losses.parameters import l1_norm, l2_norm_squared, spectral_excess
 from node_jax.losses.steer import steer_times
-from node_jax.losses.with_costs import solve_with_costs
+from node_jax.losses.with_costs import solve_batch_with_costs, solve_with_costs
 from node_jax.solution import Solution
+from node_jax.solvers import AbstractSolver
 from node_jax.types import Key, State, VectorField
 
 
@@ -45,6 +48,32 @@ class Regularization(eqx.Module):
         if not self.costs and not self.record:
             return integrator(field, y0, ts), {}
         return solve_with_costs(integrator, field, y0, ts, costs=self.costs, record=self.record, key=key)
+
+    def solve_batch(
+        self,
+        integrator: Integrator,
+        field: VectorField,
+        y0s: State,
+        ts: Float[Array, "batch time"],
+        key: Key,
+        lanes: int | None = None,
+    ) -> tuple[Solution, dict[str, Float[Array, " batch"]]]:
+        """Solves from a state and over times of each, and their costs by name.
+
+        By `integrator.batch` where solver and adjoint have it, else under `jax.vmap`.
+        """
+        is_native = isinstance(integrator.solver, AbstractSolver)
+        if not (is_native and isinstance(integrator.adjoint, CheckpointedAdjoint)):
+            keys = jax.random.split(key, len(ts))
+            return jax.vmap(lambda y0, ts, key: self.solve(integrator, field, y0, ts, key))(y0s, ts, keys)
+        if self.end_time_width > 0:
+            ts = steer_times(ts, self.end_time_width, key=key)
+        axes = (0, 0, None)
+        if not self.costs and not self.record:
+            return integrator.batch(field, y0s, ts, in_axes=axes, lanes=lanes), {}
+        return solve_batch_with_costs(
+            integrator, field, y0s, ts, costs=self.costs, record=self.record, key=key, in_axes=axes, lanes=lanes
+        )
 
     def penalty(
         self, costs: dict[str, Float[Array, " batch"]], is_success: Array, parameters: Any, multiplier: Array

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import equinox as eqx
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
@@ -51,7 +52,7 @@ class Phase(eqx.Module):
     """Number of the stage of the curriculum, from 0; a program is compiled for each."""
     fraction: Float[Array, ""]
     """How much of the stage's steps is done, in [0, 1)."""
-    multiplier: Float[Array, ""]
+    multiplier: Float[Array, ""] = eqx.field(default_factory=lambda: jnp.ones(()))
     """Factor of all regularizers whose strength follows a budget of evaluations; 1 without one."""
 
 

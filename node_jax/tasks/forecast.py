@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from node_jax.analysis import Prediction, draw_forecast, draw_phase, measure_growth
+from node_jax.analysis import Prediction, draw_forecast, draw_phase
 from node_jax.data import TimeSeries
 from node_jax.errors import UsageError
 from node_jax.fields import AbstractField, draw_dropout
@@ -18,9 +18,9 @@ from node_jax.integrate import Integrator
 from node_jax.losses import Regularization, masked_mean_squared_error
 from node_jax.models import Forecaster, Scaling, fit_vector_autoregression, last_value_forecast
 from node_jax.solution import Solution
-from node_jax.solvers import AbstractSolver
 from node_jax.status import Status, is_success
 from node_jax.tasks.base import AbstractTask, Evaluation, Inspection, Phase
+from node_jax.tasks.looks import inspect_solves, monitor_solve, solve_metrics
 from node_jax.types import Key
 
 
@@ -124,12 +124,7 @@ class ForecastTask(AbstractTask):
         predicted, target = solution.ys[:, 1:], states[:, 1:]
         has_succeeded = is_success(solution.status)
         mask = jnp.broadcast_to(has_succeeded[:, None, None], target.shape)
-        metrics = {
-            "num_evals": jnp.mean(solution.stats.num_evals.astype(float)),
-            "num_accepted": jnp.mean(solution.stats.num_accepted.astype(float)),
-            "num_rejected": jnp.mean(solution.stats.num_rejected.astype(float)),
-            "failed_share": jnp.mean((~has_succeeded).astype(float)),
-        }
+        metrics = solve_metrics(solution)
         error = masked_mean_squared_error(predicted, target, mask)
         penalty, means = self.regularization.penalty(costs, has_succeeded, model.field, phase.multiplier)
         if self.regularization.weights:
@@ -152,38 +147,15 @@ class ForecastTask(AbstractTask):
         return {"loss": jnp.mean((solution.ys[1:] - states[1:]) ** 2)}
 
     def monitor(self, model: Forecaster) -> dict[str, Array]:
-        """Of the first segment, in the model's units: the smallest and the largest step, and, if growth is watched, the
-        scalars of `Growth`.
-        """
+        """See `monitor_solve`, of the first segment."""
         times, states = self.segment_times[0], self.segment_states[0]
-        found = {}
-        if isinstance(model.integrator.solver, AbstractSolver):
-            solution = model.integrator(model.field, states[0], times, steps=True)
-            assert solution.steps is not None
-            sizes = jnp.abs(solution.steps.dt)
-            found = {"dt_min": jnp.nanmin(sizes), "dt_max": jnp.nanmax(sizes)}
-        if self.watches_growth:
-
-            def error(end: Array) -> Array:
-                return jnp.mean((end - states[-1]) ** 2)
-
-            growth = measure_growth(model.field, states[0], times, loss=error, integrator=model.integrator)
-            found |= growth.scalars()
-        return found
+        return monitor_solve(model.integrator, model.field, states[0], times, states[-1], self.watches_growth)
 
     def inspect(self, model: Forecaster, key: Key, phase: Phase) -> Inspection:
         """The segments that `loss` draws with `key`, each solved again, without dropout."""
         del phase
         times, states = self._batch(jax.random.split(key, 3)[0])
-        solution = jax.vmap(model.solve_scaled)(states[:, 0], times)
-        figures = {
-            "evaluations": solution.stats.num_evals,
-            "accepted": solution.stats.num_accepted,
-            "rejected": solution.stats.num_rejected,
-            "mean squared error": jnp.nanmean((solution.ys[:, 1:] - states[:, 1:]) ** 2, axis=(1, 2)),
-        }
-        arrays = (np.asarray(times), np.asarray(states), np.asarray(solution.ys), np.asarray(solution.status))
-        return Inspection(*arrays, {name: np.asarray(values) for name, values in figures.items()})
+        return inspect_solves(jax.vmap(model.solve_scaled)(states[:, 0], times), times, states)
 
     def forecast(self, model: Forecaster) -> Solution:
         """One solve from the last training row over all test rows, in the user's units."""

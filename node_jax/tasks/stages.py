@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from node_jax.errors import UsageError
 
@@ -43,6 +43,11 @@ class MultipleShooting:
     segment_steps: int
     continuity: tuple[float, float] = (1.0, 100.0)
     batch_size: int | None = None
+
+    def weight(self, fraction: Any) -> Any:
+        """The weight of the penalty when `fraction` of the stage is done."""
+        first, last = self.continuity
+        return first * (last / first) ** fraction
 
     def __post_init__(self) -> None:
         _require(self.segment_steps >= 1, "MultipleShooting.segment_steps", "at least 1", self.segment_steps)

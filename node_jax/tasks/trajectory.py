@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -10,13 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from node_jax.adjoints import CheckpointedAdjoint
-from node_jax.analysis import draw_fit
-from node_jax.data import TimeSeries, Trajectories, as_trajectories, smooth
+from node_jax.analysis import Prediction, draw_fit
+from node_jax.data import TimeSeries, Trajectories, as_trajectories
 from node_jax.errors import UsageError
-from node_jax.fields import AbstractField
+from node_jax.fields import AbstractField, draw_dropout
 from node_jax.integrate import Integrator
 from node_jax.losses import (
+    Regularization,
     gradient_matching_loss,
     horizon_times,
     masked_mean_squared_error,
@@ -25,9 +25,10 @@ from node_jax.losses import (
 )
 from node_jax.models import Forecaster, Scaling
 from node_jax.solution import Solution
-from node_jax.solvers import AbstractSolver
 from node_jax.status import is_success
-from node_jax.tasks.base import AbstractTask, Evaluation, Phase
+from node_jax.tasks.base import AbstractTask, Evaluation, Inspection, Phase
+from node_jax.tasks.looks import inspect_solves, monitor_solve, solve_metrics
+from node_jax.tasks.rows import Rows, relative_errors, rows_of
 from node_jax.tasks.stages import Collocation, GrowingHorizon, MultipleShooting, RollOut, Stage
 from node_jax.types import Key
 
@@ -48,21 +49,6 @@ class TrajectoryModel(eqx.Module):
 
     forecaster: Forecaster
     offsets: Float[Array, "series start dim"]
-
-
-class Rows(eqx.Module):
-    """Trajectories in the model's units, on the device."""
-
-    times: Float[Array, "series time"]
-    values: Float[Array, "series time dim"]
-    """0 where nothing was measured."""
-    mask: Bool[Array, "series time dim"]
-    states: Float[Array, "series time dim"]
-    """Smoothed."""
-    slopes: Float[Array, "series time dim"]
-    """Smoothed."""
-    is_row: Bool[Array, "series time"]
-    """Whether a row is one, and no padding."""
 
 
 class TrajectoryTask(AbstractTask):
@@ -87,6 +73,8 @@ class TrajectoryTask(AbstractTask):
         validation: trajectories that nothing is fitted to; `None` takes the training data.
         validation_steps: intervals of the solves that `validation_loss` compares; `None` takes whole trajectories.
         has_free_starts: whether initial states are trained.
+        regularization: what is kept small beside the losses, in the model's units.
+        watches_growth: whether norms of state, Jacobian and gradient are logged; see `measure_growth`.
 
     Raises:
         UsageError: without stages, for steps that do not fit into the trajectories, or other quantities in
@@ -99,6 +87,7 @@ class TrajectoryTask(AbstractTask):
     noise: Float[Array, " dim"]
     scaling: Scaling
     integrator: Integrator
+    regularization: Regularization
     data: Trajectories = eqx.field(static=True)
     validation: Trajectories | None = eqx.field(static=True)
     validation_steps: int = eqx.field(static=True)
@@ -106,6 +95,7 @@ class TrajectoryTask(AbstractTask):
     stages: tuple[Stage, ...] = eqx.field(static=True)
     start_rows: tuple[int, ...] = eqx.field(static=True)
     has_free_starts: bool = eqx.field(static=True)
+    watches_growth: bool = eqx.field(static=True)
 
     def __init__(
         self,
@@ -118,6 +108,8 @@ class TrajectoryTask(AbstractTask):
         validation: TimeSeries | Trajectories | Sequence[TimeSeries] | None = None,
         validation_steps: int | None = None,
         has_free_starts: bool = True,
+        regularization: Regularization | None = None,
+        watches_growth: bool = False,
     ) -> None:
         self.data = as_trajectories(data)
         self.validation = None if validation is None else as_trajectories(validation)
@@ -127,9 +119,9 @@ class TrajectoryTask(AbstractTask):
             raise UsageError(
                 f"TrajectoryTask: expected validation data of {self.data.names}, got {self.validation.names}."
             )
-        self.rows, noise = _rows_of(self.data, scaling)
+        self.rows, noise = rows_of(self.data, scaling)
         self.noise = jnp.asarray(np.maximum(noise, _LEAST_NOISE))
-        self.held_out = self.rows if self.validation is None else _rows_of(self.validation, scaling)[0]
+        self.held_out = self.rows if self.validation is None else rows_of(self.validation, scaling)[0]
         longest = self.held_out.times.shape[1] - 1
         if validation_steps is not None and not 1 <= validation_steps <= longest:
             raise UsageError(
@@ -146,6 +138,8 @@ class TrajectoryTask(AbstractTask):
         steps = [stage.segment_steps for stage in stages if isinstance(stage, MultipleShooting)]
         self.start_rows = tuple(sorted({0}.union(*(range(0, length - 1, k) for k in steps))))
         self.has_free_starts = has_free_starts
+        self.regularization = Regularization() if regularization is None else regularization
+        self.watches_growth = watches_growth
 
     def init(self, key: Key) -> TrajectoryModel:
         """A fresh field; all start states at the smoothed ones."""
@@ -153,18 +147,37 @@ class TrajectoryTask(AbstractTask):
         return TrajectoryModel(forecaster, jnp.zeros_like(self.rows.states[:, np.array(self.start_rows)]))
 
     def loss(self, model: TrajectoryModel, key: Key, phase: Phase) -> tuple[Float[Array, ""], Metrics]:
-        """The loss of stage `phase.stage`, in the model's units; failed solves are masked and counted."""
+        """The loss of stage `phase.stage`, and what is to be kept small, in the model's units.
+
+        Failed solves are masked and counted in `failed_share`. All solves of a step share their dropout.
+        """
+        key_batch, key_dropout, key_solve = jax.random.split(key, 3)
+        field = draw_dropout(model.forecaster.field, key=key_dropout)
+        costs, is_good = {}, jnp.ones(1, bool)
         match self.stages[phase.stage]:
             case Collocation() as stage:
-                return self._collocation(model, key, stage)
+                error, metrics = self._collocation(field, key_batch, stage)
             case MultipleShooting() as stage:
-                return self._multiple_shooting(model, key, stage, phase.fraction)
-            case GrowingHorizon() as stage:
-                longest = self.rows.times.shape[1] - 1
-                steps = stage.start_steps + (longest - stage.start_steps) * phase.fraction
-                return self._roll_out(model, key, stage.batch_size, steps)
-            case RollOut() as stage:
-                return self._roll_out(model, key, stage.batch_size, None)
+                segments = self._segments(model, key_batch, stage)
+                # Segments are alike: with a lane for each, nobody waits, and a queue would only cost.
+                solution, costs = self._solve(field, segments.starts, segments.times, key_solve, len(segments.starts))
+                is_good = is_success(solution.status)
+                error, jump = segments.loss(solution.ys, is_good, stage.weight(phase.fraction))
+                metrics = {**solve_metrics(solution), "jump": jump}
+            case GrowingHorizon() | RollOut() as stage:
+                starts, times, values, mask = self._whole(model, key_batch, stage, phase.fraction)
+                solution, costs = self._solve(field, starts, times, key_solve)
+                is_good = is_success(solution.status)
+                error = masked_mean_squared_error(solution.ys, values, mask & is_good[:, None, None])
+                metrics = solve_metrics(solution)
+        penalty, means = self.regularization.penalty(costs, is_good, field, phase.multiplier)
+        if self.regularization.weights:
+            metrics |= {"error_loss": error, **means}
+        return error + penalty, metrics
+
+    def validate(self, model: TrajectoryModel) -> dict[str, Array]:
+        """`validation_loss`, as "loss"."""
+        return {"loss": self.validation_loss(model)}
 
     def validation_loss(self, model: TrajectoryModel) -> Float[Array, ""]:
         """Mean squared error of solves over `validation_steps`, of the held-out trajectories from smoothed states.
@@ -190,33 +203,31 @@ class TrajectoryTask(AbstractTask):
         is_free = np.array([self.has_free_starts or row > 0 for row in self.start_rows])
         return smoothed + jnp.where(is_free[:, None], self.noise * model.offsets, 0.0)
 
-    def solve(
-        self, model: TrajectoryModel, starts: Float[Array, "batch dim"], times: Array, lanes: int | None = None
-    ) -> Solution:
+    def solve(self, model: TrajectoryModel, starts: Float[Array, "batch dim"], times: Array) -> Solution:
         """Solves in the model's units, from a state and over times of each.
 
         Arguments:
             model: its field is solved.
             starts: where.
             times: shape (batch, time).
-            lanes: of the batched solve, as in `nj.odeint_batch`. A solver or adjoint that has none goes under
-                `jax.vmap`.
         """
-        integrator, field = self.integrator, model.forecaster.field
-        if isinstance(integrator.solver, AbstractSolver) and isinstance(integrator.adjoint, CheckpointedAdjoint):
-            return integrator.batch(field, starts, times, in_axes=(0, 0, None), lanes=lanes)
-        return jax.vmap(lambda y0, ts: integrator(field, y0, ts))(starts, times)
+        return Regularization().solve_batch(self.integrator, model.forecaster.field, starts, times, jax.random.key(0))[
+            0
+        ]
 
-    def _collocation(self, model: TrajectoryModel, key: Key, stage: Collocation) -> tuple[Array, Metrics]:
+    def _solve(
+        self, field: AbstractField, starts: Array, times: Array, key: Key, lanes: int | None = None
+    ) -> tuple[Solution, Metrics]:
+        return self.regularization.solve_batch(self.integrator, field, starts, times, key, lanes)
+
+    def _collocation(self, field: AbstractField, key: Key, stage: Collocation) -> tuple[Array, Metrics]:
         rows = [_flat(x) for x in (self.rows.times, self.rows.states, self.rows.slopes, self.rows.is_row)]
         rows = _draw(key, stage.batch_size, rows)
         zero = jnp.zeros(())
         metrics = {"num_evals": zero, "failed_share": zero}
-        return gradient_matching_loss(model.forecaster.field, *rows, scale=self.slope_scale), metrics
+        return gradient_matching_loss(field, *rows, scale=self.slope_scale), metrics
 
-    def _multiple_shooting(
-        self, model: TrajectoryModel, key: Key, stage: MultipleShooting, fraction: Array
-    ) -> tuple[Array, Metrics]:
+    def _segments(self, model: TrajectoryModel, key: Key, stage: MultipleShooting) -> "_Segments":
         rows, counts = segment_rows(self.rows.times.shape[1], stage.segment_steps)
         starts = self.start_states(model)[:, np.searchsorted(self.start_rows, rows[:, 0])]
         # The last segment has no next one: whatever stands there is masked.
@@ -224,33 +235,50 @@ class TrajectoryTask(AbstractTask):
         is_joined = self.rows.is_row[:, rows[:, -1]] & (np.arange(len(rows)) < len(rows) - 1)
         mask = self.rows.mask[:, rows] & counts[..., None]
         arrays = [starts, self.rows.times[:, rows], self.rows.values[:, rows], mask, next_starts, is_joined]
-        starts, times, values, mask, next_starts, is_joined = _draw(key, stage.batch_size, [_flat(x) for x in arrays])
-        # Segments are alike: with a lane for each, nobody waits, and a queue would only cost.
-        solution = self.solve(model, starts, times, lanes=len(starts))
-        is_good = is_success(solution.status)
-        first, last = stage.continuity
-        loss, jump = multiple_shooting_loss(
-            solution.ys,
-            values,
-            mask & is_good[:, None, None],
-            next_starts,
-            is_joined & is_good,
-            first * (last / first) ** fraction,
-        )
-        return loss, {**_metrics_of(solution), "jump": jump}
+        return _Segments(*_draw(key, stage.batch_size, [_flat(x) for x in arrays]))
 
-    def _roll_out(
-        self, model: TrajectoryModel, key: Key, batch_size: int | None, num_steps: Array | None
-    ) -> tuple[Array, Metrics]:
+    def _whole(self, model: TrajectoryModel, key: Key, stage: GrowingHorizon | RollOut, fraction: Array) -> list[Array]:
+        """Starts, times, values and masks of whole trajectories, up to the horizon."""
         arrays = [self.starts(model), self.rows.times, self.rows.values, self.rows.mask]
-        starts, times, values, mask = _draw(key, batch_size, arrays)
-        if num_steps is not None:
-            times, is_inside = horizon_times(times, num_steps)
+        starts, times, values, mask = _draw(key, stage.batch_size, arrays)
+        if isinstance(stage, GrowingHorizon):
+            longest = self.rows.times.shape[1] - 1
+            times, is_inside = horizon_times(times, stage.start_steps + (longest - stage.start_steps) * fraction)
             mask = mask & is_inside[:, None]
-        solution = self.solve(model, starts, times)
-        is_good = is_success(solution.status)
-        loss = masked_mean_squared_error(solution.ys, values, mask & is_good[:, None, None])
-        return loss, _metrics_of(solution)
+        return [starts, times, values, mask]
+
+    def monitor(self, model: TrajectoryModel) -> dict[str, Array]:
+        """See `monitor_solve`, of the first trajectory."""
+        start, times, values = self.starts(model)[0], self.rows.times[0], self.rows.values[0]
+        return monitor_solve(self.integrator, model.forecaster.field, start, times, values[-1], self.watches_growth)
+
+    def inspect(self, model: TrajectoryModel, key: Key, phase: Phase) -> Inspection:
+        """What `loss` solves with `key`, without dropout; of collocation, which solves nothing, whole trajectories."""
+        key_batch, stage = jax.random.split(key, 3)[0], self.stages[phase.stage]
+        if isinstance(stage, MultipleShooting):
+            starts, times, values, mask = self._segments(model, key_batch, stage)[:4]
+        else:
+            whole = RollOut() if isinstance(stage, Collocation) else stage
+            starts, times, values, mask = self._whole(model, key_batch, whole, phase.fraction)
+        return inspect_solves(self.solve(model, starts, times), times, jnp.where(mask, values, jnp.nan))
+
+    def predict(self, model: TrajectoryModel) -> Prediction:
+        """The first trajectory that nothing is fitted to, or else the first of all, in the model's units.
+
+        Its noise is what whole solves of the training trajectories leave. The truth is the true one where it is known.
+        """
+        data = self.data if self.validation is None else self.validation
+        start = self.starts(model)[:1] if self.validation is None else self.held_out.states[:1, 0]
+        solution = self.solve(model, start, self.held_out.times[:1])
+        fitted = self.solve(model, self.starts(model), self.rows.times)
+        residuals = np.where(self.rows.mask, np.asarray(fitted.ys) - np.asarray(self.rows.values), np.nan)
+        noise = np.sqrt(np.nanmean(residuals**2, axis=(0, 1)))
+        known = data.values if data.truth is None else data.truth
+        truth = np.asarray(self.scaling.state_to_model(known[0]), float)
+        inside = np.isfinite(truth).all(axis=-1)
+        times, values = data.times[0][inside], np.asarray(solution.ys[0], float)[inside]
+        unit = f"log {data.value_unit}" if self.scaling.is_log else "standard deviations"
+        return Prediction(times, truth[inside], values, noise, data.names, unit)
 
     def evaluate(self, model: Any, others: dict[str, Any], directory: Path, log: Callable[[str], None]) -> Evaluation:
         """Relative root mean square errors of whole solves of the training trajectories, beside `others`; a figure."""
@@ -291,23 +319,6 @@ class TrajectoryTask(AbstractTask):
         return np.asarray(self.scaling.state_from_model(solution.ys), float), num_failed
 
 
-def relative_errors(fitted: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, float]:
-    """√(mean (fitted - target)² / var target) of each quantity, and the root mean square of these over quantities.
-
-    Arguments:
-        fitted, target: shape (..., time, dim). NaN in the target is left out; NaN in a fit makes its error NaN.
-
-    Returns:
-        Shape (dim,), and a number. It is 1 for a fit that is constant at the mean.
-    """
-    axes = tuple(range(target.ndim - 1))
-    squares = np.where(np.isnan(target), 0.0, (fitted - target) ** 2).sum(axis=axes) / (~np.isnan(target)).sum(
-        axis=axes
-    )
-    ratios = squares / np.nanvar(target, axis=axes)
-    return np.sqrt(ratios), float(np.sqrt(ratios.mean()))
-
-
 def _check_stages(stages: Sequence[Stage], data: Trajectories) -> None:
     """What needs the data to be checked."""
     series, length, _ = data.values.shape
@@ -333,25 +344,20 @@ def _check_stages(stages: Sequence[Stage], data: Trajectories) -> None:
             raise UsageError(f"TrajectoryTask: expected a batch_size of at most {most} in stage {i}, got {stage}.")
 
 
-def _rows_of(data: Trajectories, scaling: Scaling) -> tuple[Rows, np.ndarray]:
-    """In the model's units, with the standard deviation of the noise of each quantity."""
-    if scaling.is_log and not (data.values[data.mask] > 0).all():
-        raise UsageError(
-            f"TrajectoryTask: expected positive values for a logarithm, got {data.values[data.mask].min():g}. "
-            "Use the transform 'standard'."
-        )
-    times = np.asarray(scaling.time_to_model(data.times), float)
-    values = np.asarray(scaling.state_to_model(data.values), float)
-    smoothed = smooth((data.times - scaling.t_offset) / scaling.t_scale, values)
-    rows = Rows(
-        jnp.asarray(times, float),
-        jnp.asarray(np.where(data.mask, values, 0.0), float),
-        jnp.asarray(data.mask),
-        jnp.asarray(smoothed.states, float),
-        jnp.asarray(smoothed.slopes, float),
-        jnp.asarray(np.arange(times.shape[1]) < data.lengths[:, None]),
-    )
-    return rows, np.sqrt(np.mean(smoothed.noise**2, axis=0))
+class _Segments(NamedTuple):
+    """Segments of trajectories, each solved from a start of its own, with a leading axis of segments."""
+
+    starts: Float[Array, "segment dim"]
+    times: Float[Array, "segment time"]
+    values: Float[Array, "segment time dim"]
+    mask: Bool[Array, "segment time dim"]
+    next_starts: Float[Array, "segment dim"]
+    is_joined: Bool[Array, " segment"]
+
+    def loss(self, ys: Array, is_good: Bool[Array, " segment"], weight: Array) -> tuple[Array, Array]:
+        """The loss of solves `ys`, where those count that went well, and the mean square of the jumps."""
+        mask, is_joined = self.mask & is_good[:, None, None], self.is_joined & is_good
+        return multiple_shooting_loss(ys, self.values, mask, self.next_starts, is_joined, weight)
 
 
 def _flat(array: Array) -> Array:
@@ -365,13 +371,3 @@ def _draw(key: Key, batch_size: int | None, arrays: list[Array]) -> list[Array]:
         return arrays
     chosen = jax.random.choice(key, arrays[0].shape[0], (batch_size,), replace=False)
     return [array[chosen] for array in arrays]
-
-
-def _metrics_of(solution: Solution) -> Metrics:
-    stats = solution.stats
-    return {
-        "num_evals": jnp.mean(stats.num_evals.astype(float)),
-        "num_accepted": jnp.mean(stats.num_accepted.astype(float)),
-        "num_rejected": jnp.mean(stats.num_rejected.astype(float)),
-        "failed_share": jnp.mean((~is_success(solution.status)).astype(float)),
-    }

@@ -1,0 +1,63 @@
+"""Trajectories as arrays in the model's units, and errors of fits to them."""
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float
+
+from node_jax.data import Trajectories, smooth
+from node_jax.errors import UsageError
+from node_jax.models import Scaling
+
+
+class Rows(eqx.Module):
+    """Trajectories in the model's units, on the device."""
+
+    times: Float[Array, "series time"]
+    values: Float[Array, "series time dim"]
+    """0 where nothing was measured."""
+    mask: Bool[Array, "series time dim"]
+    states: Float[Array, "series time dim"]
+    """Smoothed."""
+    slopes: Float[Array, "series time dim"]
+    """Smoothed."""
+    is_row: Bool[Array, "series time"]
+    """Whether a row is one, and no padding."""
+
+
+def rows_of(data: Trajectories, scaling: Scaling) -> tuple[Rows, np.ndarray]:
+    """In the model's units, with the standard deviation of the noise of each quantity."""
+    if scaling.is_log and not (data.values[data.mask] > 0).all():
+        raise UsageError(
+            f"TrajectoryTask: expected positive values for a logarithm, got {data.values[data.mask].min():g}. "
+            "Use the transform 'standard'."
+        )
+    times = np.asarray(scaling.time_to_model(data.times), float)
+    values = np.asarray(scaling.state_to_model(data.values), float)
+    smoothed = smooth((data.times - scaling.t_offset) / scaling.t_scale, values)
+    rows = Rows(
+        jnp.asarray(times, float),
+        jnp.asarray(np.where(data.mask, values, 0.0), float),
+        jnp.asarray(data.mask),
+        jnp.asarray(smoothed.states, float),
+        jnp.asarray(smoothed.slopes, float),
+        jnp.asarray(np.arange(times.shape[1]) < data.lengths[:, None]),
+    )
+    return rows, np.sqrt(np.mean(smoothed.noise**2, axis=0))
+
+
+def relative_errors(fitted: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, float]:
+    """√(mean (fitted - target)² / var target) of each quantity, and the root mean square of these over quantities.
+
+    Arguments:
+        fitted, target: shape (..., time, dim). NaN in the target is left out; NaN in a fit makes its error NaN.
+
+    Returns:
+        Shape (dim,), and a number. It is 1 for a fit that is constant at the mean.
+    """
+    axes = tuple(range(target.ndim - 1))
+    squares = np.where(np.isnan(target), 0.0, (fitted - target) ** 2).sum(axis=axes) / (~np.isnan(target)).sum(
+        axis=axes
+    )
+    ratios = squares / np.nanvar(target, axis=axes)
+    return np.sqrt(ratios), float(np.sqrt(ratios.mean()))
