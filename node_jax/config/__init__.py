@@ -3,6 +3,7 @@
 `from node_jax.config import Run, ...` needs no jax, so that a config file and `--help` answer at once.
 """
 
+from node_jax.config.data import CsvData, HareLynxData, SimulatedData
 from node_jax.config.optimizers import (
     LBFGS,
     SGD,
@@ -18,10 +19,8 @@ from node_jax.config.regularize import Regularize
 from node_jax.config.schema import (
     RK4,
     ConstantStep,
-    CsvData,
     DiffraxSolver,
-    Forecast,
-    HareLynxData,
+    FixedSteps,
     HybridLotkaVolterra,
     MLPField,
     PIController,
@@ -29,6 +28,7 @@ from node_jax.config.schema import (
     Tsit5,
 )
 from node_jax.config.sweep import Sweep
+from node_jax.config.tasks import Collocation, Forecast, GrowingHorizon, MultipleShooting, RollOut, Trajectory
 from node_jax.config.train import Train
 
 __all__ = [
@@ -37,22 +37,29 @@ __all__ = [
     "SGD",
     "Adam",
     "AdamW",
+    "Collocation",
     "ConstantSchedule",
     "ConstantStep",
     "CosineSchedule",
     "CsvData",
     "DiffraxSolver",
     "ExponentialSchedule",
+    "FixedSteps",
     "Forecast",
+    "GrowingHorizon",
     "HareLynxData",
     "HybridLotkaVolterra",
     "Lion",
     "MLPField",
+    "MultipleShooting",
     "PIController",
     "Regularize",
+    "RollOut",
     "Run",
+    "SimulatedData",
     "StepSchedule",
     "Sweep",
     "Train",
+    "Trajectory",
     "Tsit5",
 ]

@@ -9,41 +9,13 @@ from dataclasses import field as dataclass_field
 from typing import Literal, TypeAlias
 
 from node_jax.config.checks import is_positive, require
+from node_jax.config.data import CsvData, Data, HareLynxData, SimulatedData
 from node_jax.config.optimizers import LBFGS, AdamW, CosineSchedule, Optimizer, Schedule
 from node_jax.config.regularize import Regularize
 from node_jax.config.sweep import Sweep, expand
+from node_jax.config.tasks import Forecast, Task, Trajectory
 from node_jax.config.train import Train
 from node_jax.errors import UsageError
-
-
-@dataclass(frozen=True, kw_only=True)
-class HareLynxData:
-    """Pelts of hare and lynx a year, 1845-1935, shipped with the package."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class CsvData:
-    """A series from a comma-separated file with a header line."""
-
-    path: str
-    """Path of the file."""
-    time: str = "time"
-    """Name of the column of times, strictly increasing."""
-    columns: tuple[str, ...] = ("value",)
-    """Names of the columns of values."""
-    time_unit: str = "time"
-    """Unit of the times, for plots."""
-    value_unit: str = "value"
-    """Unit of the values, for plots."""
-
-    def __post_init__(self) -> None:
-        require(
-            len(self.columns) > 0,
-            "data.columns",
-            "at least one column",
-            self.columns,
-            "Name the value columns.",
-        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,39 +71,6 @@ class HybridLotkaVolterra:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Forecast:
-    """Fit to the first part of a series by many short solves, forecast the rest."""
-
-    train_until: float
-    """Last time of the training rows, in the data's time unit."""
-    validate_after: float | None = None
-    """Training rows after this time are not fitted, but forecast to choose the best model and the end of training, in
-    the data's time unit; None fits all."""
-    segment_steps: int = 10
-    """Intervals between rows in one short solve, at least 1."""
-    batch_size: int | None = None
-    """Segments drawn for each training step; None takes all."""
-    time_scale: float = 5.0
-    """Unit of the model's time, in the data's time unit, > 0."""
-    transform: Literal["log", "standard"] = "log"
-    """log: centred logarithms, for positive quantities; standard: centred, divided by the standard deviation."""
-
-    def __post_init__(self) -> None:
-        require(self.segment_steps >= 1, "task.segment_steps", "at least 1", self.segment_steps, "10 is a start.")
-        require(
-            self.time_scale > 0,
-            "task.time_scale",
-            "a number > 0",
-            self.time_scale,
-            "About half a period is good.",
-        )
-        is_before = self.validate_after is None or self.validate_after < self.train_until
-        expected = f"a time before task.train_until = {self.train_until:g}, or None"
-        cure = "The rows between the two are held out."
-        require(is_before, "task.validate_after", expected, self.validate_after, cure)
-
-
-@dataclass(frozen=True, kw_only=True)
 class Tsit5:
     """Tsitouras 5(4), adaptive or not."""
 
@@ -181,10 +120,20 @@ class ConstantStep:
         )
 
 
-Data: TypeAlias = HareLynxData | CsvData
+@dataclass(frozen=True, kw_only=True)
+class FixedSteps:
+    """The same number of equal steps between every two rows."""
+
+    n: int = 1
+    """Steps between two rows, at least 1."""
+
+    def __post_init__(self) -> None:
+        require(self.n >= 1, "controller.n", "at least 1", self.n, "1 or 2 is usual between close rows.")
+
+
 Field: TypeAlias = MLPField | HybridLotkaVolterra
 Solver: TypeAlias = Tsit5 | RK4 | DiffraxSolver
-Controller: TypeAlias = PIController | ConstantStep
+Controller: TypeAlias = PIController | ConstantStep | FixedSteps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,7 +142,7 @@ class Run:
 
     name: str
     """Name of the run; its folder is output/name-time."""
-    task: Forecast
+    task: Task
     """What is fitted and measured."""
     data: Data = dataclass_field(default_factory=HareLynxData)
     """Where the numbers come from."""
@@ -232,6 +181,7 @@ class Run:
                 "solver, controller: RK4 has no error estimate, which an adaptive controller needs. Choose "
                 "solver:tsit5, or controller:constant-step."
             )
+        self._check_task()
         self._check_optimizer()
         self._check_regularizers()
         if not self.sweep.is_single:
@@ -255,12 +205,38 @@ class Run:
         is_estimated = not (isinstance(self.solver, RK4) and recorded)
         require(is_estimated, "regularize", "a solver with an error estimate", recorded, "Choose solver:tsit5.")
 
+    @property
+    def num_steps(self) -> int:
+        """Optimizer steps at most."""
+        return self.task.num_steps if isinstance(self.task, Trajectory) else self.train.num_steps
+
+    def _check_task(self) -> None:
+        task = self.task
+        if isinstance(task, Forecast):
+            is_series = not isinstance(self.data, SimulatedData)
+            cure = "Choose a task Trajectory for simulated data."
+            require(is_series, "task, data", "one measured series to forecast", "SimulatedData", cure)
+            return
+        is_fine = task.train_until is None or not isinstance(self.data, SimulatedData)
+        cure = "Simulated data are held out by data.num-held-out."
+        require(is_fine, "task.train_until", "None with simulated data", task.train_until, cure)
+        log_every = self.train.log_every
+        for i, stage in enumerate(task.stages):
+            expected = f"a multiple of train.log_every = {log_every}"
+            cure = "A resumed run must meet whole dispatches."
+            where = f"task.stages[{i}].num_steps"
+            require(stage.num_steps % log_every == 0, where, expected, stage.num_steps, cure)
+        cure = "Give the last stage a patience."
+        require(self.train.patience is None, "train.patience", "None with stages", self.train.patience, cure)
+
     def _check_optimizer(self) -> None:
         if isinstance(self.optimizer, LBFGS):
-            is_full_batch = self.task.batch_size is None and self.train.accumulate == 1
-            came = self.task.batch_size if self.task.batch_size is not None else self.train.accumulate
-            cure = "Choose --task.batch-size None and --train.accumulate 1, or another optimizer."
-            require(is_full_batch, "optimizer, task.batch_size", "full batches with L-BFGS", came, cure)
-        warmup, num_steps = self.schedule.warmup_steps, self.train.num_steps
-        expected = f"fewer steps than train.num_steps = {num_steps}"
+            parts = (self.task,) if isinstance(self.task, Forecast) else self.task.stages
+            sizes = [part.batch_size for part in parts if part.batch_size is not None]
+            came = sizes[0] if sizes else self.train.accumulate
+            cure = "Choose a batch_size of None and --train.accumulate 1, or another optimizer."
+            is_full = not sizes and self.train.accumulate == 1
+            require(is_full, "optimizer, task.batch_size", "full batches with L-BFGS", came, cure)
+        warmup, num_steps = self.schedule.warmup_steps, self.num_steps
+        expected = f"fewer than the {num_steps} steps of the run"
         require(warmup < num_steps, "schedule.warmup_steps", expected, warmup, "A twentieth of all steps is usual.")

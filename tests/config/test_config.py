@@ -83,9 +83,9 @@ def _change(path, value, delete=False):
         (_change(["task", "transform"], "logg"), "unknown value 'logg'; did you mean 'log'?"),
         (_change(["seed"], "0"), "config.json.seed: expected int, got '0' \\(str\\)"),
         (_change(["seed"], True), "config.json.seed: expected int, got True"),
-        (_change(["task"], 3), "expected Forecast, got 3"),
+        (_change(["task"], 3), "expected one of Forecast, Trajectory, got 3"),
         (_change(["optimizer", "kind"], ["x"]), "unknown kind \\['x'\\]"),
-        (_change(["task", "kind"], "Forecasts"), "expected kind 'Forecast'"),
+        (_change(["task", "kind"], "Forecasts"), "unknown kind 'Forecasts'; did you mean 'Forecast'"),
         (_change(["train", "num_steps"], None, delete=True), "expected the key 'num_steps', which is missing"),
         (_change(["train", "num_steps"], 0), "train.num_steps: expected at least 1, got 0"),
         ("{", "expected JSON"),
@@ -198,7 +198,7 @@ def test_every_field_has_a_line_of_help():
         ({"sweep": Sweep(grid=("train.num_steps=1.5",))}, "whole numbers"),
         ({"sweep": Sweep(grid=("optimizer.lr=-1",))}, "optimizer.lr: expected a learning rate > 0"),
         ({"optimizer": LBFGS()}, "full batches with L-BFGS"),
-        ({"schedule": CosineSchedule(warmup_steps=2)}, "fewer steps than train.num_steps = 2"),
+        ({"schedule": CosineSchedule(warmup_steps=2)}, "fewer than the 2 steps of the run"),
     ],
 )
 def test_contradictions_are_refused_with_the_cure(changes, message):

@@ -1,0 +1,61 @@
+"""Where the numbers come from."""
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from node_jax.config.checks import is_positive, require, require_at_least
+
+
+@dataclass(frozen=True, kw_only=True)
+class HareLynxData:
+    """Pelts of hare and lynx a year, 1845-1935, shipped with the package."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CsvData:
+    """A series from a comma-separated file with a header line."""
+
+    path: str
+    """Path of the file."""
+    time: str = "time"
+    """Name of the column of times, strictly increasing."""
+    columns: tuple[str, ...] = ("value",)
+    """Names of the columns of values."""
+    time_unit: str = "time"
+    """Unit of the times, for plots."""
+    value_unit: str = "value"
+    """Unit of the values, for plots."""
+
+    def __post_init__(self) -> None:
+        require(len(self.columns) > 0, "data.columns", "at least one column", self.columns, "Name the value columns.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SimulatedData:
+    """Noisy trajectories of a known system, to study how well a fit finds it; seeds are those of the run."""
+
+    system: Literal["lotka-volterra", "lorenz"] = "lotka-volterra"
+    """Whose trajectories: predator and prey from (1, 1), or the attractor of Lorenz from random places on it."""
+    duration: float = 16.6
+    """From the first row to the last, in the system's time, > 0; a period of predator and prey is 3.32."""
+    num_times: int = 101
+    """Rows of each trajectory, evenly spaced, at least 3."""
+    noise: float = 0.05
+    """Standard deviation of the noise, as a share of that of each quantity, >= 0."""
+    num_series: int = 1
+    """Trajectories that are fitted, at least 1."""
+    num_held_out: int = 0
+    """Trajectories without noise that validate, at least 0; 0 validates by the fitted ones."""
+
+    def __post_init__(self) -> None:
+        require(is_positive(self.duration), "data.duration", "a time > 0", self.duration, "A few periods are usual.")
+        require_at_least(self.num_times, 3, "data.num_times", "Twenty a period are plenty.")
+        require_at_least(self.noise, 0, "data.noise", "0.05 is 5 %.")
+        require_at_least(self.num_series, 1, "data.num_series", "One is enough for a cycle.")
+        require_at_least(self.num_held_out, 0, "data.num_held_out", "0 holds none out.")
+        is_one = self.system != "lotka-volterra" or (self.num_series == 1 and self.num_held_out == 0)
+        cure = "All start at (1, 1): choose data.num-series 1 and data.num-held-out 0, or lorenz."
+        require(is_one, "data.num_series, data.num_held_out", "one trajectory of lotka-volterra", self, cure)
+
+
+Data: TypeAlias = HareLynxData | CsvData | SimulatedData

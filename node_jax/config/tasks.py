@@ -1,0 +1,153 @@
+"""What is fitted and measured: tasks, and the stages of a curriculum."""
+
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+from node_jax.config.checks import is_positive, require, require_at_least
+
+Transform: TypeAlias = Literal["log", "standard"]
+
+
+def _check_time_scale(value: float) -> None:
+    require(is_positive(value), "task.time_scale", "a number > 0", value, "About half a period is good.")
+
+
+def _check_stage(stage: Any) -> None:
+    require_at_least(stage.num_steps, 1, "stage.num_steps", "A stage must end; 1000 is a start.")
+    patience_is_fine = stage.patience is None or stage.patience >= 1
+    require(patience_is_fine, "stage.patience", "at least 1 or None", stage.patience, "5 is usual.")
+    batch_is_fine = stage.batch_size is None or stage.batch_size >= 1
+    require(batch_is_fine, "stage.batch_size", "at least 1 or None", stage.batch_size, "None takes all.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Forecast:
+    """Fit to the first part of a series by many short solves, forecast the rest."""
+
+    train_until: float
+    """Last time of the training rows, in the data's time unit."""
+    validate_after: float | None = None
+    """Training rows after this time are not fitted, but forecast to choose the best model and the end of training, in
+    the data's time unit; None fits all."""
+    segment_steps: int = 10
+    """Intervals between rows in one short solve, at least 1."""
+    batch_size: int | None = None
+    """Segments drawn for each training step; None takes all."""
+    time_scale: float = 5.0
+    """Unit of the model's time, in the data's time unit, > 0."""
+    transform: Transform = "log"
+    """log: centred logarithms, for positive quantities; standard: centred, divided by the standard deviation."""
+
+    def __post_init__(self) -> None:
+        require_at_least(self.segment_steps, 1, "task.segment_steps", "10 is a start.")
+        _check_time_scale(self.time_scale)
+        is_before = self.validate_after is None or self.validate_after < self.train_until
+        expected = f"a time before task.train_until = {self.train_until:g}, or None"
+        cure = "The rows between the two are held out."
+        require(is_before, "task.validate_after", expected, self.validate_after, cure)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Collocation:
+    """The field at smoothed states against smoothed slopes; nothing is solved."""
+
+    num_steps: int
+    """Optimizer steps at most, a multiple of train.log_every."""
+    patience: int | None = None
+    """Checkpoints without a lower validation loss after which the stage ends, at least 1; None takes all its steps."""
+    batch_size: int | None = None
+    """Rows drawn for each step; None takes all."""
+
+    def __post_init__(self) -> None:
+        _check_stage(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MultipleShooting:
+    """Short segments at once, each from a free start, with a penalty on the jumps between them."""
+
+    num_steps: int
+    """Optimizer steps at most, a multiple of train.log_every."""
+    patience: int | None = None
+    """Checkpoints without a lower validation loss after which the stage ends, at least 1; None takes all its steps."""
+    segment_steps: int = 10
+    """Intervals between rows in one segment, at least 1."""
+    continuity: tuple[float, ...] = (1.0, 10.0)
+    """Weight of the penalty at the first and at the last step of the stage, > 0; geometric in between."""
+    batch_size: int | None = None
+    """Segments drawn for each step; None takes all."""
+
+    def __post_init__(self) -> None:
+        _check_stage(self)
+        require_at_least(self.segment_steps, 1, "stage.segment_steps", "10 is a start.")
+        is_fine = len(self.continuity) == 2 and all(map(is_positive, self.continuity))
+        require(is_fine, "stage.continuity", "two weights > 0", self.continuity, "1 10 is a start.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class GrowingHorizon:
+    """One solve of each trajectory from its start, up to a row that moves to the last one over the stage."""
+
+    num_steps: int
+    """Optimizer steps at most, a multiple of train.log_every."""
+    patience: int | None = None
+    """Checkpoints without a lower validation loss after which the stage ends, at least 1; None takes all its steps."""
+    start_steps: int = 10
+    """Intervals within the horizon at the first step, at least 1."""
+    batch_size: int | None = None
+    """Trajectories drawn for each step; None takes all."""
+
+    def __post_init__(self) -> None:
+        _check_stage(self)
+        require_at_least(self.start_steps, 1, "stage.start_steps", "10 is a start.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RollOut:
+    """One solve of each trajectory from its start over all rows: the plain fit."""
+
+    num_steps: int
+    """Optimizer steps at most, a multiple of train.log_every."""
+    patience: int | None = None
+    """Checkpoints without a lower validation loss after which the stage ends, at least 1; None takes all its steps."""
+    batch_size: int | None = None
+    """Trajectories drawn for each step; None takes all."""
+
+    def __post_init__(self) -> None:
+        _check_stage(self)
+
+
+CurriculumStage: TypeAlias = Collocation | MultipleShooting | GrowingHorizon | RollOut
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trajectory:
+    """Fit whole trajectories by a curriculum of losses."""
+
+    stages: tuple[CurriculumStage, ...] = (RollOut(num_steps=2000),)
+    """One after the other, at least one; their steps add up to those of the run, in place of train.num_steps."""
+    train_until: float | None = None
+    """Of a single series, the last time that is fitted, in the data's time unit; the rest validates. None fits all."""
+    validation_steps: int | None = None
+    """Intervals of the solves that are validated; None takes whole trajectories. Short beside the Lyapunov time of a
+    chaotic system."""
+    has_free_starts: bool = True
+    """Whether initial states are trained beside the field."""
+    time_scale: float = 1.0
+    """Unit of the model's time, in the data's time unit, > 0."""
+    transform: Transform = "standard"
+    """log: centred logarithms, for positive quantities; standard: centred, divided by the standard deviation."""
+
+    def __post_init__(self) -> None:
+        require(len(self.stages) > 0, "task.stages", "at least one stage", self.stages, "RollOut is the plain fit.")
+        _check_time_scale(self.time_scale)
+        steps_are_fine = self.validation_steps is None or self.validation_steps >= 1
+        require(steps_are_fine, "task.validation_steps", "at least 1 or None", self.validation_steps, "None is usual.")
+
+    @property
+    def num_steps(self) -> int:
+        """Optimizer steps at most, over all stages."""
+        return sum(stage.num_steps for stage in self.stages)
+
+
+Task: TypeAlias = Forecast | Trajectory
