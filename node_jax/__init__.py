@@ -7,7 +7,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from node_jax import analysis, data, fields, interpolate, losses, models
+    from node_jax import analysis, data, fields, interpolate, losses, models, tasks, train
     from node_jax.adjoints import (
         AbstractAdjoint,
         BacksolveAdjoint,
@@ -87,7 +87,7 @@ _HOMES = {
     "odeint": "integrate",
     "odeint_batch": "integrate",
 }
-_SUBPACKAGES = ("analysis", "data", "fields", "interpolate", "losses", "models")
+_SUBPACKAGES = ("analysis", "data", "fields", "interpolate", "losses", "models", "tasks", "train")
 
 __all__ = [
     "RK4",
@@ -136,6 +136,8 @@ __all__ = [
     "models",
     "odeint",
     "odeint_batch",
+    "tasks",
+    "train",
 ]
 
 
