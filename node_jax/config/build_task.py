@@ -86,7 +86,14 @@ def _build_trajectory(
 def _load_series(data: HareLynxData | CsvData) -> TimeSeries:
     if isinstance(data, HareLynxData):
         return load_hare_lynx()
-    return read_csv_series(data.path, data.time, data.columns, time_unit=data.time_unit, value_unit=data.value_unit)
+    return read_csv_series(
+        data.path,
+        data.time,
+        data.columns,
+        time_unit=data.time_unit,
+        value_unit=data.value_unit,
+        has_missing=data.has_missing,
+    )
 
 
 def _load_trajectories(run: schema.Run, task: Trajectory) -> tuple[Trajectories, Trajectories | None]:

@@ -25,6 +25,8 @@ class CsvData:
     """Unit of the times, for plots."""
     value_unit: str = "value"
     """Unit of the values, for plots."""
+    has_missing: bool = False
+    """Whether an empty cell is a missing value, which a Trajectory masks; otherwise it is an error that names it."""
 
     def __post_init__(self) -> None:
         require(len(self.columns) > 0, "data.columns", "at least one column", self.columns, "Name the value columns.")

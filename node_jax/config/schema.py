@@ -216,6 +216,9 @@ class Run:
             is_series = not isinstance(self.data, SimulatedData)
             cure = "Choose a task Trajectory for simulated data."
             require(is_series, "task, data", "one measured series to forecast", "SimulatedData", cure)
+            has_missing = isinstance(self.data, CsvData) and self.data.has_missing
+            cure = "Choose a task Trajectory, which masks missing values."
+            require(not has_missing, "data.has_missing", "False with a Forecast", True, cure)
             return
         is_fine = task.train_until is None or not isinstance(self.data, SimulatedData)
         cure = "Simulated data are held out by data.num-held-out."

@@ -16,14 +16,15 @@ class TimeSeries:
 
     Arguments:
         times: shape (time,), strictly increasing.
-        values: shape (time, dim), finite.
+        values: shape (time, dim). NaN is a missing value, if `has_missing`.
         names: one name a quantity.
         time_unit, value_unit: for axes of plots.
         source: where the numbers come from.
+        has_missing: whether NaN is meant. Undeclared NaN is refused.
 
     Raises:
-        UsageError: for shapes that do not fit, times that do not increase, missing or infinite values; the message
-            names the row.
+        UsageError: for shapes that do not fit, times that do not increase, infinite values, or missing ones that were
+            not declared; the message names the row.
     """
 
     times: np.ndarray
@@ -32,6 +33,7 @@ class TimeSeries:
     time_unit: str
     value_unit: str
     source: str
+    has_missing: bool = False
 
     def __post_init__(self) -> None:
         shape = (len(self.times), len(self.names))
@@ -42,11 +44,12 @@ class TimeSeries:
             )
         if len(self.times) < 2:
             raise UsageError(f"TimeSeries: expected at least 2 rows, got {len(self.times)} from {self.source}.")
-        for row, column in np.argwhere(~np.isfinite(self.values))[:1]:
+        is_wrong = np.isinf(self.values) if self.has_missing else ~np.isfinite(self.values)
+        for row, column in np.argwhere(is_wrong)[:1]:
             raise UsageError(
                 f"TimeSeries: expected finite values, got {self.values[row, column]} for {self.names[column]!r} at "
                 f"{self.time_unit} {self.times[row]:g} (row {row + 1}) in {self.source}. "
-                "Drop that row: times need not be evenly spaced."
+                "Drop that row (times need not be evenly spaced), or declare missing values where a task masks them."
             )
         for row in np.flatnonzero(~np.isfinite(self.times))[:1]:
             raise UsageError(
@@ -73,7 +76,13 @@ class TimeSeries:
 
     def _rows(self, chosen: np.ndarray) -> "TimeSeries":
         return TimeSeries(
-            self.times[chosen], self.values[chosen], self.names, self.time_unit, self.value_unit, self.source
+            self.times[chosen],
+            self.values[chosen],
+            self.names,
+            self.time_unit,
+            self.value_unit,
+            self.source,
+            self.has_missing,
         )
 
 
@@ -85,6 +94,7 @@ def read_csv_series(
     time_unit: str,
     value_unit: str,
     source: str | None = None,
+    has_missing: bool = False,
 ) -> TimeSeries:
     """Read a comma-separated file with a header line.
 
@@ -93,9 +103,10 @@ def read_csv_series(
         time: name of the column of times.
         columns: names of the columns of values.
         time_unit, value_unit, source: kept with the series; the source defaults to the file name.
+        has_missing: whether an empty cell is a missing value; otherwise it is refused with its row.
 
     Returns:
-        A `TimeSeries`. An empty cell is a missing value, which is refused with its row.
+        A `TimeSeries`.
 
     Raises:
         UsageError: if the file or a column is missing, or a cell is no number.
@@ -123,4 +134,4 @@ def read_csv_series(
 
     times = np.array([number(i, time) for i in range(len(rows))])
     values = np.array([[number(i, name) for name in columns] for i in range(len(rows))])
-    return TimeSeries(times, values, tuple(columns), time_unit, value_unit, source or path.name)
+    return TimeSeries(times, values, tuple(columns), time_unit, value_unit, source or path.name, has_missing)

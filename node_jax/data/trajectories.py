@@ -96,4 +96,5 @@ def as_trajectories(data: "TimeSeries | Trajectories | Sequence[TimeSeries]") ->
     batch = ragged([one.times for one in series], [one.values for one in series])
     first = series[0]
     values = np.where(batch.mask, batch.values, np.nan)
-    return Trajectories(batch.times, values, first.names, first.time_unit, first.value_unit, first.source)
+    has_missing = any(one.has_missing for one in series)
+    return Trajectories(batch.times, values, first.names, first.time_unit, first.value_unit, first.source, has_missing)

@@ -4,6 +4,8 @@ import dataclasses
 import json
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -24,6 +26,7 @@ from node_jax.config.build import build
 from node_jax.config.codec import to_json
 from node_jax.config.load import load_config
 from node_jax.errors import UsageError
+from node_jax.tasks import Phase
 from node_jax.train import RunDirectory, fit, read_metrics
 from tests.train.cases import Silent
 
@@ -108,6 +111,23 @@ def test_a_measured_series_is_split_into_what_is_fitted_and_what_validates(tmp_p
     assert built.data.times.shape == (1, 21)
     assert built.validation.times.shape == (1, 10)
     assert build(dataclasses.replace(config, task=dataclasses.replace(task, train_until=None))).task.validation is None
+
+
+def test_declared_missing_values_are_masked_and_undeclared_ones_named(tmp_path):
+    path = tmp_path / "data.csv"
+    rows = [f"{t},{np.sin(t)},{'' if i in (3, 4, 11) else np.cos(t)}" for i, t in enumerate(np.linspace(0, 6, 31))]
+    path.write_text("time,a,b\n" + "\n".join(rows))
+    data = CsvData(path=str(path), columns=("a", "b"), has_missing=True)
+    task = Trajectory(stages=(RollOut(num_steps=10),))
+    built = build(dataclasses.replace(SMALL, data=data, task=task)).task
+    assert built.data.mask.sum() == 2 * 31 - 3
+    assert not built.data.mask[0, 3, 1]
+    loss, _ = built.loss(built.init(jax.random.key(0)), jax.random.key(1), Phase(0, jnp.zeros(())))
+    assert np.isfinite(float(loss))
+    with pytest.raises(UsageError, match=r"got nan for 'b' at time 0.6 \(row 4\).*declare missing values"):
+        build(dataclasses.replace(SMALL, data=dataclasses.replace(data, has_missing=False), task=task))
+    with pytest.raises(UsageError, match="Choose a task Trajectory, which masks"):
+        dataclasses.replace(SMALL, data=data, task=Forecast(train_until=3))
 
 
 @pytest.mark.parametrize(
