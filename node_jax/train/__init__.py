@@ -9,7 +9,7 @@ from node_jax.train.report import write_report
 from node_jax.train.run_directory import RunDirectory
 from node_jax.train.settings import FitSettings, Stage
 from node_jax.train.several import Candidate, fit_several
-from node_jax.train.step import StepSettings
+from node_jax.train.step import StepSettings, update_multiplier
 from node_jax.train.trainer import TrainingError
 
 __all__ = [
@@ -31,5 +31,6 @@ __all__ = [
     "inspect_run",
     "load_best",
     "read_metrics",
+    "update_multiplier",
     "write_report",
 ]

@@ -45,6 +45,33 @@ LARGEST_LOG_MULTIPLIER = 12.0
 """The multiplier stays between exp(-12) and exp(12): beyond it a loss in float32 is nothing but its regularizers."""
 
 
+def update_multiplier(log_multiplier: Float[Array, ""], num_evals: Any, budget: float, rate: float) -> Float[Array, ""]:
+    """One step of gradient ascent on the multiplier of the constraint (evaluations) <= (budget).
+
+        log λ <- log λ + rate (evaluations / budget - 1), within ±LARGEST_LOG_MULTIPLIER
+
+    λ multiplies the regularizers, so that they weigh more as long as solves cost too much, and less where they could
+    cost more.
+
+    Arguments:
+        log_multiplier: log λ, a scalar array.
+        num_evals: field evaluations of a solve in this step, on average.
+        budget: evaluations to hold training to, > 0.
+        rate: how fast log λ follows, > 0; the larger, the sooner the budget is met, and the more λ swings about.
+
+    Returns:
+        log λ for the next step, in the same dtype.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from node_jax.train import update_multiplier
+        >>> float(update_multiplier(jnp.zeros(()), 60.0, budget=40.0, rate=0.5))
+        0.25
+    """
+    moved = log_multiplier + rate * (num_evals / budget - 1)
+    return jnp.clip(moved, -LARGEST_LOG_MULTIPLIER, LARGEST_LOG_MULTIPLIER).astype(log_multiplier.dtype)
+
+
 def make_advance(
     task: AbstractTask, optimizer: optax.GradientTransformation, rest: Any, settings: StepSettings
 ) -> Advance:
@@ -87,13 +114,17 @@ def make_advance(
                 value_fn=lambda parameters: loss(parameters, step_key(state))[0],
             )
             parameters = optax.apply_updates(state.parameters, updates)
+            log_multiplier = state.log_multiplier
+            if settings.nfe_budget is not None:
+                evals, rate = metrics["num_evals"], settings.budget_rate
+                log_multiplier = update_multiplier(log_multiplier, evals, settings.nfe_budget, rate)
             moved = TrainState(
                 state.step,
                 parameters,
                 optimizer_state,
                 _average(state, parameters, settings.ema_decay),
                 state.key,
-                _log_multiplier(state, metrics, settings),
+                log_multiplier,
             )
             state = tree_where(is_fine, moved, state)
             counted = {"loss": value, "gradient_norm": norm, "skipped_share": 1.0 - is_fine, **metrics}
@@ -131,12 +162,3 @@ def _average(state: TrainState, parameters: Any, decay: float | None) -> Any:
     num_steps = state.step.astype(float)
     decay_now = jnp.minimum(decay, (1 + num_steps) / (10 + num_steps))
     return optax.incremental_update(parameters, state.average, 1 - decay_now)
-
-
-def _log_multiplier(state: TrainState, metrics: Metrics, settings: StepSettings) -> Float[Array, ""]:
-    """One step of gradient ascent on the multiplier of the constraint (evaluations) <= (budget)."""
-    if settings.nfe_budget is None:
-        return state.log_multiplier
-    excess = metrics["num_evals"] / settings.nfe_budget - 1
-    moved = state.log_multiplier + settings.budget_rate * excess
-    return jnp.clip(moved, -LARGEST_LOG_MULTIPLIER, LARGEST_LOG_MULTIPLIER).astype(state.log_multiplier.dtype)
