@@ -211,6 +211,7 @@ def problems() -> tuple[Problem, ...]:
         Variant("TayNODE", r({"bend": OfPoint(bend)}, bend=0.3)),
         Variant("ERNODE", r(record=error, error=2e4)),
         Variant("budget", r(record=error, error=3e3), budget=36.0),
+        Variant("tight budget", r(record=error, error=3e3), budget=30.0),
     )
     return (
         Problem("digits", digits, Classifier, 1000, 3e-3, of_digits),
