@@ -47,8 +47,8 @@ def draw_curves(results: dict[str, Any], path: Path) -> None:
                     axes.fill_between(steps[shown], low, high, color=COLOURS[name], alpha=0.12, linewidth=0)
             if row["budget"]:
                 grid[0, column].axhline(row["budget"], color="#555555", linewidth=1.0, linestyle=":")
-                at = (0.995, row["budget"] + 0.4)
-                style = {"ha": "right", "va": "bottom", "fontsize": 8, "color": "#555555"}
+                at = (0.995, row["budget"] - 0.6)
+                style = {"ha": "right", "va": "top", "fontsize": 8, "color": "#555555"}
                 grid[0, column].text(*at, name, transform=grid[0, column].get_yaxis_transform(), **style)
         grid[0, column].set_title(titles.get(problem, problem), fontsize=11)
         grid[0, column].set_ylim(bottom=0)
