@@ -23,11 +23,11 @@ def _open(path: Path) -> "tuple[Run, Experiment, RunDirectory]":
     return run, build(run), directory
 
 
-def _open_single(path: Path) -> "RunDirectory":
+def _open_single(path: Path, *, is_written: bool = True) -> "RunDirectory":
     """The folder of one run, not that of a sweep, which trains nothing itself."""
     from node_jax.train import RunDirectory
 
-    directory = RunDirectory.open(path)
+    directory = RunDirectory.open(path, is_written=is_written)
     if (path / "run-000").is_dir():
         raise UsageError(
             f"Expected the folder of one run, got that of a sweep, {path}. Name one of its runs, such as "
@@ -43,7 +43,7 @@ def _rows_of(directory: "RunDirectory") -> list[dict[str, Any]]:
     rows = read_metrics(directory.metrics)
     if not rows:
         raise UsageError(
-            f"Expected rows of metrics in {directory.metrics}, got none: the run stopped within its first dispatch. "
+            f"Expected rows of metrics in {directory.metrics}, got none: the run ended within its first dispatch. "
             f"Go on with `node-jax train --resume {directory.path}`, or see `node-jax inspect {directory.path}`."
         )
     return rows
@@ -92,7 +92,7 @@ def compare(paths: list[Path], figure: Path) -> int:
     from node_jax.analysis import draw_training
     from node_jax.train import differences
 
-    directories = [_open_single(path) for path in paths]
+    directories = [_open_single(path, is_written=False) for path in paths]
     names = _names_of(paths)
     rows = {name: _rows_of(found) for name, found in zip(names, directories, strict=True)}
     configs = [_config_of(directory) for directory in directories]
@@ -112,7 +112,12 @@ def compare(paths: list[Path], figure: Path) -> int:
         cells += [_number(sum(row["wall_s"] for row in rows[name])), *(_number(result.get(key)) for key in results)]
         lines.append(f"| {' | '.join(cells)} |")
     _print("\n".join(lines))
-    draw_training(rows, figure)
+    try:
+        draw_training(rows, figure)
+    except OSError as error:
+        raise UsageError(
+            f"Expected to write a figure to {figure}, got: {error.strerror}. Choose another place with --figure."
+        ) from error
     _print(f"\nfigure: {figure}")
     return 0
 

@@ -105,7 +105,13 @@ def _replace(config: T, keys: list[str], value: float, path: str) -> T:
         require(is_config, "sweep.grid", "a path to a number", path, f"{keys[0]!r} has no fields.")
         return dataclasses.replace(config, **{keys[0]: _replace(old, keys[1:], value, path)})  # type: ignore[type-var]
     is_number = isinstance(old, (int, float)) and not isinstance(old, bool)
-    require(is_number, "sweep.grid", f"a number at {path!r}", old, "Only numbers can be swept.")
+    require(
+        is_number,
+        "sweep.grid",
+        f"a number at {path!r}",
+        old,
+        "Only numbers can be swept, those that are None once they have a value.",
+    )
     is_whole = isinstance(old, float) or value.is_integer()
     require(is_whole, "sweep.grid", f"whole numbers for {path!r}", value, "It counts something.")
     return dataclasses.replace(config, **{keys[0]: value if isinstance(old, float) else int(value)})  # type: ignore[type-var]

@@ -186,7 +186,9 @@ def test_steps_that_are_not_finite_stop_training_and_their_batch_can_be_inspecte
     task, optimizer, chosen = Bowl(TARGET, breaks_at=22), optax.sgd(0.1), settings()
     with pytest.raises(TrainingError, match=r"not finite in 60 % of the steps between steps 20 and 25.*inspect"):
         _fit(task, tmp_path, chosen)
-    assert _rows(tmp_path)[-1]["step"] == 20
+    last = _rows(tmp_path)[-1]
+    assert last["step"] == 25
+    assert last["skipped_share"] == pytest.approx(0.6)
     facts = json.loads((tmp_path / "failure" / "failure.json").read_text())
     assert facts["step"] == 22
     assert np.isnan(facts["gradient_norm"])
@@ -221,8 +223,6 @@ def test_a_run_that_did_not_stop_shows_the_step_after_its_last_checkpoint(tmp_pa
 def test_a_checkpoint_of_another_config_shows_what_differs(tmp_path):
     state, _ = init_state(Bowl(TARGET), optax.sgd(0.1), 0)
     saved = Checkpoints(tmp_path, state, [], {"train": {"num_steps": 3, "log_every": 1}, "seed": 0})
-    from node_jax.train.state import Standing
-
     saved.save("last", state, Standing())
     saved.close()
     now = Checkpoints(tmp_path, state, [], {"train": {"num_steps": 4, "log_every": 1}, "seed": 0, "new": True})
