@@ -44,6 +44,15 @@ class Ensemble:
     members: tuple[Prediction, ...]
 
     @property
+    def is_of_same_truth(self) -> bool:
+        """Whether all members forecast the same data; else their mean is a forecast of nothing."""
+        first = self.members[0]
+        return all(
+            np.array_equal(member.times, first.times) and np.array_equal(member.truth, first.truth)
+            for member in self.members[1:]
+        )
+
+    @property
     def mean(self) -> np.ndarray:
         """Shape (time, dim)."""
         return np.mean([member.values for member in self.members], axis=0)

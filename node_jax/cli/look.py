@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from node_jax.cli.train import REFERENCE, report
+from node_jax.errors import UsageError
 
 if TYPE_CHECKING:
     from node_jax.config import Run
@@ -16,11 +17,36 @@ if TYPE_CHECKING:
 def _open(path: Path) -> "tuple[Run, Experiment, RunDirectory]":
     from node_jax.config.build import build
     from node_jax.config.load import load_config
-    from node_jax.train import RunDirectory
 
-    directory = RunDirectory.open(path)
+    directory = _open_single(path)
     run = load_config(directory.config)
     return run, build(run), directory
+
+
+def _open_single(path: Path, *, is_written: bool = True) -> "RunDirectory":
+    """The folder of one run, not that of a sweep, which trains nothing itself."""
+    from node_jax.train import RunDirectory
+
+    directory = RunDirectory.open(path, is_written=is_written)
+    if (path / "run-000").is_dir():
+        raise UsageError(
+            f"Expected the folder of one run, got that of a sweep, {path}. Name one of its runs, such as "
+            f"{path / 'run-000'}, or all of them for `node-jax compare {path}/run-*`; "
+            f"`node-jax train --resume {path}` writes the report of the sweep anew."
+        )
+    return directory
+
+
+def _rows_of(directory: "RunDirectory") -> list[dict[str, Any]]:
+    from node_jax.train import read_metrics
+
+    rows = read_metrics(directory.metrics)
+    if not rows:
+        raise UsageError(
+            f"Expected rows of metrics in {directory.metrics}, got none: the run ended within its first dispatch. "
+            f"Go on with `node-jax train --resume {directory.path}`, or see `node-jax inspect {directory.path}`."
+        )
+    return rows
 
 
 def evaluate(path: Path) -> int:
@@ -53,11 +79,10 @@ def inspect(path: Path) -> int:
 def plot(path: Path) -> int:
     """Draw all that a run logged over its steps."""
     from node_jax.analysis import draw_training
-    from node_jax.train import RunDirectory, read_metrics
 
-    directory = RunDirectory.open(path)
+    directory = _open_single(path)
     figure = directory.path / "training.png"
-    draw_training({directory.path.name: read_metrics(directory.metrics)}, figure)
+    draw_training({directory.path.name: _rows_of(directory)}, figure)
     _print(f"figure: {figure}")
     return 0
 
@@ -65,12 +90,12 @@ def plot(path: Path) -> int:
 def compare(paths: list[Path], figure: Path) -> int:
     """What differs between the configs of runs, where each ended, and their curves."""
     from node_jax.analysis import draw_training
-    from node_jax.train import RunDirectory, differences, read_metrics
+    from node_jax.train import differences
 
-    directories = [RunDirectory.open(path) for path in paths]
-    names = [directory.path.name or str(directory.path) for directory in directories]
-    rows = {name: read_metrics(found.metrics) for name, found in zip(names, directories, strict=True)}
-    configs = [json.loads(directory.config.read_text()) for directory in directories]
+    directories = [_open_single(path, is_written=False) for path in paths]
+    names = _names_of(paths)
+    rows = {name: _rows_of(found) for name, found in zip(names, directories, strict=True)}
+    configs = [_config_of(directory) for directory in directories]
     changed: dict[str, None] = {}
     for config in configs[1:]:
         changed |= dict.fromkeys(path for path, *_ in differences(configs[0], config))
@@ -87,9 +112,32 @@ def compare(paths: list[Path], figure: Path) -> int:
         cells += [_number(sum(row["wall_s"] for row in rows[name])), *(_number(result.get(key)) for key in results)]
         lines.append(f"| {' | '.join(cells)} |")
     _print("\n".join(lines))
-    draw_training(rows, figure)
+    try:
+        draw_training(rows, figure)
+    except OSError as error:
+        raise UsageError(
+            f"Expected to write a figure to {figure}, got: {error.strerror}. Choose another place with --figure."
+        ) from error
     _print(f"\nfigure: {figure}")
     return 0
+
+
+def _names_of(paths: list[Path]) -> list[str]:
+    """The names of folders, or their paths where two have the same name, as the runs of two sweeps have."""
+    names = [path.resolve().name for path in paths]
+    if len(set(names)) < len(names):
+        names = [str(path) for path in paths]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise UsageError(f"compare: expected different runs, got {twice} twice. Name each once.")
+    return names
+
+
+def _config_of(directory: "RunDirectory") -> Any:
+    try:
+        return json.loads(directory.config.read_text())
+    except ValueError as error:
+        raise UsageError(f"{directory.config}: expected JSON, got an error: {error}. Put it back as it was.") from error
 
 
 def _evaluation_of(directory: "RunDirectory") -> dict[str, float]:

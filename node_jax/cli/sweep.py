@@ -1,9 +1,11 @@
 """`node-jax train` for a config with a sweep: all its runs, a table of them, and ensembles of seeds."""
 
 import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from node_jax.cli.train import say
+from node_jax.errors import UsageError
 
 if TYPE_CHECKING:
     from node_jax.config import Run
@@ -11,17 +13,20 @@ if TYPE_CHECKING:
     from node_jax.train import RunDirectory
 
 
-def train_sweep(run: "Run", directory: "RunDirectory") -> int:
-    """Train what is left of a sweep, and write its report."""
-    from node_jax.config.build import build
+def train_sweep(run: "Run", open_directory: Callable[[], "RunDirectory"]) -> int:
+    """Train what is left of a sweep, and write its report.
+
+    Its folder is opened or made once every run of it has been built.
+    """
     from node_jax.config.codec import to_json
     from node_jax.config.sweep import expand, program_of
     from node_jax.train import Candidate, RunDirectory, fit_several
     from node_jax.train.progress import Progress
 
-    say(f"run directory: {directory.path}")
     members = expand(run, run.sweep)
-    experiments = [build(member.run) for member in members]
+    experiments = [_build(member) for member in members]
+    directory = open_directory()
+    say(f"run directory: {directory.path}")
     folders = [RunDirectory(directory.path / f"run-{i:03d}") for i in range(len(members))]
     groups: dict[Any, list[int]] = {}
     for i, member in enumerate(members):
@@ -37,6 +42,15 @@ def train_sweep(run: "Run", directory: "RunDirectory") -> int:
         found = fit_several(candidates, Progress, run.sweep.mode, choice)
         models |= dict(zip(group, found, strict=True))
     return _report(run, members, experiments, folders, models, directory)
+
+
+def _build(member: "Member") -> Any:
+    from node_jax.config.build import build
+
+    try:
+        return build(member.run)
+    except UsageError as error:
+        raise UsageError(f"sweep, {_title(member)}: {error}") from error
 
 
 def _title(member: "Member") -> str:
@@ -71,8 +85,10 @@ def _report(
             points.setdefault(point, []).append(experiments[i].task.predict(models[i]))
     ensembles, figures = describe_ensembles(points, directory.path)
     curves = {title: read_metrics(folder.metrics) for title, folder in zip(titles, folders, strict=True)}
-    draw_training(curves, directory.path / "training.png")
-    file = write_sweep_report(directory, run.name, [table, *ensembles], ["training.png", *figures])
+    if any(curves.values()):
+        draw_training(curves, directory.path / "training.png")
+        figures = ["training.png", *figures]
+    file = write_sweep_report(directory, run.name, [table, *ensembles], figures)
     sys.stdout.write("\n\n".join([table, *ensembles]) + f"\n\nreport: {file}\n")
     sys.stdout.flush()
     return 0 if rows else 1

@@ -1,10 +1,13 @@
 """`node-jax train`: a new run, or the rest of an old one, to its report."""
 
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from node_jax.errors import UsageError
 
 if TYPE_CHECKING:
     from node_jax.config import Run
@@ -17,32 +20,34 @@ REFERENCE = "pure neural ODE"
 
 def train(run: "Run", is_profiled: bool) -> int:
     """Train a new run."""
-    from node_jax.config.build import build
     from node_jax.config.codec import to_json
     from node_jax.train import RunDirectory
 
-    # Built first: a config that cannot work leaves no folder behind.
-    experiment = build(run)
-    directory = RunDirectory.create(Path(run.output), run.name, to_json(run))
-    return _fit_and_report(run, experiment, directory, is_profiled)
+    create = partial(RunDirectory.create, Path(run.output), run.name, to_json(run))
+    return _fit_and_report(run, create, is_profiled)
 
 
 def resume(path: Path, is_profiled: bool) -> int:
     """Go on with a run."""
-    from node_jax.config.build import build
     from node_jax.config.load import load_config
     from node_jax.train import RunDirectory
 
     directory = RunDirectory.open(path)
-    run = load_config(directory.config)
-    return _fit_and_report(run, build(run), directory, is_profiled)
+    return _fit_and_report(load_config(directory.config), lambda: directory, is_profiled)
 
 
-def _fit_and_report(run: "Run", experiment: "Experiment", directory: "RunDirectory", is_profiled: bool) -> int:
+def _fit_and_report(run: "Run", open_directory: Callable[[], "RunDirectory"], is_profiled: bool) -> int:
+    from node_jax.config.build import build
+
     if not run.sweep.is_single:
         from node_jax.cli.sweep import train_sweep
 
-        return train_sweep(run, directory)
+        if is_profiled:
+            raise UsageError("train: --profile traces one run, got a sweep. Leave --profile or the sweep out.")
+        return train_sweep(run, open_directory)
+    # Built first: a config that cannot work leaves no folder behind.
+    experiment = build(run)
+    directory = open_directory()
     say(f"run directory: {directory.path}")
     model, others = _fit_all(run, experiment, directory, is_profiled)
     return report(run, experiment, model, others, directory)

@@ -31,8 +31,9 @@ class Sweep:
 
     def __post_init__(self) -> None:
         require_at_least(self.seeds, 1, "sweep.seeds", "5 is usual for an ensemble.")
-        for axis in self.grid:
-            _parse(axis)
+        paths = [_parse(axis)[0] for axis in self.grid]
+        cure = "Put all its values into one: optimizer.lr=1e-3,3e-3 for example."
+        require(len(set(paths)) == len(paths), "sweep.grid", "each path once", self.grid, cure)
 
     @property
     def is_single(self) -> bool:
@@ -84,6 +85,10 @@ def _parse(axis: str) -> tuple[str, tuple[float, ...]]:
         numbers = ()
     is_fine = bool(equals and path and numbers) and all(math.isfinite(number) for number in numbers)
     require(is_fine, "sweep.grid", "path=number,number,...", axis, "Write optimizer.lr=1e-3,3e-3 for example.")
+    is_new = len(set(numbers)) == len(numbers)
+    require(is_new, "sweep.grid", "each number once", axis, "More runs of one point are sweep.seeds.")
+    is_inside = path.split(".")[0] != "sweep"
+    require(is_inside, "sweep.grid", "a number of a single run", axis, "Write --sweep.seeds 5 for several seeds.")
     return path, numbers
 
 
@@ -100,7 +105,13 @@ def _replace(config: T, keys: list[str], value: float, path: str) -> T:
         require(is_config, "sweep.grid", "a path to a number", path, f"{keys[0]!r} has no fields.")
         return dataclasses.replace(config, **{keys[0]: _replace(old, keys[1:], value, path)})  # type: ignore[type-var]
     is_number = isinstance(old, (int, float)) and not isinstance(old, bool)
-    require(is_number, "sweep.grid", f"a number at {path!r}", old, "Only numbers can be swept.")
+    require(
+        is_number,
+        "sweep.grid",
+        f"a number at {path!r}",
+        old,
+        "Only numbers can be swept, those that are None once they have a value.",
+    )
     is_whole = isinstance(old, float) or value.is_integer()
     require(is_whole, "sweep.grid", f"whole numbers for {path!r}", value, "It counts something.")
     return dataclasses.replace(config, **{keys[0]: value if isinstance(old, float) else int(value)})  # type: ignore[type-var]

@@ -74,12 +74,12 @@ class ForecastTask(AbstractTask):
         if segment_steps < 1 or num_segments < 1:
             raise UsageError(
                 f"ForecastTask: expected segment_steps between 1 and {len(fitted.times) - 1}, the intervals between "
-                f"training rows, got {segment_steps}."
+                f"training rows, got {segment_steps}. Shorten the segments, or train until a later time."
             )
         if batch_size is not None and not 1 <= batch_size <= num_segments:
             raise UsageError(
                 f"ForecastTask: expected batch_size between 1 and the number of segments, {num_segments}, "
-                f"got {batch_size}."
+                f"got {batch_size}. None takes all."
             )
         if scaling.is_log and not (test.values > 0).all():
             row, column = np.argwhere(~(test.values > 0))[0]

@@ -338,10 +338,12 @@ def _check_stages(stages: Sequence[Stage], data: Trajectories) -> None:
         if steps > most_steps:
             raise UsageError(
                 f"TrajectoryTask: expected at most {most_steps} steps, the intervals of the longest trajectory, in "
-                f"stage {i}, got {stage}."
+                f"stage {i}, got {stage}. Take fewer steps."
             )
         if stage.batch_size is not None and stage.batch_size > most:
-            raise UsageError(f"TrajectoryTask: expected a batch_size of at most {most} in stage {i}, got {stage}.")
+            raise UsageError(
+                f"TrajectoryTask: expected a batch_size of at most {most} in stage {i}, got {stage}. None takes all."
+            )
 
 
 class _Segments(NamedTuple):

@@ -1,5 +1,6 @@
 """Checkpoints by Orbax: the last and the best of a run, each written whole or not at all."""
 
+import contextlib
 import json
 import logging
 import sys
@@ -63,10 +64,14 @@ class Checkpoints:
         facts = {"standing": vars(standing), "config": self._config, "checksum": _checksum(arrays)}
         content = ocp.args.Composite(arrays=ocp.args.StandardSave(arrays), facts=ocp.args.JsonSave(facts))
         try:
+            for later in [saved for saved in manager.all_steps() if saved > step]:
+                # Of work that was lost with the last checkpoint. Orbax would quietly write nothing beside it.
+                manager.delete(later)
             manager.save(step, args=content)
             manager.wait_until_finished()
         except Exception as error:
-            self._managers[which] = self._open(which)
+            with contextlib.suppress(Exception):
+                self._managers[which] = self._open(which)
             raise CheckpointError(
                 f"Expected to write a checkpoint of step {step} in {manager.directory}, got {_first_line(error)}. "
                 "The one before is kept. Make room on the disk, or make the folder writable."

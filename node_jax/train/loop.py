@@ -49,7 +49,8 @@ def fit(
                 break
             with jax.profiler.trace(profile) if profile is not None and number == 1 else contextlib.nullcontext():
                 trainer.dispatch(progress)
-            if preemption.is_asked and not trainer.standing.is_done:
+            if preemption.is_asked:
+                # After the last dispatch too: what follows, such as the training of a reference, may take long.
                 trainer.save_now()
                 raise Preempted(f"Asked to end; a checkpoint of step {trainer.num_done} is written.")
     return trainer.finish()

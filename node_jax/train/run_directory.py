@@ -90,8 +90,12 @@ class RunDirectory:
         write_text_whole(self.config, config)
 
     @classmethod
-    def open(cls, path: Path) -> "RunDirectory":
+    def open(cls, path: Path, *, is_written: bool = True) -> "RunDirectory":
         """An existing run.
+
+        Arguments:
+            path: its folder.
+            is_written: whether anything is to be written into it.
 
         Raises:
             UsageError: if there is no run, or it cannot be written.
@@ -101,7 +105,7 @@ class RunDirectory:
             raise UsageError(
                 f"Expected a run directory made by `node-jax train`, got {path}: {what}. Runs are in runs/ by default."
             )
-        if not os.access(path, os.W_OK):
+        if is_written and not os.access(path, os.W_OK):
             raise UsageError(f"Expected a writable run directory, got {path}. Copy it, or change its permissions.")
         return cls(path)
 

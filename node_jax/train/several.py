@@ -149,11 +149,11 @@ def _train_together(
 
 
 def _end_if_asked(preemption: Preemption, runs: list[_Under]) -> None:
-    active = [run for run in runs if run.is_active]
-    if preemption.is_asked and active:
-        for run in active:
+    if preemption.is_asked:
+        kept = [run for run in runs if not run.has_failed]
+        for run in kept:
             run.trainer.save_now()
-        raise Preempted(f"Asked to end; checkpoints of {len(active)} runs are written.")
+        raise Preempted(f"Asked to end; checkpoints of {len(kept)} runs are written.")
 
 
 def _measured(trainers: list[Trainer], choice: Path) -> str:

@@ -117,7 +117,9 @@ def make_advance(
             log_multiplier = state.log_multiplier
             if settings.nfe_budget is not None:
                 evals, rate = metrics["num_evals"], settings.budget_rate
-                log_multiplier = update_multiplier(log_multiplier, evals, settings.nfe_budget, rate)
+                followed = update_multiplier(log_multiplier, evals, settings.nfe_budget, rate)
+                # A stage that solves nothing, such as collocation, says nothing of the budget.
+                log_multiplier = jnp.where(evals > 0, followed, log_multiplier)
             moved = TrainState(
                 state.step,
                 parameters,

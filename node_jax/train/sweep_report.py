@@ -16,7 +16,7 @@ def describe_runs(titles: list[str], folders: list[RunDirectory], results: dict[
         titles, folders: of the runs.
         results: what evaluation gave, by the number of the run; a run that is missing had to stop.
     """
-    names = list(dict.fromkeys(name for found in results.values() for name in found))
+    names = list(dict.fromkeys(name for found in results.values() for name in found)) or ["result"]
     lines = [f"| run | steps | loss | {' | '.join([*names, 'seconds'])} |", f"|{'---|' * (len(names) + 4)}"]
     for i, (title, folder) in enumerate(zip(titles, folders, strict=True)):
         rows = read_metrics(folder.metrics)
@@ -32,13 +32,15 @@ def describe_ensembles(
 ) -> tuple[list[str], list[str]]:
     """Tables of the ensembles that the seeds of each point make, and the figures drawn.
 
-    `ensembles.json` holds the same numbers.
+    `ensembles.json` holds the same numbers. Members that were asked for different data, as seeds of simulated data may
+    give them, make no ensemble.
 
     Arguments:
         points: predictions of the runs at each point of the grid.
         folder: where figures and numbers go.
     """
-    found = {point: Ensemble(tuple(members)) for point, members in points.items() if len(members) > 1}
+    several = {point: Ensemble(tuple(members)) for point, members in points.items() if len(members) > 1}
+    found = {point: ensemble for point, ensemble in several.items() if ensemble.is_of_same_truth}
     if not found:
         return [], []
     facts, figures = [], []

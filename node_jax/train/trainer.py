@@ -97,7 +97,7 @@ class Trainer:
             row["stage"] = self.standing.stage
         seconds = time.perf_counter() - started
         row = {"step": step, **row, "wall_s": round(seconds, 4), "steps_per_s": round(num_steps / seconds, 2)}
-        self._stop_if_too_much_failed(metrics, row, before)
+        self._stop_if_too_much_failed(metrics, row, before, progress)
         done = step - self.standing.stage_start
         is_last = done == self._stage.num_steps
         is_checkpoint = done % self.settings.checkpoint_every == 0 or is_last
@@ -165,7 +165,9 @@ class Trainer:
             self._wait_for_writer()
         self.checkpoints.save("last", self.state, self.standing)
 
-    def _stop_if_too_much_failed(self, metrics: dict[str, np.ndarray], row: dict[str, Any], before: int) -> None:
+    def _stop_if_too_much_failed(
+        self, metrics: dict[str, np.ndarray], row: dict[str, Any], before: int, progress: Reporter
+    ) -> None:
         failed, skipped = row.get("failed_share", 0.0), row["skipped_share"]
         steps = f"between steps {before} and {self.num_done}"
         cure = "Raise max_steps, loosen the tolerances, lower the learning rate or clip the gradient"
@@ -175,6 +177,7 @@ class Trainer:
             reason = f"{100 * failed:.0f} % of the solves failed {steps}; the loss over the rest says little."
         else:
             return
+        self._log(row, progress)
         at = locate(metrics)
         self._keep_failure(before, at, reason, float(metrics["gradient_norm"][at]))
         raise TrainingError(

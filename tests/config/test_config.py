@@ -218,6 +218,19 @@ def test_an_axis_of_a_grid_that_is_none_is_refused(axis):
         Sweep(grid=(axis,))
 
 
+@pytest.mark.parametrize(
+    ("grid", "message"),
+    [
+        (("optimizer.lr=1e-3", "optimizer.lr=1e-2"), "each path once"),
+        (("optimizer.lr=1e-3,0.001",), "each number once"),
+        (("sweep.seeds=1,2",), "--sweep.seeds 5"),
+    ],
+)
+def test_a_grid_that_repeats_itself_is_refused(grid, message):
+    with pytest.raises(UsageError, match=message):
+        Sweep(grid=grid)
+
+
 def test_a_sweep_has_a_run_for_each_point_and_seed_and_knows_which_share_a_program():
     config = load_config(ROOT / "configs" / "debug.py")
     grid = ("optimizer.lr=1e-3,1e-2", "field.residual.width=4,8")

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -27,7 +28,7 @@ from node_jax.train import (
     load_best,
     read_metrics,
 )
-from node_jax.train.state import init_state
+from node_jax.train.state import Standing, init_state
 from tests.train.cases import Bowl, Silent, directory, settings
 
 TARGET = jnp.array([[1.0, -1.0]])
@@ -97,6 +98,60 @@ def test_a_resumed_run_continues_all_that_it_keeps_track_of(tmp_path):
     np.testing.assert_array_equal(best.w, whole.w)
 
 
+def test_a_run_asked_to_end_in_its_last_dispatch_ends_with_all_done(tmp_path):
+    class Stopping(Silent):
+        def advance(self, step, row):
+            if step == 40:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    task, optimizer = Bowl(TARGET), optax.sgd(0.1)
+    with pytest.raises(Preempted, match="checkpoint of step 40"):
+        fit(task, optimizer, settings(), directory(tmp_path), Stopping)
+    dispatched = []
+
+    class Noting(Silent):
+        def advance(self, step, row):
+            dispatched.append(step)
+
+    fit(task, optimizer, settings(), directory(tmp_path), Noting)
+    assert not dispatched
+    assert _rows(tmp_path)[-1]["step"] == 40
+
+
+def test_a_folder_of_checkpoints_that_is_lost_on_the_way_is_said_and_survived(tmp_path):
+    told = []
+
+    class Losing(Silent):
+        def advance(self, step, row):
+            checkpoints = tmp_path / "checkpoints"
+            if step == 15:
+                checkpoints.rename(tmp_path / "away")
+                checkpoints.write_text("in the way")
+            if step == 35:
+                checkpoints.unlink()
+                (tmp_path / "away").rename(checkpoints)
+
+        def warn(self, message):
+            told.append(message)
+
+    fit(Bowl(TARGET), optax.sgd(0.1), settings(), directory(tmp_path), Losing)
+    assert any("checkpoint of step 20" in message for message in told)
+    assert _rows(tmp_path)[-1]["step"] == 40
+    model = load_best(Bowl(TARGET), optax.sgd(0.1), settings(), directory(tmp_path))
+    whole = _fit(Bowl(TARGET), tmp_path / "whole", settings())
+    np.testing.assert_array_equal(model.w, whole.w)
+
+
+def test_a_best_checkpoint_of_lost_work_gives_way_to_an_earlier_step(tmp_path):
+    run = directory(tmp_path)
+    state, _ = init_state(Bowl(TARGET), optax.sgd(0.1), 0)
+    checkpoints = Checkpoints(run.checkpoints, state, [], {})
+    for step in (30, 10):
+        checkpoints.save("best", eqx.tree_at(lambda s: s.step, state, jnp.int32(step)), Standing())
+        assert int(checkpoints.restore("best")[0].step) == step
+    checkpoints.close()
+
+
 def test_a_full_disk_keeps_the_last_good_checkpoint_and_all_metrics_and_says_so(tmp_path):
     """A limit on the size of files stands for the full disk."""
     task, optimizer = Bowl(TARGET), optax.sgd(0.1)
@@ -131,7 +186,9 @@ def test_steps_that_are_not_finite_stop_training_and_their_batch_can_be_inspecte
     task, optimizer, chosen = Bowl(TARGET, breaks_at=22), optax.sgd(0.1), settings()
     with pytest.raises(TrainingError, match=r"not finite in 60 % of the steps between steps 20 and 25.*inspect"):
         _fit(task, tmp_path, chosen)
-    assert _rows(tmp_path)[-1]["step"] == 20
+    last = _rows(tmp_path)[-1]
+    assert last["step"] == 25
+    assert last["skipped_share"] == pytest.approx(0.6)
     facts = json.loads((tmp_path / "failure" / "failure.json").read_text())
     assert facts["step"] == 22
     assert np.isnan(facts["gradient_norm"])
@@ -166,8 +223,6 @@ def test_a_run_that_did_not_stop_shows_the_step_after_its_last_checkpoint(tmp_pa
 def test_a_checkpoint_of_another_config_shows_what_differs(tmp_path):
     state, _ = init_state(Bowl(TARGET), optax.sgd(0.1), 0)
     saved = Checkpoints(tmp_path, state, [], {"train": {"num_steps": 3, "log_every": 1}, "seed": 0})
-    from node_jax.train.state import Standing
-
     saved.save("last", state, Standing())
     saved.close()
     now = Checkpoints(tmp_path, state, [], {"train": {"num_steps": 4, "log_every": 1}, "seed": 0, "new": True})

@@ -97,6 +97,22 @@ def test_a_stopped_sweep_resumes_to_the_same_numbers(mode, alone, tmp_path):
 
 
 @pytest.mark.parametrize("mode", ["in-turn", "together"])
+def test_a_sweep_asked_to_end_in_its_last_dispatch_ends(mode, tmp_path):
+    class Stopping(Silent):
+        def advance(self, step, row):
+            is_last = mode == "together" or (tmp_path / "2" / "metrics.jsonl").stat().st_size
+            if step == 40 and is_last:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    def stopping(title, num_steps, done):
+        return Stopping(num_steps, done)
+
+    with pytest.raises(Preempted, match="checkpoints of 3 runs"):
+        fit_several(_candidates(tmp_path), stopping, mode, tmp_path / "mode.json")
+    assert [len(losses) for losses in _losses(tmp_path)] == [8, 8, 8]
+
+
+@pytest.mark.parametrize("mode", ["in-turn", "together"])
 def test_a_run_that_stops_does_not_stop_the_others(mode, alone, tmp_path):
     candidates = _candidates(tmp_path)
     bad = candidates[1]

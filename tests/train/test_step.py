@@ -76,6 +76,16 @@ def test_the_multiplier_holds_the_evaluations_to_their_budget():
     assert float(metrics["multiplier"][-1]) == pytest.approx((np.sqrt(8) - 1) / 0.02, rel=0.05)
 
 
+def test_steps_that_solve_nothing_leave_the_multiplier_alone():
+    class Unsolved(Bowl):
+        def loss(self, model, key, phase):
+            value, metrics = super().loss(model, key, phase)
+            return value, metrics | {"num_evals": jnp.zeros(())}
+
+    state, _ = _train(Unsolved(TARGET), optax.sgd(0.1), 5, StepSettings(nfe_budget=40.0, budget_rate=0.1))
+    assert float(state.log_multiplier) == 0
+
+
 def test_without_a_budget_the_multiplier_stays_at_one():
     state, metrics = _train(Bowl(TARGET), optax.sgd(0.1), 3)
     assert float(state.log_multiplier) == 0

@@ -81,6 +81,24 @@ def test_a_run_can_be_plotted_inspected_and_compared(trained, tmp_path, capsys):
         assert figure.read_bytes().startswith(b"\x89PNG")
 
 
+def test_compared_runs_of_one_name_keep_their_own_numbers(trained, tmp_path, capsys):
+    runs = [shutil.copytree(trained, tmp_path / which / "run") for which in ("a", "b")]
+    rows = [json.loads(line) for line in (runs[1] / "metrics.jsonl").read_text().splitlines()]
+    (runs[1] / "metrics.jsonl").write_text("".join(json.dumps(row | {"loss": 7.5}) + "\n" for row in rows))
+    assert main(["compare", *map(str, runs), "--figure", str(tmp_path / "curves.png"), "--debug"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[2].startswith(f"| {runs[0]} | 2 |")
+    assert "7.5" not in lines[2]
+    assert lines[3].startswith(f"| {runs[1]} | 2 | 7.5 |")
+    assert main(["compare", str(runs[0]), str(runs[0])]) == 2
+    assert "Name each once" in capsys.readouterr().err
+    assert main(["compare", *map(str, runs), "--figure", str(tmp_path / "none" / "curves.png")]) == 2
+    assert "Choose another place with --figure" in capsys.readouterr().err
+    (runs[0] / "metrics.jsonl").write_text("")
+    assert main(["plot", str(runs[0])]) == 2
+    assert "Expected rows of metrics" in capsys.readouterr().err
+
+
 def test_resuming_a_finished_run_changes_nothing(trained, tmp_path):
     copy = shutil.copytree(trained, tmp_path / "copy")
     assert main(["train", "--resume", str(copy), "--debug"]) == 0
