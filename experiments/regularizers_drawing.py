@@ -25,7 +25,7 @@ COLOURS = {
 
 
 def draw_curves(results: dict[str, Any], path: Path) -> None:
-    """Evaluations and held-out loss over updates: means over seeds, and their range as a band.
+    """Evaluations and held-out loss over updates: means over seeds, their range as a band, budgets dotted.
 
     Of losses only that without a regularizer has its band: those of all would cover each other.
     """
@@ -46,10 +46,7 @@ def draw_curves(results: dict[str, Any], path: Path) -> None:
                     low, high = values.min(axis=0)[shown], values.max(axis=0)[shown]
                     axes.fill_between(steps[shown], low, high, color=COLOURS[name], alpha=0.12, linewidth=0)
             if row["budget"]:
-                grid[0, column].axhline(row["budget"], color="#555555", linewidth=1.0, linestyle=":")
-                at = (0.995, row["budget"] - 0.6)
-                style = {"ha": "right", "va": "top", "fontsize": 8, "color": "#555555"}
-                grid[0, column].text(*at, name, transform=grid[0, column].get_yaxis_transform(), **style)
+                grid[0, column].axhline(row["budget"], color=COLOURS[name], linewidth=1.2, linestyle=":")
         grid[0, column].set_title(titles.get(problem, problem), fontsize=11)
         grid[0, column].set_ylim(bottom=0)
         grid[1, column].set_xlabel("updates")
