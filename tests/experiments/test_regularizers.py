@@ -42,7 +42,6 @@ def test_costs_of_a_point_leave_its_density_out():
 
 
 def test_digits_are_split_without_overlap_and_in_range():
-    pytest.importorskip("sklearn")
     train, held_out = regularizers.digits(0)
     assert (train[0].shape, held_out[0].shape) == ((1347, 64), (450, 64))
     assert 0 <= train[0].min() < train[0].max() == 1
