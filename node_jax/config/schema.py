@@ -202,6 +202,9 @@ class Run:
         recorded = [name for name in ("error", "stiffness") if getattr(self.regularize, name) > 0]
         cure = "Choose solver:tsit5, or another regularizer."
         require(not (is_foreign and recorded), "regularize", "a solver of this package", recorded, cure)
+        is_counted = not (is_foreign and self.regularize.nfe_budget is not None)
+        expected = "None with a solver of diffrax, which does not count evaluations"
+        require(is_counted, "regularize.nfe_budget", expected, self.regularize.nfe_budget, "Choose solver:tsit5.")
         is_estimated = not (isinstance(self.solver, RK4) and recorded)
         require(is_estimated, "regularize", "a solver with an error estimate", recorded, "Choose solver:tsit5.")
 

@@ -31,6 +31,9 @@ class Checkpoints:
         like: a state with the structure, shapes and dtypes to expect.
         constants: the untrained arrays of the model, saved beside the state and compared when it is read back.
         config: the run's config as JSON values, saved beside the state and compared when it is read back.
+
+    Raises:
+        CheckpointError: if the folder cannot be made or looked into.
     """
 
     def __init__(self, folder: Path, like: TrainState, constants: list[np.ndarray], config: Any = None) -> None:
@@ -42,7 +45,13 @@ class Checkpoints:
         self._constants = constants
         self._config = config
         self._folder = folder
-        self._managers = {name: self._open(name) for name in ("last", "best")}
+        try:
+            self._managers = {name: self._open(name) for name in ("last", "best")}
+        except OSError as error:
+            raise CheckpointError(
+                f"Expected a folder of checkpoints at {folder}, got {_first_line(error)}. Move away what is in its "
+                "place, or make the folder around it writable."
+            ) from error
 
     def _open(self, which: str) -> ocp.CheckpointManager:
         options = ocp.CheckpointManagerOptions(

@@ -15,10 +15,12 @@ from node_jax.config import (
     ConstantStep,
     CosineSchedule,
     CsvData,
+    DiffraxSolver,
     Forecast,
     HybridLotkaVolterra,
     MLPField,
     PIController,
+    Regularize,
     Run,
     Sweep,
     Train,
@@ -198,6 +200,10 @@ def test_every_field_has_a_line_of_help():
         ({"sweep": Sweep(grid=("train.num_steps=1.5",))}, "whole numbers"),
         ({"sweep": Sweep(grid=("optimizer.lr=-1",))}, "optimizer.lr: expected a learning rate > 0"),
         ({"optimizer": LBFGS()}, "full batches with L-BFGS"),
+        (
+            {"solver": DiffraxSolver(), "regularize": Regularize(kinetic=0.1, nfe_budget=20.0)},
+            "does not count evaluations",
+        ),
         ({"schedule": CosineSchedule(warmup_steps=2)}, "fewer than the 2 steps of the run"),
     ],
 )

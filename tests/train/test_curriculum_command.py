@@ -41,7 +41,8 @@ SMALL = dataclasses.replace(
     field=dataclasses.replace(PREDATOR_PREY.field, width=8, dropout=0.1),
     regularize=Regularize(kinetic=1e-3, l2=1e-4),
     train=Train(log_every=5, checkpoint_every=10),
-    max_steps=128,
+    # Just as many as the longest solve has; the figure of the report asks for five times as many times.
+    max_steps=20,
 )
 
 
@@ -103,11 +104,16 @@ def test_a_measured_series_is_split_into_what_is_fitted_and_what_validates(tmp_p
     times = np.linspace(0, 6, 31)
     path.write_text("time,value\n" + "\n".join(f"{t},{np.sin(t)}" for t in times))
     task = Trajectory(stages=(RollOut(num_steps=10),), train_until=4.0)
-    config = dataclasses.replace(SMALL, data=CsvData(path=str(path)), task=task)
+    config = dataclasses.replace(SMALL, data=CsvData(path=str(path)), task=task, max_steps=30)
     built = build(config).task
     assert built.data.times.shape == (1, 21)
     assert built.validation.times.shape == (1, 10)
     assert build(dataclasses.replace(config, task=dataclasses.replace(task, train_until=None))).task.validation is None
+
+
+def test_too_few_steps_for_the_report_are_refused_before_training():
+    with pytest.raises(UsageError, match="max_steps of at least 20"):
+        build(dataclasses.replace(SMALL, max_steps=19))
 
 
 @pytest.mark.parametrize(
