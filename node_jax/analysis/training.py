@@ -33,12 +33,19 @@ def draw_loss(curves: dict[str, list[dict[str, float]]], path: Path) -> None:
     """
     figure, grid = new_figure(1, 2, (10, 3.8))
     for name, colour in zip(curves, palette(len(curves)), strict=True):
-        rows = curves[name]
-        steps = [row["step"] for row in rows]
         for axes, key in zip(grid[0], ("loss", "num_evals"), strict=True):
-            if rows and key in rows[0]:
+            # Solvers of diffrax do not count evaluations, stages that solve nothing know that they take none.
+            rows = [row for row in curves[name] if key in row]
+            if rows:
                 marker = "." if len(rows) < 10 else None
-                axes.plot(steps, [row[key] for row in rows], color=colour, linewidth=1.4, marker=marker, label=name)
+                axes.plot(
+                    [row["step"] for row in rows],
+                    [row[key] for row in rows],
+                    color=colour,
+                    linewidth=1.4,
+                    marker=marker,
+                    label=name,
+                )
     for axes, label in zip(grid[0], ("training loss", "field evaluations a solve"), strict=True):
         axes.set_xlabel("training step")
         axes.set_ylabel(label)

@@ -46,6 +46,11 @@ def _rows_of(directory: "RunDirectory") -> list[dict[str, Any]]:
             f"Expected rows of metrics in {directory.metrics}, got none: the run ended within its first dispatch. "
             f"Go on with `node-jax train --resume {directory.path}`, or see `node-jax inspect {directory.path}`."
         )
+    if not all({"loss", "wall_s"} <= row.keys() for row in rows):
+        raise UsageError(
+            f"Expected rows with a loss and wall_s in {directory.metrics}, got {sorted(rows[0])} in the first. Name a "
+            "folder that `node-jax train` made."
+        )
     return rows
 
 

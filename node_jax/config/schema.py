@@ -202,6 +202,9 @@ class Run:
         recorded = [name for name in ("error", "stiffness") if getattr(self.regularize, name) > 0]
         cure = "Choose solver:tsit5, or another regularizer."
         require(not (is_foreign and recorded), "regularize", "a solver of this package", recorded, cure)
+        is_counted = not (is_foreign and self.regularize.nfe_budget is not None)
+        expected = "None with a solver of diffrax, which does not count evaluations"
+        require(is_counted, "regularize.nfe_budget", expected, self.regularize.nfe_budget, "Choose solver:tsit5.")
         is_estimated = not (isinstance(self.solver, RK4) and recorded)
         require(is_estimated, "regularize", "a solver with an error estimate", recorded, "Choose solver:tsit5.")
 
@@ -240,6 +243,15 @@ class Run:
             cure = "Choose a batch_size of None and --train.accumulate 1, or another optimizer."
             is_full = not sizes and self.train.accumulate == 1
             require(is_full, "optimizer, task.batch_size", "full batches with L-BFGS", came, cure)
+            came = [name for name in ("jacobian", "end_time_width") if getattr(self.regularize, name) > 0]
+            cure = "Leave them out, or choose another optimizer."
+            require(not came, "optimizer, regularize", "a loss without chance in it with L-BFGS", came, cure)
+            network = self.field.residual if isinstance(self.field, HybridLotkaVolterra) else self.field
+            cure = "Choose a dropout of 0, or another optimizer."
+            is_sure = network.dropout == 0
+            require(
+                is_sure, "optimizer, field.dropout", "a loss without chance in it with L-BFGS", network.dropout, cure
+            )
         warmup, num_steps = self.schedule.warmup_steps, self.num_steps
         expected = f"fewer than the {num_steps} steps of the run"
         require(warmup < num_steps, "schedule.warmup_steps", expected, warmup, "A twentieth of all steps is usual.")

@@ -20,7 +20,7 @@ from node_jax.models import Forecaster, Scaling, fit_vector_autoregression, last
 from node_jax.solution import Solution
 from node_jax.status import Status, is_success
 from node_jax.tasks.base import AbstractTask, Evaluation, Inspection, Phase
-from node_jax.tasks.looks import inspect_solves, monitor_solve, solve_metrics
+from node_jax.tasks.looks import inspect_solves, monitor_solve, require_room, solve_metrics, with_more_steps
 from node_jax.types import Key
 
 
@@ -87,6 +87,9 @@ class ForecastTask(AbstractTask):
                 f"ForecastTask: expected positive values for a logarithm, got {test.values[row, column]:g} for "
                 f"{test.names[column]!r} at {test.time_unit} {test.times[row]:g}. Use the transform 'standard'."
             )
+        require_room(
+            "ForecastTask", integrator, max(segment_steps, len(test.times), len(train.times) - len(fitted.times))
+        )
         rows = np.arange(num_segments)[:, None] + np.arange(segment_steps + 1)
         self.segment_times = scaling.time_to_model(fitted.times[rows])
         self.segment_states = scaling.state_to_model(fitted.values[rows])
@@ -124,7 +127,7 @@ class ForecastTask(AbstractTask):
         predicted, target = solution.ys[:, 1:], states[:, 1:]
         has_succeeded = is_success(solution.status)
         mask = jnp.broadcast_to(has_succeeded[:, None, None], target.shape)
-        metrics = solve_metrics(solution)
+        metrics = solve_metrics(solution, model.integrator)
         error = masked_mean_squared_error(predicted, target, mask)
         penalty, means = self.regularization.penalty(costs, has_succeeded, model.field, phase.multiplier)
         if self.regularization.weights:
@@ -228,15 +231,17 @@ class ForecastTask(AbstractTask):
     def _dense_forecast(self, model: Forecaster) -> tuple[np.ndarray, np.ndarray]:
         """The forecast on a grid fine enough to draw."""
         times = np.linspace(self.train.times[-1], self.test.times[-1], 20 * len(self.test.times) + 1)
-        return times, np.asarray(model(self.train.values[-1], times).ys, float)
+        fine = eqx.tree_at(lambda m: m.integrator, model, with_more_steps(model.integrator, 20))
+        return times, np.asarray(fine(self.train.values[-1], times).ys, float)
 
     def _short_solves(self, model: Forecaster) -> list[tuple[np.ndarray, np.ndarray]]:
         """Solves over consecutive segments of the training rows, each from its own first observation, for a plot."""
         length = self.segment_times.shape[1] - 1
         last = len(self.train.times) - 1
+        fine = eqx.tree_at(lambda m: m.integrator, model, with_more_steps(model.integrator, 10))
         solves = []
         for start in range(0, last, length):
             end = min(start + length, last)
             times = np.linspace(self.train.times[start], self.train.times[end], 10 * length + 1)
-            solves.append((times, np.asarray(model(self.train.values[start], times).ys, float)))
+            solves.append((times, np.asarray(fine(self.train.values[start], times).ys, float)))
         return solves

@@ -1,5 +1,6 @@
 """What tasks that solve trajectories tell of their solves: scalars to log, and a batch to look at."""
 
+import dataclasses
 from typing import Any
 
 import jax.numpy as jnp
@@ -7,6 +8,8 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from node_jax.analysis import measure_growth
+from node_jax.controllers import FixedSteps
+from node_jax.errors import UsageError
 from node_jax.integrate import Integrator
 from node_jax.solution import Solution
 from node_jax.solvers import AbstractSolver
@@ -15,11 +18,17 @@ from node_jax.tasks.base import Inspection
 from node_jax.types import VectorField
 
 
-def solve_metrics(solution: Solution) -> dict[str, Array]:
-    """Means over a batch of solves: evaluations, accepted and rejected steps, and the share that failed."""
+def solve_metrics(solution: Solution, integrator: Integrator) -> dict[str, Array]:
+    """Means over a batch of solves: evaluations, accepted and rejected steps, and the share that failed.
+
+    A solver of diffrax does not count evaluations, and has none.
+    """
     stats = solution.stats
+    counted = {}
+    if isinstance(integrator.solver, AbstractSolver):
+        counted = {"num_evals": jnp.mean(stats.num_evals.astype(float))}
     return {
-        "num_evals": jnp.mean(stats.num_evals.astype(float)),
+        **counted,
         "num_accepted": jnp.mean(stats.num_accepted.astype(float)),
         "num_rejected": jnp.mean(stats.num_rejected.astype(float)),
         "failed_share": jnp.mean((~is_success(solution.status)).astype(float)),
@@ -66,11 +75,37 @@ def inspect_solves(solution: Solution, times: Any, targets: Any) -> Inspection:
         targets: shape (batch, time, dim); NaN where nothing was observed.
     """
     stats = solution.stats
+    is_counted = bool(jnp.all(stats.num_evals >= 0))
     figures = {
-        "evaluations": stats.num_evals,
+        **({"evaluations": stats.num_evals} if is_counted else {}),
         "accepted": stats.num_accepted,
         "rejected": stats.num_rejected,
         "mean squared error": jnp.nanmean((solution.ys - targets) ** 2, axis=(1, 2)),
     }
     arrays = (np.asarray(times), np.asarray(targets), np.asarray(solution.ys), np.asarray(solution.status))
     return Inspection(*arrays, {name: np.asarray(values) for name, values in figures.items()})
+
+
+def require_room(where: str, integrator: Integrator, num_intervals: int) -> None:
+    """`max_steps` suffices for the longest solve that a task makes in training, validation or evaluation.
+
+    Arguments:
+        where: named in the error.
+        integrator: it matters where its steps are counted beforehand.
+        num_intervals: between the times of that solve.
+
+    Raises:
+        UsageError: if it does not: the run would fail in its report, after training.
+    """
+    controller = integrator.controller
+    if isinstance(controller, FixedSteps) and controller.n * num_intervals > integrator.max_steps:
+        raise UsageError(
+            f"{where}: expected max_steps of at least {controller.n * num_intervals}, which {controller!r} takes over "
+            f"the {num_intervals} intervals of the longest solve, got {integrator.max_steps}. Raise max_steps, or take "
+            "fewer steps an interval."
+        )
+
+
+def with_more_steps(integrator: Integrator, factor: int) -> Integrator:
+    """The same for a grid `factor` times as fine, on which a controller may take that many more steps."""
+    return dataclasses.replace(integrator, max_steps=factor * integrator.max_steps)

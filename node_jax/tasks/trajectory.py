@@ -27,7 +27,7 @@ from node_jax.models import Forecaster, Scaling
 from node_jax.solution import Solution
 from node_jax.status import is_success
 from node_jax.tasks.base import AbstractTask, Evaluation, Inspection, Phase
-from node_jax.tasks.looks import inspect_solves, monitor_solve, solve_metrics
+from node_jax.tasks.looks import inspect_solves, monitor_solve, require_room, solve_metrics, with_more_steps
 from node_jax.tasks.rows import Rows, relative_errors, rows_of
 from node_jax.tasks.stages import Collocation, GrowingHorizon, MultipleShooting, RollOut, Stage
 from node_jax.types import Key
@@ -36,6 +36,10 @@ Metrics = dict[str, Array]
 
 _LEAST_NOISE = 1e-3
 """Start states of data without noise can still be trained; in the model's units, in which the data are about 1."""
+
+
+_FINER = 5
+"""Times of a curve in a figure for each interval between rows."""
 
 
 class TrajectoryModel(eqx.Module):
@@ -128,6 +132,7 @@ class TrajectoryTask(AbstractTask):
                 f"TrajectoryTask: expected validation_steps between 1 and {longest}, got {validation_steps}."
             )
         self.validation_steps = validation_steps or longest
+        require_room("TrajectoryTask", integrator, max(length - 1, longest))
         is_row = np.asarray(self.rows.is_row)
         size = np.sqrt(np.mean(np.asarray(self.rows.slopes)[is_row] ** 2, axis=0))
         self.slope_scale = jnp.asarray(np.where(size > 0, size, 1.0))
@@ -163,13 +168,13 @@ class TrajectoryTask(AbstractTask):
                 solution, costs = self._solve(field, segments.starts, segments.times, key_solve, len(segments.starts))
                 is_good = is_success(solution.status)
                 error, jump = segments.loss(solution.ys, is_good, stage.weight(phase.fraction))
-                metrics = {**solve_metrics(solution), "jump": jump}
+                metrics = {**solve_metrics(solution, self.integrator), "jump": jump}
             case GrowingHorizon() | RollOut() as stage:
                 starts, times, values, mask = self._whole(model, key_batch, stage, phase.fraction)
                 solution, costs = self._solve(field, starts, times, key_solve)
                 is_good = is_success(solution.status)
                 error = masked_mean_squared_error(solution.ys, values, mask & is_good[:, None, None])
-                metrics = solve_metrics(solution)
+                metrics = solve_metrics(solution, self.integrator)
         penalty, means = self.regularization.penalty(costs, is_good, field, phase.multiplier)
         if self.regularization.weights:
             metrics |= {"error_loss": error, **means}
@@ -211,9 +216,7 @@ class TrajectoryTask(AbstractTask):
             starts: where.
             times: shape (batch, time).
         """
-        return Regularization().solve_batch(self.integrator, model.forecaster.field, starts, times, jax.random.key(0))[
-            0
-        ]
+        return _solve_all(self.integrator, model, starts, times)
 
     def _solve(
         self, field: AbstractField, starts: Array, times: Array, key: Key, lanes: int | None = None
@@ -299,9 +302,9 @@ class TrajectoryTask(AbstractTask):
             table.append(f"| {name} | {' | '.join(f'{value:.3f}' for value in row.values())} | {num_failed} |")
             if name == "model":
                 metrics = row
-            share = np.linspace(0.0, 1.0, 5 * data.times.shape[1])
+            share = np.linspace(0.0, 1.0, _FINER * (data.times.shape[1] - 1) + 1)
             times = data.times[:, :1] + share * (data.times[:, -1:] - data.times[:, :1])
-            fits[name] = times, self._fit_of(candidate, self.scaling.time_to_model(times))[0]
+            fits[name] = times, self._fit_of(candidate, self.scaling.time_to_model(times), _FINER)[0]
         metrics["validation_loss"] = float(self.validation_loss(model))
         draw_fit(data, fits, self.scaling.is_log, directory / "fit.png")
         summary = (
@@ -312,11 +315,20 @@ class TrajectoryTask(AbstractTask):
         )
         return Evaluation(metrics, "\n".join(table), ("fit.png",), summary)
 
-    def _fit_of(self, model: TrajectoryModel, times: Array) -> tuple[np.ndarray, int]:
-        """Solves of the training trajectories in the user's units, and how many failed."""
-        solution = self.solve(model, self.starts(model), times)
+    def _fit_of(self, model: TrajectoryModel, times: Array, finer: int = 1) -> tuple[np.ndarray, int]:
+        """Solves of the training trajectories in the user's units, and how many failed.
+
+        `times` may be `finer` times as many as the rows.
+        """
+        integrator = with_more_steps(self.integrator, finer)
+        solution = _solve_all(integrator, model, self.starts(model), times)
         num_failed = int(jnp.sum(~is_success(solution.status)))
         return np.asarray(self.scaling.state_from_model(solution.ys), float), num_failed
+
+
+def _solve_all(integrator: Integrator, model: TrajectoryModel, starts: Array, times: Array) -> Solution:
+    solution, _ = Regularization().solve_batch(integrator, model.forecaster.field, starts, times, jax.random.key(0))
+    return solution
 
 
 def _check_stages(stages: Sequence[Stage], data: Trajectories) -> None:

@@ -31,6 +31,9 @@ class Checkpoints:
         like: a state with the structure, shapes and dtypes to expect.
         constants: the untrained arrays of the model, saved beside the state and compared when it is read back.
         config: the run's config as JSON values, saved beside the state and compared when it is read back.
+
+    Raises:
+        CheckpointError: if the folder cannot be made or looked into.
     """
 
     def __init__(self, folder: Path, like: TrainState, constants: list[np.ndarray], config: Any = None) -> None:
@@ -42,7 +45,13 @@ class Checkpoints:
         self._constants = constants
         self._config = config
         self._folder = folder
-        self._managers = {name: self._open(name) for name in ("last", "best")}
+        try:
+            self._managers = {name: self._open(name) for name in ("last", "best")}
+        except OSError as error:
+            raise CheckpointError(
+                f"Expected a folder of checkpoints at {folder}, got {_first_line(error)}. Move away what is in its "
+                "place, or make the folder around it writable."
+            ) from error
 
     def _open(self, which: str) -> ocp.CheckpointManager:
         options = ocp.CheckpointManagerOptions(
@@ -77,9 +86,13 @@ class Checkpoints:
                 "The one before is kept. Make room on the disk, or make the folder writable."
             ) from error
 
+    def step(self, which: str) -> int | None:
+        """The step of the finished checkpoint, if there is one."""
+        return self._managers[which].latest_step()
+
     def has(self, which: str) -> bool:
         """Whether there is a finished checkpoint."""
-        return self._managers[which].latest_step() is not None
+        return self.step(which) is not None
 
     def restore(self, which: str) -> tuple[TrainState, Standing]:
         """The state, and what the loop knew.

@@ -63,10 +63,11 @@ def fit_several(
     trainers = [first, *(Trainer(*_parts(candidate), first.programs) for candidate in candidates[1:])]
     for trainer in trainers:
         trainer.resume()
-    if mode == "measure":
-        mode = _measured(trainers, choice)
     runs = [_Under(candidate.name, trainer) for candidate, trainer in zip(candidates, trainers, strict=True)]
     with Preemption() as preemption:
+        if mode == "measure":
+            mode = _measured(trainers, choice)
+            _end_if_asked(preemption, runs)
         if mode == "together":
             _train_together(runs, make_progress, preemption)
         else:

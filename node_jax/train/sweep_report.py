@@ -42,7 +42,8 @@ def describe_ensembles(
     several = {point: Ensemble(tuple(members)) for point, members in points.items() if len(members) > 1}
     found = {point: ensemble for point, ensemble in several.items() if ensemble.is_of_same_truth}
     if not found:
-        return [], []
+        note = "Runs that differ in the seed alone forecast data of their own here, and make no ensemble."
+        return [note] if several else [], []
     facts, figures = [], []
     metrics = [ensemble.metrics() for ensemble in found.values()]
     names = list(metrics[0])

@@ -25,7 +25,7 @@ class TensorBoardFile:
                 "train.tensorboard: expected the package tensorboardX, which is not installed. "
                 'Install it with pip install "node_jax[tensorboard]", or choose --train.no-tensorboard.'
             ) from error
-        self._writer = SummaryWriter(str(folder), purge_step=last_step + 1 if last_step else None)
+        self._writer = SummaryWriter(str(folder), purge_step=last_step + 1)
 
     def append(self, row: dict[str, Any]) -> None:
         """Write one row."""

@@ -208,14 +208,16 @@ class Trainer:
 
     def look_again(self) -> tuple[Failure, Inspection]:
         """The batch at which training stopped, or else that of the next step, solved again."""
+        failure, parameters = None, None
         if (self.directory.failure / "failure.json").exists():
             failure, parameters = Failure.load(self.directory.failure, self.state.parameters)
-            self.state = eqx.tree_at(
-                lambda s: (s.step, s.parameters), self.state, (jnp.int32(failure.step), parameters)
-            )
-        else:
+        # A run that was resumed may have got past it.
+        if failure is None or (self.checkpoints.step("last") or 0) > failure.step:
             self.state, self.standing = self.checkpoints.restore("last")
             failure = self._failure("Training did not stop; this is the step after the last checkpoint.", math.nan)
+        else:
+            found = (jnp.int32(failure.step), parameters)
+            self.state = eqx.tree_at(lambda s: (s.step, s.parameters), self.state, found)
         model = combine_trainable(self.state.parameters, self.rest)
         return failure, self.task.inspect(model, step_key(self.state), failure.phase)
 

@@ -15,10 +15,12 @@ from node_jax.config import (
     ConstantStep,
     CosineSchedule,
     CsvData,
+    DiffraxSolver,
     Forecast,
     HybridLotkaVolterra,
     MLPField,
     PIController,
+    Regularize,
     Run,
     Sweep,
     Train,
@@ -190,6 +192,10 @@ def test_every_field_has_a_line_of_help():
     assert "--optimizer.lr" in done.stdout
 
 
+def _full_batch():
+    return {"optimizer": LBFGS(), "task": Forecast(train_until=1904)}
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -198,6 +204,12 @@ def test_every_field_has_a_line_of_help():
         ({"sweep": Sweep(grid=("train.num_steps=1.5",))}, "whole numbers"),
         ({"sweep": Sweep(grid=("optimizer.lr=-1",))}, "optimizer.lr: expected a learning rate > 0"),
         ({"optimizer": LBFGS()}, "full batches with L-BFGS"),
+        ({**_full_batch(), "regularize": Regularize(jacobian=0.1)}, "a loss without chance in it with L-BFGS"),
+        ({**_full_batch(), "field": MLPField(dropout=0.1)}, "Choose a dropout of 0, or another optimizer"),
+        (
+            {"solver": DiffraxSolver(), "regularize": Regularize(kinetic=0.1, nfe_budget=20.0)},
+            "does not count evaluations",
+        ),
         ({"schedule": CosineSchedule(warmup_steps=2)}, "fewer than the 2 steps of the run"),
     ],
 )

@@ -201,6 +201,14 @@ def test_steps_that_are_not_finite_stop_training_and_their_batch_can_be_inspecte
     assert "1 of 2 solves failed" in table
 
 
+def test_a_run_that_got_past_its_failure_shows_its_last_step(tmp_path):
+    with pytest.raises(TrainingError):
+        _fit(Bowl(TARGET, breaks_at=22), tmp_path, settings())
+    task, optimizer, chosen = Bowl(TARGET), optax.sgd(0.1), settings()
+    fit(task, optimizer, chosen, directory(tmp_path), Silent)
+    assert inspect_run(task, optimizer, chosen, directory(tmp_path))[0].step == 40
+
+
 def test_a_few_skipped_steps_do_not_stop_training(tmp_path):
     _fit(Bowl(TARGET, breaks_at=23, breaks_once=True), tmp_path, settings())
     assert [row["skipped_share"] for row in _rows(tmp_path)] == pytest.approx([0, 0, 0, 0, 0.2, 0, 0, 0])

@@ -73,6 +73,23 @@ def test_what_is_measured_is_kept_and_holds_when_resumed(tmp_path):
     assert _losses(tmp_path) == before
 
 
+def test_a_sweep_asked_to_end_while_it_measures_ends_and_resumes(alone, tmp_path):
+    candidates = _candidates(tmp_path)
+
+    class Asking(Bowl):
+        def loss(self, model, key, phase):
+            # Called while the programs are compiled.
+            os.kill(os.getpid(), signal.SIGTERM)
+            return super().loss(model, key, phase)
+
+    first = candidates[0]
+    asking = Candidate(first.name, Asking(TARGET, noise=0.3), first.optimizer, first.settings, first.directory)
+    with pytest.raises(Preempted, match="checkpoints of 3 runs"):
+        fit_several([asking, *candidates[1:]], _silent, "measure", tmp_path / "mode.json")
+    fit_several(candidates, _silent, "in-turn", tmp_path / "mode.json")
+    np.testing.assert_allclose(_losses(tmp_path), alone[1], rtol=1e-5)
+
+
 @pytest.mark.parametrize("mode", ["in-turn", "together"])
 def test_a_stopped_sweep_resumes_to_the_same_numbers(mode, alone, tmp_path):
     class Stopping(Silent):

@@ -62,5 +62,8 @@ def test_a_table_of_runs_that_all_stopped_has_whole_lines(tmp_path):
 def test_runs_that_forecast_different_data_make_no_ensemble(tmp_path):
     times, noise = np.arange(3.0), np.ones(1)
     members = [Prediction(times, np.full((3, 1), truth), np.ones((3, 1)), noise, ("x",), "1") for truth in (0.0, 1.0)]
-    assert describe_ensembles({(): members}, tmp_path) == ([], [])
+    (note,), figures = describe_ensembles({(): members}, tmp_path)
+    assert "make no ensemble" in note
+    assert not figures
+    assert describe_ensembles({(): members[:1]}, tmp_path) == ([], [])
     assert describe_ensembles({(): [members[0], members[0]]}, tmp_path)[1] == ["ensemble-0.png"]

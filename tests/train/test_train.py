@@ -97,6 +97,9 @@ def test_compared_runs_of_one_name_keep_their_own_numbers(trained, tmp_path, cap
     (runs[0] / "metrics.jsonl").write_text("")
     assert main(["plot", str(runs[0])]) == 2
     assert "Expected rows of metrics" in capsys.readouterr().err
+    (runs[0] / "metrics.jsonl").write_text('{"step": 1}\n')
+    assert main(["plot", str(runs[0])]) == 2
+    assert "Expected rows with a loss" in capsys.readouterr().err
 
 
 def test_resuming_a_finished_run_changes_nothing(trained, tmp_path):
@@ -232,6 +235,14 @@ def test_a_lost_best_checkpoint_is_made_from_the_last(trained, tmp_path):
     assert main(["evaluate", str(copy), "--debug"]) == 0
 
 
+def test_a_file_in_place_of_the_checkpoints_is_named(trained, tmp_path, capsys):
+    copy = shutil.copytree(trained, tmp_path / "copy")
+    shutil.rmtree(copy / "checkpoints")
+    (copy / "checkpoints").write_text("")
+    assert main(["evaluate", str(copy)]) == 1
+    assert "Expected a folder of checkpoints at" in capsys.readouterr().err
+
+
 def test_an_empty_metrics_file_is_named(trained, tmp_path, capsys):
     copy = shutil.copytree(trained, tmp_path / "copy")
     (copy / "metrics.jsonl").write_text("")
@@ -262,6 +273,8 @@ def test_a_users_own_series_trains(tmp_path):
     rows = [f"{0.5 * i + 0.1 * (i % 2)},{10 + i % 3},{5 + i % 2}" for i in range(40)]
     path.write_text("time,prey,predator\n" + "\n".join(rows))
     columns = ["--data.columns", "prey", "predator", "--task.train-until", "15", "--output", str(tmp_path / "runs")]
+    # As many steps as the forecast has; the figures ask for many more times.
+    columns += ["--max-steps", "20", "controller:fixed-steps", "--controller.n", "2"]
     assert main(["train", DEBUG, "data:csv-data", "--data.path", str(path), *columns, "--debug"]) == 0
     report = (_only_run(tmp_path / "runs") / "report.md").read_text()
     # The rows are not evenly spaced, so there is no autoregression to compare with.
