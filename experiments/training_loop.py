@@ -110,7 +110,7 @@ def measure_sweep(num_steps: int) -> dict[str, Any]:
     """Seconds of eight learning rates as a sweep, and by themselves; how often a training program was compiled."""
     train = Train(num_steps=num_steps, log_every=num_steps // 4, checkpoint_every=num_steps)
     wide = replace(CONFIG, field=MLPField(width=256, depth=2), train=train)
-    rates = "optimizer.lr=" + ",".join(f"{rate:.3g}" for rate in np.geomspace(3e-4, 3e-2, 8))
+    rates = "optimizer.lr=" + ",".join(f"{rate:.3g}" for rate in np.geomspace(1e-4, 3e-3, 8))
     members = expand(wide, Sweep(grid=(rates,)))
 
     def candidates(folder: Path) -> list[Candidate]:
@@ -216,7 +216,7 @@ def run(quick: bool = False) -> dict[str, Any]:
     """All three measurements."""
     return {
         "overhead": measure_overhead(10 if quick else 100),
-        "sweep": measure_sweep(20 if quick else 400),
+        "sweep": measure_sweep(20 if quick else 200),
         "kills": count_exact_resumes(2 if quick else 20, 2000),
     }
 
