@@ -20,6 +20,9 @@ from node_jax.train.settings import FitSettings
 from node_jax.train.state import TrainState
 from node_jax.train.trainer import Trainer, TrainingError
 
+LEAST_DISPATCHES = 20
+"""Runs of fewer dispatches are trained in turn without a measurement."""
+
 
 @dataclass(frozen=True, eq=False)
 class Candidate:
@@ -50,7 +53,7 @@ def fit_several(
         candidates: the runs.
         make_progress: `make_progress(title, num_steps, done)`.
         mode: "in-turn", "together" (side by side in one program under `jax.vmap`) or "measure", which times one
-            dispatch of both and takes the faster.
+            dispatch of both and takes the faster; short runs are trained in turn.
         choice: a file in which what was measured is kept, so that a resumed call goes on in the same way.
 
     Returns:
@@ -158,13 +161,16 @@ def _end_if_asked(preemption: Preemption, runs: list[_Under]) -> None:
 
 
 def _measured(trainers: list[Trainer], choice: Path) -> str:
-    """The faster way, by one dispatch of each on copies of the states."""
+    """The faster way: a dispatch of one run, times their number, against one of all together, on copies of states."""
     if choice.exists():
         return json.loads(choice.read_text())["mode"]
     calls = {trainer.next_call() for trainer in trainers}
-    if len(trainers) == 1 or len(calls) > 1:
+    settings = trainers[0].settings
+    # A program more is compiled, and run, for the comparison: that must be little beside the training.
+    is_short = settings.num_steps < LEAST_DISPATCHES * settings.log_every
+    if len(trainers) == 1 or len(calls) > 1 or is_short:
         return "in-turn"
-    call, programs = calls.pop(), trainers[0].programs
+    call, first = calls.pop(), trainers[0]
     tasks = [trainer.task for trainer in trainers]
 
     def seconds(advance: Callable[[], Any]) -> float:
@@ -173,14 +179,9 @@ def _measured(trainers: list[Trainer], choice: Path) -> str:
         advance()
         return time.perf_counter() - started
 
-    def in_turn() -> None:
-        for trainer in trainers:
-            programs.advance(_copy(trainer.state), trainer.task, *call)
-
-    timed = {
-        "in-turn": seconds(in_turn),
-        "together": seconds(lambda: programs.advance_all([_copy(t.state) for t in trainers], tasks, *call)),
-    }
+    alone = seconds(lambda: first.programs.advance(_copy(first.state), first.task, *call))
+    together = seconds(lambda: first.programs.advance_all([_copy(t.state) for t in trainers], tasks, *call))
+    timed = {"in-turn": alone * len(trainers), "together": together}
     mode = min(timed, key=lambda name: timed[name])
     facts = {"mode": mode, "seconds_of_a_dispatch": {name: round(value, 4) for name, value in timed.items()}}
     write_text_whole(choice, json.dumps(facts, indent=2) + "\n")

@@ -10,7 +10,7 @@ import optax
 import pytest
 
 from node_jax.errors import Preempted
-from node_jax.train import Candidate, Stage, fit, fit_several, read_metrics
+from node_jax.train import Candidate, Stage, fit, fit_several, read_metrics, several
 from tests.train.cases import Bowl, Silent, directory, settings
 
 TARGET = jnp.array([[1.0, -1.0]])
@@ -62,7 +62,8 @@ def test_each_run_is_what_it_is_alone(mode, alone, tmp_path):
     assert len({float(model.w[0, 0]) for model in models}) == len(RATES)
 
 
-def test_what_is_measured_is_kept_and_holds_when_resumed(tmp_path):
+def test_what_is_measured_is_kept_and_holds_when_resumed(tmp_path, monkeypatch):
+    monkeypatch.setattr(several, "LEAST_DISPATCHES", 1)
     fit_several(_candidates(tmp_path), _silent, "measure", tmp_path / "mode.json")
     facts = json.loads((tmp_path / "mode.json").read_text())
     fastest = min(facts["seconds_of_a_dispatch"], key=facts["seconds_of_a_dispatch"].get)
@@ -73,7 +74,14 @@ def test_what_is_measured_is_kept_and_holds_when_resumed(tmp_path):
     assert _losses(tmp_path) == before
 
 
-def test_a_sweep_asked_to_end_while_it_measures_ends_and_resumes(alone, tmp_path):
+def test_short_runs_are_trained_in_turn_without_a_measurement(alone, tmp_path):
+    fit_several(_candidates(tmp_path), _silent, "measure", tmp_path / "mode.json")
+    assert not (tmp_path / "mode.json").exists()
+    np.testing.assert_allclose(_losses(tmp_path), alone[1], rtol=1e-5)
+
+
+def test_a_sweep_asked_to_end_while_it_measures_ends_and_resumes(alone, tmp_path, monkeypatch):
+    monkeypatch.setattr(several, "LEAST_DISPATCHES", 1)
     candidates = _candidates(tmp_path)
 
     class Asking(Bowl):
