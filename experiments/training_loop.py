@@ -95,7 +95,7 @@ def measure_overhead(num_dispatches: int) -> dict[str, float]:
                 started = time.perf_counter()
                 state, _ = jax.block_until_ready(program(state, arrays, *where))
                 bare.append(time.perf_counter() - started)
-        trainer.finish()
+        trainer.close()
     # The first of each compiles.
     loop, bare = loop[1:], bare[1:]
     return {

@@ -41,9 +41,14 @@ def fit(
         CheckpointError: if a checkpoint is of another model or config, or the last one cannot be written.
         Preempted: after SIGTERM.
     """
-    trainer = Trainer(task, optimizer, settings, directory)
-    trainer.resume()
-    with make_progress(settings.num_steps, trainer.num_done) as progress, Preemption() as preemption:
+    with contextlib.closing(Trainer(task, optimizer, settings, directory)) as trainer:
+        trainer.resume()
+        _train(trainer, make_progress, profile)
+        return trainer.finish()
+
+
+def _train(trainer: Trainer, make_progress: Callable[[int, int], Progress], profile: Path | None) -> None:
+    with make_progress(trainer.settings.num_steps, trainer.num_done) as progress, Preemption() as preemption:
         for number in itertools.count():
             if trainer.standing.is_done:
                 break
@@ -53,7 +58,6 @@ def fit(
                 # After the last dispatch too: what follows, such as the training of a reference, may take long.
                 trainer.save_now()
                 raise Preempted(f"Asked to end; a checkpoint of step {trainer.num_done} is written.")
-    return trainer.finish()
 
 
 def load_best(
@@ -64,10 +68,9 @@ def load_best(
     Raises:
         CheckpointError: if there is none, or it is not of this model.
     """
-    trainer = Trainer(task, optimizer, settings, directory)
-    best, _ = trainer.checkpoints.restore("best")
-    trainer.checkpoints.close()
-    return model_of(best, trainer.rest)
+    with contextlib.closing(Trainer(task, optimizer, settings, directory)) as trainer:
+        best, _ = trainer.checkpoints.restore("best")
+        return model_of(best, trainer.rest)
 
 
 def inspect_run(
@@ -80,7 +83,5 @@ def inspect_run(
     Raises:
         UsageError, CheckpointError: if neither can be read.
     """
-    trainer = Trainer(task, optimizer, settings, directory)
-    seen = trainer.look_again()
-    trainer.checkpoints.close()
-    return seen
+    with contextlib.closing(Trainer(task, optimizer, settings, directory)) as trainer:
+        return trainer.look_again()

@@ -1,5 +1,6 @@
 """Several runs that share their compiled programs, trained in turn or side by side."""
 
+import contextlib
 import json
 import time
 from collections.abc import Callable, Sequence
@@ -62,14 +63,21 @@ def fit_several(
     Raises:
         Preempted: after SIGTERM, with a checkpoint of every run that is under way.
     """
-    first = Trainer(*_parts(candidates[0]))
-    trainers = [first, *(Trainer(*_parts(candidate), first.programs) for candidate in candidates[1:])]
-    for trainer in trainers:
-        trainer.resume()
-    runs = [_Under(candidate.name, trainer) for candidate, trainer in zip(candidates, trainers, strict=True)]
+    with contextlib.ExitStack() as stack:
+        trainers: list[Trainer] = []
+        for candidate in candidates:
+            programs = trainers[0].programs if trainers else None
+            trainers.append(stack.enter_context(contextlib.closing(Trainer(*_parts(candidate), programs))))
+            trainers[-1].resume()
+        runs = [_Under(candidate.name, trainer) for candidate, trainer in zip(candidates, trainers, strict=True)]
+        _train(runs, make_progress, mode, choice)
+        return [None if run.has_failed else run.trainer.finish() for run in runs]
+
+
+def _train(runs: "list[_Under]", make_progress: Callable[[str, int, int], Progress], mode: str, choice: Path) -> None:
     with Preemption() as preemption:
         if mode == "measure":
-            mode = _measured(trainers, choice)
+            mode = _measured([run.trainer for run in runs], choice)
             _end_if_asked(preemption, runs)
         if mode == "together":
             _train_together(runs, make_progress, preemption)
@@ -81,7 +89,6 @@ def fit_several(
                     while run.is_active:
                         run.dispatch(progress)
                         _end_if_asked(preemption, runs)
-    return [None if run.has_failed else run.trainer.finish() for run in runs]
 
 
 class _Under:

@@ -228,15 +228,18 @@ class Trainer:
             CheckpointError, OSError: if what was last to be written could not be.
         """
         self._wait_for_writer()
-        self._writer.shutdown()
         self._file.flush()
-        if self._board is not None:
-            self._board.close()
         if not self.checkpoints.has("best"):
             self.checkpoints.save("best", self.state, self.standing)
         best, _ = self.checkpoints.restore("best")
-        self.checkpoints.close()
         return model_of(best, self.rest)
+
+    def close(self) -> None:
+        """Let a checkpoint that is being written come to its end, and release the files."""
+        self._writer.shutdown()
+        if self._board is not None:
+            self._board.close()
+        self.checkpoints.close()
 
 
 def _mean_row(metrics: dict[str, np.ndarray]) -> dict[str, float]:
