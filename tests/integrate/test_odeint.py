@@ -107,11 +107,12 @@ def test_dense_output_that_costs_evaluations_is_made_only_where_it_is_read(x64):
         sol = nj.odeint(decay, jnp.ones(1), ts, 3.0, solver=nj.Dopri8(), controller=controller, **keywords)
         return int(sol.stats.num_evals), int(sol.stats.num_accepted)
 
-    ends, num_steps = num_evals([0.0, 2.0])
+    # Programs differ in rounding: the last step is neither tiny nor almost what the controller asks for.
+    ends, num_steps = num_evals([0.0, 1.8])
     # One output inside, and the last one: two steps hold an output.
-    assert num_evals([0.0, 0.7, 2.0]) == (ends + 2 * 3, num_steps)
-    assert num_evals([0.0, 0.7, 0.7, 2.0]) == (ends + 2 * 3, num_steps)
-    assert num_evals([0.0, 2.0], dense=True) == (ends + num_steps * 3, num_steps)
+    assert num_evals([0.0, 0.7, 1.8]) == (ends + 2 * 3, num_steps)
+    assert num_evals([0.0, 0.7, 0.7, 1.8]) == (ends + 2 * 3, num_steps)
+    assert num_evals([0.0, 1.8], dense=True) == (ends + num_steps * 3, num_steps)
 
 
 def test_constant_steps_clip_the_last_and_do_not_drift():
