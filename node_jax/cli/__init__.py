@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from node_jax import __version__
+from node_jax.cli.terminal import say
 from node_jax.errors import Preempted, UsageError
 
 _EXAMPLES = """examples:
@@ -33,10 +34,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _dispatch(arguments)
     except KeyboardInterrupt:
-        _say("Interrupted. `node-jax train --resume RUN` goes on from the last checkpoint.")
+        say("Interrupted. `node-jax train --resume RUN` goes on from the last checkpoint.")
         return 130
     except Preempted as end:
-        _say(f"{end} `node-jax train --resume RUN` goes on from it.")
+        say(f"{end} `node-jax train --resume RUN` goes on from it.")
         return 143
     except Exception as error:
         if is_debug:
@@ -44,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         is_expected = isinstance(error, UsageError)
         message = str(error) if is_expected else f"{type(error).__name__}: {error}"
         hint = "" if is_expected else "\nRun the same command with --debug for the traceback."
-        _say(f"error: {message}{hint}")
+        say(f"error: {message}{hint}")
         return 2 if is_expected else 1
 
 
@@ -119,7 +120,3 @@ def _print_command_help(parser: argparse.ArgumentParser, command: str) -> None:
     choices: Any = next(action.choices for action in parser._actions if isinstance(action.choices, dict))
     choices[command].print_help()
     sys.stdout.write("\nWith a CONFIG, --help lists every field of it that can be overridden.\n")
-
-
-def _say(message: str) -> None:
-    print(message, file=sys.stderr, flush=True)  # noqa: T201

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from node_jax.cli.train import say
+from node_jax.cli.terminal import say
 from node_jax.errors import UsageError
 
 if TYPE_CHECKING:

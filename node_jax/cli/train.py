@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from node_jax.cli.terminal import say
 from node_jax.errors import UsageError
 
 if TYPE_CHECKING:
@@ -80,8 +81,3 @@ def report(run: "Run", experiment: "Experiment", model: Any, others: dict[str, A
     sys.stdout.write(f"{evaluation.table}\n\nreport: {directory.path / 'report.md'}\n")
     sys.stdout.flush()
     return 0
-
-
-def say(message: str) -> None:
-    """Tell the user, apart from what the command prints."""
-    print(message, file=sys.stderr, flush=True)  # noqa: T201
