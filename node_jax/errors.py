@@ -8,6 +8,12 @@ class UsageError(ValueError):
     """
 
 
+def require(condition: bool, where: str, expected: str, came: object, cure: str) -> None:
+    """Raise `UsageError` unless the condition holds: what was expected, what came, and the usual cure."""
+    if not condition:
+        raise UsageError(f"{where}: expected {expected}, got {came!r}. {cure}")
+
+
 class SolveError(RuntimeError):
     """At least one solve ended with a status that is a failure; raised by `nj.check` on the host only."""
 

@@ -6,42 +6,20 @@ from typing import Protocol
 import numpy as np
 
 from node_jax.analysis.figures import DATA, MODEL, OTHERS, dress, new_figure, save_figure
+from node_jax.analysis.plots import Series
 
 _MOST_SERIES = 3
 """Trajectories that are drawn side by side."""
 
 
-class Trajectories(Protocol):
-    """What a plot needs of several; `node_jax.data.Trajectories` is one."""
-
-    @property
-    def times(self) -> np.ndarray:
-        """Shape (series, time)."""
-        ...
-
-    @property
-    def values(self) -> np.ndarray:
-        """Shape (series, time, dim)."""
-        ...
+class Trajectories(Series, Protocol):
+    """What a plot needs of several series: times and values have an axis of series before the others.
+    `node_jax.data.Trajectories` is one.
+    """
 
     @property
     def truth(self) -> np.ndarray | None:
         """As the values, if it is known."""
-        ...
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """One name a quantity."""
-        ...
-
-    @property
-    def time_unit(self) -> str:
-        """Unit of the times."""
-        ...
-
-    @property
-    def value_unit(self) -> str:
-        """Unit of the values."""
         ...
 
 

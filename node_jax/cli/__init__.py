@@ -88,7 +88,8 @@ def _dispatch(arguments: list[str]) -> int:
 
         if options.command == "compare":
             return look.compare([Path(run) for run in options.runs], Path(options.figure))
-        return getattr(look, options.command)(Path(options.run))
+        looks = {"evaluate": look.evaluate, "inspect": look.inspect, "plot": look.plot}
+        return looks[options.command](Path(options.run))
     from node_jax.cli.train import resume, train
 
     if options.command == "train" and options.resume is not None:

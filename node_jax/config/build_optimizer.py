@@ -17,6 +17,11 @@ def build_optimizer(
     Its numbers (rates, decays) are arrays in the optimizer's state, under `hyperparams`, so that runs that differ in
     them share one compiled program. Weight decay leaves alone what has fewer than two axes: biases, norms and physical
     rates. L-BFGS has its line search in place of a rate, a schedule and clipping.
+
+    Arguments:
+        optimizer, schedule: the configs.
+        num_steps: optimizer steps in all, at which a schedule ends.
+        clip_norm: largest norm of the gradient; `None` does not clip.
     """
     if isinstance(optimizer, optimizers.LBFGS):
         search = optax.scale_by_zoom_linesearch(optimizer.max_linesearch_steps, initial_guess_strategy="one")

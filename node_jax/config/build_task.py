@@ -116,7 +116,7 @@ def _load_trajectories(run: schema.Run, task: Trajectory) -> tuple[Trajectories,
     return made(starts[: config.num_series], noise=config.noise), held_out
 
 
-def _build_stage(stage: CurriculumStage) -> tasks.Stage:
+def _build_stage(stage: CurriculumStage) -> tasks.CurriculumStage:
     match stage:
         case Collocation():
             return tasks.Collocation(batch_size=stage.batch_size)

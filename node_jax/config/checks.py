@@ -2,13 +2,7 @@
 
 import math
 
-from node_jax.errors import UsageError
-
-
-def require(condition: bool, where: str, expected: str, came: object, cure: str) -> None:
-    """Raise `UsageError` unless the condition holds."""
-    if not condition:
-        raise UsageError(f"{where}: expected {expected}, got {came!r}. {cure}")
+from node_jax.errors import require
 
 
 def is_positive(value: float) -> bool:

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from node_jax.config.checks import is_positive, require, require_at_least
+from node_jax.config.checks import is_positive, require_at_least
+from node_jax.errors import require
 
 
 @dataclass(frozen=True, kw_only=True)

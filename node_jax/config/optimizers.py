@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from node_jax.config.checks import require, require_at_least, require_decays, require_rate
+from node_jax.config.checks import require_at_least, require_decays, require_rate
+from node_jax.errors import require
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from dataclasses import field as dataclass_field
 from typing import Literal, TypeAlias
 
-from node_jax.config.checks import is_positive, require
+from node_jax.config.checks import is_positive
 from node_jax.config.data import CsvData, Data, HareLynxData, SimulatedData
 from node_jax.config.optimizers import LBFGS, AdamW, CosineSchedule, Optimizer, Schedule
 from node_jax.config.regularize import Regularize
 from node_jax.config.sweep import Sweep, expand
 from node_jax.config.tasks import Forecast, Task, Trajectory
 from node_jax.config.train import Train
-from node_jax.errors import UsageError
+from node_jax.errors import UsageError, require
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,8 +7,8 @@ import math
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
-from node_jax.config.checks import require, require_at_least
-from node_jax.errors import UsageError
+from node_jax.config.checks import require_at_least
+from node_jax.errors import UsageError, require
 
 T = TypeVar("T")
 
@@ -53,6 +53,10 @@ class Member:
 
 def expand(run: Any, sweep: Sweep) -> list[Member]:
     """The runs of a sweep, seeds varying fastest, none with a reference.
+
+    Arguments:
+        run: the config that is varied.
+        sweep: its seeds and grid.
 
     Raises:
         UsageError: for a path that is no number of the config, or a value that it does not allow.

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from node_jax.config.checks import is_positive, require, require_at_least
+from node_jax.config.checks import is_positive, require_at_least
+from node_jax.errors import require
 
 
 @dataclass(frozen=True, kw_only=True)

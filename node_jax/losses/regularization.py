@@ -42,9 +42,13 @@ class Regularization(eqx.Module):
     def solve(
         self, integrator: Integrator, field: VectorField, y0: State, ts: Any, key: Key
     ) -> tuple[Solution, dict[str, Float[Array, ""]]]:
-        """One solve, and its costs by name."""
-        if self.end_time_width > 0:
-            ts = steer_times(ts, self.end_time_width, key=key)
+        """One solve, and its costs by name; see `solve_with_costs`.
+
+        Arguments:
+            integrator, field, y0, ts: of the solve.
+            key: random key of its end time and its probes.
+        """
+        ts, key = self._steer(ts, key)
         if not self.costs and not self.record:
             return integrator(field, y0, ts), {}
         return solve_with_costs(integrator, field, y0, ts, costs=self.costs, record=self.record, key=key)
@@ -61,19 +65,32 @@ class Regularization(eqx.Module):
         """Solves from a state and over times of each, and their costs by name.
 
         By `integrator.batch` where solver and adjoint have it, else under `jax.vmap`.
+
+        Arguments:
+            integrator, field: shared by the solves.
+            y0s: leaves with a leading axis of solves.
+            ts: shape (batch, time).
+            key: random key of end times and probes, of which each solve has its own.
+            lanes: as in `nj.odeint_batch`.
         """
         is_native = isinstance(integrator.solver, AbstractSolver)
         if not (is_native and isinstance(integrator.adjoint, CheckpointedAdjoint)):
             keys = jax.random.split(key, len(ts))
             return jax.vmap(lambda y0, ts, key: self.solve(integrator, field, y0, ts, key))(y0s, ts, keys)
-        if self.end_time_width > 0:
-            ts = steer_times(ts, self.end_time_width, key=key)
+        ts, key = self._steer(ts, key)
         axes = (0, 0, None)
         if not self.costs and not self.record:
             return integrator.batch(field, y0s, ts, in_axes=axes, lanes=lanes), {}
         return solve_batch_with_costs(
             integrator, field, y0s, ts, costs=self.costs, record=self.record, key=key, in_axes=axes, lanes=lanes
         )
+
+    def _steer(self, ts: Any, key: Key) -> tuple[Any, Key]:
+        """Times with their end moved, and the key for what else is drawn."""
+        if self.end_time_width == 0:
+            return ts, key
+        key, key_time = jax.random.split(key)
+        return steer_times(ts, self.end_time_width, key=key_time), key
 
     def penalty(
         self, costs: dict[str, Float[Array, " batch"]], is_success: Array, parameters: Any, multiplier: Array

@@ -2,12 +2,13 @@
 
 from node_jax.tasks.base import AbstractTask, Evaluation, Inspection, Phase
 from node_jax.tasks.forecast import ForecastTask
-from node_jax.tasks.stages import Collocation, GrowingHorizon, MultipleShooting, RollOut, Stage
+from node_jax.tasks.stages import Collocation, CurriculumStage, GrowingHorizon, MultipleShooting, RollOut
 from node_jax.tasks.trajectory import TrajectoryModel, TrajectoryTask
 
 __all__ = [
     "AbstractTask",
     "Collocation",
+    "CurriculumStage",
     "Evaluation",
     "ForecastTask",
     "GrowingHorizon",
@@ -15,7 +16,6 @@ __all__ = [
     "MultipleShooting",
     "Phase",
     "RollOut",
-    "Stage",
     "TrajectoryModel",
     "TrajectoryTask",
 ]

@@ -1,13 +1,18 @@
-"""Trajectories as arrays in the model's units, and errors of fits to them."""
+"""Trajectories as arrays in the model's units: rows, segments, batches of them, and errors of fits."""
+
+from typing import NamedTuple
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from node_jax.data import Trajectories, smooth
 from node_jax.errors import UsageError
+from node_jax.losses import multiple_shooting_loss
 from node_jax.models import Scaling
+from node_jax.types import Key
 
 
 class Rows(eqx.Module):
@@ -26,7 +31,12 @@ class Rows(eqx.Module):
 
 
 def rows_of(data: Trajectories, scaling: Scaling) -> tuple[Rows, np.ndarray]:
-    """In the model's units, with the standard deviation of the noise of each quantity."""
+    """Trajectories in the model's units, smoothed, and the standard deviation of the noise of each quantity, shape
+    (dim,), in the same units.
+
+    Raises:
+        UsageError: for values that are not positive under a logarithm.
+    """
     if scaling.is_log and not (data.values[data.mask] > 0).all():
         raise UsageError(
             f"TrajectoryTask: expected positive values for a logarithm, got {data.values[data.mask].min():g}. "
@@ -44,6 +54,41 @@ def rows_of(data: Trajectories, scaling: Scaling) -> tuple[Rows, np.ndarray]:
         jnp.asarray(np.arange(times.shape[1]) < data.lengths[:, None]),
     )
     return rows, np.sqrt(np.mean(smoothed.noise**2, axis=0))
+
+
+class Segments(NamedTuple):
+    """Segments of trajectories, each solved from a start of its own, with a leading axis of segments."""
+
+    starts: Float[Array, "segment dim"]
+    times: Float[Array, "segment time"]
+    values: Float[Array, "segment time dim"]
+    mask: Bool[Array, "segment time dim"]
+    next_starts: Float[Array, "segment dim"]
+    is_joined: Bool[Array, " segment"]
+
+    def loss(self, ys: Array, is_good: Bool[Array, " segment"], weight: Array) -> tuple[Array, Array]:
+        """The loss of solves, and the root mean square of the jumps; see `multiple_shooting_loss`.
+
+        Arguments:
+            ys: shape (segment, time, dim).
+            is_good: which of the solves count.
+            weight: of the penalty on jumps.
+        """
+        mask, is_joined = self.mask & is_good[:, None, None], self.is_joined & is_good
+        return multiple_shooting_loss(ys, self.values, mask, self.next_starts, is_joined, weight)
+
+
+def flatten_series(array: Array) -> Array:
+    """(series, x, ...) as (series x, ...)."""
+    return array.reshape(-1, *array.shape[2:])
+
+
+def draw_batch(key: Key, batch_size: int | None, arrays: list[Array]) -> list[Array]:
+    """`batch_size` rows of all arrays, the same of each, drawn without replacement; `None` takes all."""
+    if batch_size is None:
+        return arrays
+    chosen = jax.random.choice(key, arrays[0].shape[0], (batch_size,), replace=False)
+    return [array[chosen] for array in arrays]
 
 
 def relative_errors(fitted: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, float]:

@@ -1,19 +1,17 @@
 """The stages of a curriculum: which loss a fit of trajectories goes by, one after the other."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from node_jax.errors import UsageError
-
-
-def _require(condition: bool, where: str, expected: str, came: object) -> None:
-    if not condition:
-        raise UsageError(f"{where}: expected {expected}, got {came!r}.")
+from node_jax.data import Trajectories
+from node_jax.errors import UsageError, require
 
 
 def _check_batch_size(where: str, batch_size: int | None) -> None:
-    _require(batch_size is None or batch_size >= 1, f"{where}.batch_size", "at least 1, or None for all", batch_size)
+    is_fine = batch_size is None or batch_size >= 1
+    require(is_fine, f"{where}.batch_size", "at least 1 or None", batch_size, "None takes all.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,14 +43,15 @@ class MultipleShooting:
     batch_size: int | None = None
 
     def weight(self, fraction: Any) -> Any:
-        """The weight of the penalty when `fraction` of the stage is done."""
+        """The weight of the penalty when `fraction`, a number in [0, 1], of the stage is done."""
         first, last = self.continuity
         return first * (last / first) ** fraction
 
     def __post_init__(self) -> None:
-        _require(self.segment_steps >= 1, "MultipleShooting.segment_steps", "at least 1", self.segment_steps)
+        steps = self.segment_steps
+        require(steps >= 1, "MultipleShooting.segment_steps", "at least 1", steps, "10 is a start.")
         is_fine = len(self.continuity) == 2 and all(math.isfinite(w) and w > 0 for w in self.continuity)
-        _require(is_fine, "MultipleShooting.continuity", "two finite weights > 0", self.continuity)
+        require(is_fine, "MultipleShooting.continuity", "two weights > 0", self.continuity, "(1.0, 10.0) is a start.")
         _check_batch_size("MultipleShooting", self.batch_size)
 
 
@@ -69,7 +68,7 @@ class GrowingHorizon:
     batch_size: int | None = None
 
     def __post_init__(self) -> None:
-        _require(self.start_steps >= 1, "GrowingHorizon.start_steps", "at least 1", self.start_steps)
+        require(self.start_steps >= 1, "GrowingHorizon.start_steps", "at least 1", self.start_steps, "10 is a start.")
         _check_batch_size("GrowingHorizon", self.batch_size)
 
 
@@ -87,4 +86,35 @@ class RollOut:
         _check_batch_size("RollOut", self.batch_size)
 
 
-Stage: TypeAlias = Collocation | MultipleShooting | GrowingHorizon | RollOut
+CurriculumStage: TypeAlias = Collocation | MultipleShooting | GrowingHorizon | RollOut
+
+
+def check_stages(stages: Sequence[CurriculumStage], data: Trajectories) -> None:
+    """Whether stages fit the data.
+
+    Raises:
+        UsageError: without a stage, and for more steps or larger batches than the data have.
+    """
+    series, length, _ = data.values.shape
+    if not stages:
+        raise UsageError("TrajectoryTask: expected at least one stage, got none. RollOut() is the plain fit.")
+    for i, stage in enumerate(stages):
+        match stage:
+            case Collocation():
+                most_steps, steps, most = 1, 1, series * length
+            case MultipleShooting():
+                steps, most_steps = stage.segment_steps, length - 1
+                most = series * -(-(length - 1) // steps)
+            case GrowingHorizon():
+                most_steps, steps, most = length - 1, stage.start_steps, series
+            case RollOut():
+                most_steps, steps, most = 1, 1, series
+        if steps > most_steps:
+            raise UsageError(
+                f"TrajectoryTask: expected at most {most_steps} steps, the intervals of the longest trajectory, in "
+                f"stage {i}, got {stage}. Take fewer steps."
+            )
+        if stage.batch_size is not None and stage.batch_size > most:
+            raise UsageError(
+                f"TrajectoryTask: expected a batch_size of at most {most} in stage {i}, got {stage}. None takes all."
+            )

@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float
 
 from node_jax.analysis import Prediction, draw_fit
 from node_jax.data import TimeSeries, Trajectories, as_trajectories
@@ -20,7 +20,6 @@ from node_jax.losses import (
     gradient_matching_loss,
     horizon_times,
     masked_mean_squared_error,
-    multiple_shooting_loss,
     segment_rows,
 )
 from node_jax.models import Forecaster, Scaling
@@ -28,16 +27,21 @@ from node_jax.solution import Solution
 from node_jax.status import is_success
 from node_jax.tasks.base import AbstractTask, Evaluation, Inspection, Phase
 from node_jax.tasks.looks import inspect_solves, monitor_solve, require_room, solve_metrics, with_more_steps
-from node_jax.tasks.rows import Rows, relative_errors, rows_of
-from node_jax.tasks.stages import Collocation, GrowingHorizon, MultipleShooting, RollOut, Stage
+from node_jax.tasks.rows import Rows, Segments, draw_batch, flatten_series, relative_errors, rows_of
+from node_jax.tasks.stages import (
+    Collocation,
+    CurriculumStage,
+    GrowingHorizon,
+    MultipleShooting,
+    RollOut,
+    check_stages,
+)
 from node_jax.types import Key
 
 Metrics = dict[str, Array]
 
 _LEAST_NOISE = 1e-3
 """Start states of data without noise can still be trained; in the model's units, in which the data are about 1."""
-
-
 _FINER = 5
 """Times of a curve in a figure for each interval between rows."""
 
@@ -96,7 +100,7 @@ class TrajectoryTask(AbstractTask):
     validation: Trajectories | None = eqx.field(static=True)
     validation_steps: int = eqx.field(static=True)
     make_field: Callable[[Key], AbstractField] = eqx.field(static=True)
-    stages: tuple[Stage, ...] = eqx.field(static=True)
+    stages: tuple[CurriculumStage, ...] = eqx.field(static=True)
     start_rows: tuple[int, ...] = eqx.field(static=True)
     has_free_starts: bool = eqx.field(static=True)
     watches_growth: bool = eqx.field(static=True)
@@ -107,7 +111,7 @@ class TrajectoryTask(AbstractTask):
         scaling: Scaling,
         make_field: Callable[[Key], AbstractField],
         integrator: Integrator,
-        stages: Sequence[Stage],
+        stages: Sequence[CurriculumStage],
         *,
         validation: TimeSeries | Trajectories | Sequence[TimeSeries] | None = None,
         validation_steps: int | None = None,
@@ -118,7 +122,7 @@ class TrajectoryTask(AbstractTask):
         self.data = as_trajectories(data)
         self.validation = None if validation is None else as_trajectories(validation)
         length = self.data.times.shape[1]
-        _check_stages(stages, self.data)
+        check_stages(stages, self.data)
         if self.validation is not None and self.validation.names != self.data.names:
             raise UsageError(
                 f"TrajectoryTask: expected validation data of {self.data.names}, got {self.validation.names}."
@@ -175,7 +179,7 @@ class TrajectoryTask(AbstractTask):
                 is_good = is_success(solution.status)
                 error = masked_mean_squared_error(solution.ys, values, mask & is_good[:, None, None])
                 metrics = solve_metrics(solution, self.integrator)
-        penalty, means = self.regularization.penalty(costs, is_good, field, phase.multiplier)
+        penalty, means = self.regularization.penalty(costs, is_good, model.forecaster.field, phase.multiplier)
         if self.regularization.weights:
             metrics |= {"error_loss": error, **means}
         return error + penalty, metrics
@@ -193,9 +197,9 @@ class TrajectoryTask(AbstractTask):
         rows, counts = segment_rows(self.held_out.times.shape[1], self.validation_steps)
         is_whole = self.validation is None and len(rows) == 1
         starts = self.starts(model)[:, None] if is_whole else self.held_out.states[:, rows[:, 0]]
-        solution = self.solve(model, _flat(starts), _flat(self.held_out.times[:, rows]))
-        mask = _flat(self.held_out.mask[:, rows]) & jnp.tile(counts, (len(self.held_out.times), 1))[..., None]
-        error = masked_mean_squared_error(solution.ys, _flat(self.held_out.values[:, rows]), mask)
+        solution = self.solve(model, flatten_series(starts), flatten_series(self.held_out.times[:, rows]))
+        mask = flatten_series(self.held_out.mask[:, rows]) & jnp.tile(counts, (len(self.held_out.times), 1))[..., None]
+        error = masked_mean_squared_error(solution.ys, flatten_series(self.held_out.values[:, rows]), mask)
         return jnp.where(jnp.all(is_success(solution.status)), error, jnp.inf)
 
     def starts(self, model: TrajectoryModel) -> Float[Array, "series dim"]:
@@ -224,13 +228,13 @@ class TrajectoryTask(AbstractTask):
         return self.regularization.solve_batch(self.integrator, field, starts, times, key, lanes)
 
     def _collocation(self, field: AbstractField, key: Key, stage: Collocation) -> tuple[Array, Metrics]:
-        rows = [_flat(x) for x in (self.rows.times, self.rows.states, self.rows.slopes, self.rows.is_row)]
-        rows = _draw(key, stage.batch_size, rows)
+        rows = [flatten_series(x) for x in (self.rows.times, self.rows.states, self.rows.slopes, self.rows.is_row)]
+        rows = draw_batch(key, stage.batch_size, rows)
         zero = jnp.zeros(())
         metrics = {"num_evals": zero, "failed_share": zero}
         return gradient_matching_loss(field, *rows, scale=self.slope_scale), metrics
 
-    def _segments(self, model: TrajectoryModel, key: Key, stage: MultipleShooting) -> "_Segments":
+    def _segments(self, model: TrajectoryModel, key: Key, stage: MultipleShooting) -> Segments:
         rows, counts = segment_rows(self.rows.times.shape[1], stage.segment_steps)
         starts = self.start_states(model)[:, np.searchsorted(self.start_rows, rows[:, 0])]
         # The last segment has no next one: whatever stands there is masked.
@@ -238,12 +242,12 @@ class TrajectoryTask(AbstractTask):
         is_joined = self.rows.is_row[:, rows[:, -1]] & (np.arange(len(rows)) < len(rows) - 1)
         mask = self.rows.mask[:, rows] & counts[..., None]
         arrays = [starts, self.rows.times[:, rows], self.rows.values[:, rows], mask, next_starts, is_joined]
-        return _Segments(*_draw(key, stage.batch_size, [_flat(x) for x in arrays]))
+        return Segments(*draw_batch(key, stage.batch_size, [flatten_series(x) for x in arrays]))
 
     def _whole(self, model: TrajectoryModel, key: Key, stage: GrowingHorizon | RollOut, fraction: Array) -> list[Array]:
         """Starts, times, values and masks of whole trajectories, up to the horizon."""
         arrays = [self.starts(model), self.rows.times, self.rows.values, self.rows.mask]
-        starts, times, values, mask = _draw(key, stage.batch_size, arrays)
+        starts, times, values, mask = draw_batch(key, stage.batch_size, arrays)
         if isinstance(stage, GrowingHorizon):
             longest = self.rows.times.shape[1] - 1
             times, is_inside = horizon_times(times, stage.start_steps + (longest - stage.start_steps) * fraction)
@@ -329,59 +333,3 @@ class TrajectoryTask(AbstractTask):
 def _solve_all(integrator: Integrator, model: TrajectoryModel, starts: Array, times: Array) -> Solution:
     solution, _ = Regularization().solve_batch(integrator, model.forecaster.field, starts, times, jax.random.key(0))
     return solution
-
-
-def _check_stages(stages: Sequence[Stage], data: Trajectories) -> None:
-    """What needs the data to be checked."""
-    series, length, _ = data.values.shape
-    if not stages:
-        raise UsageError("TrajectoryTask: expected at least one stage, got none. RollOut() is the plain fit.")
-    for i, stage in enumerate(stages):
-        match stage:
-            case Collocation():
-                most_steps, steps, most = 1, 1, series * length
-            case MultipleShooting():
-                steps, most_steps = stage.segment_steps, length - 1
-                most = series * -(-(length - 1) // steps)
-            case GrowingHorizon():
-                most_steps, steps, most = length - 1, stage.start_steps, series
-            case RollOut():
-                most_steps, steps, most = 1, 1, series
-        if steps > most_steps:
-            raise UsageError(
-                f"TrajectoryTask: expected at most {most_steps} steps, the intervals of the longest trajectory, in "
-                f"stage {i}, got {stage}. Take fewer steps."
-            )
-        if stage.batch_size is not None and stage.batch_size > most:
-            raise UsageError(
-                f"TrajectoryTask: expected a batch_size of at most {most} in stage {i}, got {stage}. None takes all."
-            )
-
-
-class _Segments(NamedTuple):
-    """Segments of trajectories, each solved from a start of its own, with a leading axis of segments."""
-
-    starts: Float[Array, "segment dim"]
-    times: Float[Array, "segment time"]
-    values: Float[Array, "segment time dim"]
-    mask: Bool[Array, "segment time dim"]
-    next_starts: Float[Array, "segment dim"]
-    is_joined: Bool[Array, " segment"]
-
-    def loss(self, ys: Array, is_good: Bool[Array, " segment"], weight: Array) -> tuple[Array, Array]:
-        """The loss of solves `ys`, where those count that went well, and the mean square of the jumps."""
-        mask, is_joined = self.mask & is_good[:, None, None], self.is_joined & is_good
-        return multiple_shooting_loss(ys, self.values, mask, self.next_starts, is_joined, weight)
-
-
-def _flat(array: Array) -> Array:
-    """(series, x, ...) as (series x, ...)."""
-    return array.reshape(-1, *array.shape[2:])
-
-
-def _draw(key: Key, batch_size: int | None, arrays: list[Array]) -> list[Array]:
-    """As many rows of all, without replacement."""
-    if batch_size is None:
-        return arrays
-    chosen = jax.random.choice(key, arrays[0].shape[0], (batch_size,), replace=False)
-    return [array[chosen] for array in arrays]

@@ -63,7 +63,12 @@ class Failure:
 
 
 def describe(inspection: Inspection, most: int = 20) -> str:
-    """A Markdown table of the solves of a batch, those that failed first."""
+    """A Markdown table of the solves of a batch, those that failed first.
+
+    Arguments:
+        inspection: the batch.
+        most: solves that are listed.
+    """
     failed = ~np.asarray(is_success(jnp.asarray(inspection.statuses)))
     order = np.argsort(~failed, kind="stable")[:most]
     names = " | ".join(inspection.figures)

@@ -32,8 +32,15 @@ def fit(
 
     Dispatches start at multiples of `log_every` whether the run was interrupted or not, so a run that was killed and
     resumed goes through the same compiled programs on the same numbers as one that was not. SIGTERM ends the run after
-    the dispatch that is under way, with a checkpoint. With `profile` a JAX trace of the second dispatch of this call,
-    which compiles nothing, is written into that folder.
+    the dispatch that is under way, with a checkpoint.
+
+    Arguments:
+        task: what is trained.
+        optimizer: an Optax gradient transformation; it is given `value`, `grad` and `value_fn` too.
+        settings: how long, how often to look, when to stop.
+        directory: where metrics and checkpoints go; `config.json` stands in it.
+        make_progress: `make_progress(num_steps, done)` gives what a person sees, a context manager.
+        profile: a folder for a JAX trace of the second dispatch of this call, which compiles nothing; or `None`.
 
     Raises:
         TrainingError: if too many steps had to be skipped or too many solves failed; the batch is kept in the run

@@ -35,10 +35,9 @@ class Programs:
         of_task, self._of_state = jax.tree.structure(arrays), jax.tree.structure(state)
         advance = make_advance(task, optimizer, rest, settings)
 
-        def look(method: str) -> Callable[[TrainState, list[Array]], Any]:
+        def looking(look: Callable[[AbstractTask, Any], Any]) -> Callable[[TrainState, list[Array]], Any]:
             def call(state: TrainState, arrays: list[Array]) -> Any:
-                whole = eqx.combine(jax.tree.unflatten(of_task, arrays), static)
-                return getattr(whole, method)(model_of(state, rest))
+                return look(eqx.combine(jax.tree.unflatten(of_task, arrays), static), model_of(state, rest))
 
             return jax.jit(call)
 
@@ -47,7 +46,8 @@ class Programs:
 
         self._advance = jax.jit(advance, static_argnums=(2, 3), donate_argnums=0)
         self._advance_all = jax.jit(advance_all, static_argnums=(2, 3), donate_argnums=0)
-        self._monitor, self._validate = look("monitor"), look("validate")
+        self._monitor = looking(lambda task, model: task.monitor(model))
+        self._validate = looking(lambda task, model: task.validate(model))
 
     def advance(
         self, state: TrainState, task: AbstractTask, num_steps: int, stage: int, start: int, stage_steps: int

@@ -53,7 +53,6 @@ class Trainer:
         config = json.loads(directory.config.read_text())
         self.checkpoints = Checkpoints(directory.checkpoints, self.state, constants_of(self.rest), config)
         self.num_done = 0
-        self._is_validated = False
         self._writer = ThreadPoolExecutor(1, "checkpoints")
         self._writing: Future[None] | None = None
         self._board: TensorBoardFile | None = None
@@ -105,7 +104,7 @@ class Trainer:
         self._log(row, progress)
         progress.advance(step, row)
         if is_checkpoint:
-            self._pass_checkpoint(loss, is_last, progress)
+            self._pass_checkpoint(loss, "validation_loss" in row, is_last, progress)
 
     def _log(self, row: dict[str, Any], progress: Reporter) -> None:
         if self._board is not None:
@@ -118,14 +117,13 @@ class Trainer:
     def _loss_to_choose_by(self, row: dict[str, Any]) -> float:
         """The loss of the data held out, or else that of training; infinite where some solves failed."""
         validation = self.programs.validate(self.state, self.task)
-        self._is_validated = validation is not None
         if validation is None:
             return row["loss"] if row.get("failed_share", 0.0) == 0 else math.inf
         row |= {f"validation_{name}": value for name, value in validation.items()}
         loss = row["validation_loss"]
         return loss if math.isfinite(loss) else math.inf
 
-    def _pass_checkpoint(self, loss: float, is_last_step: bool, progress: Reporter) -> None:
+    def _pass_checkpoint(self, loss: float, is_validated: bool, is_last_step: bool, progress: Reporter) -> None:
         """Keep the best, see whether the stage has ended, and write the last checkpoint."""
         standing, step = self.standing, self.num_done
         if loss < standing.best_loss:
@@ -140,7 +138,7 @@ class Trainer:
                 standing = replace(standing, is_done=True)
             else:
                 # Losses of two stages are of two kinds, those of the data held out of one.
-                best = standing.best_loss if self._is_validated else math.inf
+                best = standing.best_loss if is_validated else math.inf
                 standing = Standing(best, 0, standing.stage + 1, step)
         self.standing = standing
         self._save("last", standing, progress)
@@ -196,9 +194,7 @@ class Trainer:
         if at:
             self.state, _ = self.programs.advance(self.state, self.task, at, *self.next_call()[1:])
         failure = self._failure(reason, gradient_norm)
-        model = combine_trainable(self.state.parameters, self.rest)
-        inspection = self.task.inspect(model, step_key(self.state), failure.phase)
-        failure.save(self.directory.failure, self.state.parameters, inspection)
+        failure.save(self.directory.failure, self.state.parameters, self._inspect(failure))
 
     def _failure(self, reason: str, gradient_norm: float) -> Failure:
         step, standing = int(self.state.step), self.standing
@@ -218,8 +214,12 @@ class Trainer:
         else:
             found = (jnp.int32(failure.step), parameters)
             self.state = eqx.tree_at(lambda s: (s.step, s.parameters), self.state, found)
+        return failure, self._inspect(failure)
+
+    def _inspect(self, failure: Failure) -> Inspection:
+        """The batch of the next step, solved with the parameters of now, which need not be those of their average."""
         model = combine_trainable(self.state.parameters, self.rest)
-        return failure, self.task.inspect(model, step_key(self.state), failure.phase)
+        return self.task.inspect(model, step_key(self.state), failure.phase)
 
     def finish(self) -> Any:
         """The best model.

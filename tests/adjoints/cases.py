@@ -29,12 +29,6 @@ TOLERANCES = {"float64": 1e-9, "float32": 1e-5}
 MAX_STEPS = 128
 
 
-def compiled(function):
-    """`jax.jit` that compiles in a third of the time, for code that runs a few times only."""
-    options = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
-    return jax.jit(function, compiler_options=options)
-
-
 class Driven(eqx.Module):
     """A damped, driven, cubic oscillator with an integer and an unused leaf."""
 
@@ -111,7 +105,7 @@ def _single_gradient(name, num_times, precision, solver):
     times = next(key for key, ts in TIMES.items() if len(ts) == num_times)
     rtol = TOLERANCES[precision]
     loss = flat_loss(driven(times), lambda inputs: weigh(solve(inputs, ADJOINTS[name], rtol, solver).ys))
-    return compiled(jax.jacfwd(loss) if name == "forward" else jax.grad(loss))
+    return jax.jit(jax.jacfwd(loss) if name == "forward" else jax.grad(loss))
 
 
 @functools.cache

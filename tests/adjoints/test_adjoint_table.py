@@ -15,7 +15,6 @@ from tests.adjoints.cases import (
     TIMES,
     TOLERANCES,
     central_differences,
-    compiled,
     driven,
     flat_loss,
     gradient,
@@ -68,7 +67,7 @@ def test_steps_taken_back_give_the_gradient_of_the_reversible_method_in_float32(
 def test_the_default_agrees_with_finite_differences(x64, times):
     inputs = driven(times)
     flat, arrays, join = split(inputs)
-    evaluate = compiled(flat_loss(inputs, lambda x: weigh(solve(x, nj.CheckpointedAdjoint(), 1e-9).ys)))
+    evaluate = jax.jit(flat_loss(inputs, lambda x: weigh(solve(x, nj.CheckpointedAdjoint(), 1e-9).ys)))
     expected = join(central_differences(evaluate, flat, arrays), arrays)
     found = gradient("checkpointed", times, "float64")
     for name in ("y0", "ts"):
@@ -112,7 +111,7 @@ def test_gradients_a_sample_equal_single_ones_and_add_up_to_that_of_the_batch(x6
     flat, arrays, join = split(inputs)
     loss = flat_loss(inputs, lambda x: weigh(solve(x, REVERSE[name], TOLERANCES["float64"]).ys))
     flats = jnp.stack([split(inputs._replace(y0=start))[0] for start in jnp.asarray(STARTS)])
-    each = compiled(jax.vmap(jax.grad(loss), in_axes=(0, None)))(flats, arrays)
+    each = jax.jit(jax.vmap(jax.grad(loss), in_axes=(0, None)))(flats, arrays)
     alone = single_gradient(name, "many", "float64")
     for found, start in zip(each, flats, strict=True):
         assert relative_difference(found, alone(start, arrays)) < 1e-9
@@ -123,7 +122,7 @@ def test_gradients_a_sample_equal_single_ones_and_add_up_to_that_of_the_batch(x6
 
         return jnp.sum(jax.vmap(one)(starts))
 
-    summed, starts = compiled(jax.grad(loss_of_batch, argnums=(0, 1)))(flat, jnp.asarray(STARTS))
+    summed, starts = jax.jit(jax.grad(loss_of_batch, argnums=(0, 1)))(flat, jnp.asarray(STARTS))
     added = join(each.sum(axis=0), arrays)
     assert relative_difference(join(summed, arrays).field.rates, added.field.rates) < 1e-9
     assert relative_difference(join(summed, arrays).ts, added.ts) < 1e-9
@@ -166,7 +165,7 @@ def logistic_hessian():
 @pytest.mark.parametrize("name", [name for name in REVERSE if name != "gauss replay"])
 def test_hessians_by_forward_over_reverse(x64, name):
     adjoint = REVERSE[name]
-    found = compiled(jax.hessian(logistic_value(adjoint)))(jnp.asarray(RATE_AND_START))
+    found = jax.jit(jax.hessian(logistic_value(adjoint)))(jnp.asarray(RATE_AND_START))
     np.testing.assert_allclose(found, logistic_hessian(), rtol=1e-5)
 
 
@@ -175,13 +174,13 @@ def test_the_direct_adjoint_differentiates_in_any_order(x64, order):
     outer, inner = order.split(" over ")
     modes = {"reverse": jax.jacrev, "forward": jax.jacfwd}
     value = logistic_value(nj.DirectAdjoint())
-    found = compiled(modes[outer](modes[inner](value)))(jnp.asarray(RATE_AND_START))
+    found = jax.jit(modes[outer](modes[inner](value)))(jnp.asarray(RATE_AND_START))
     np.testing.assert_allclose(found, logistic_hessian(), rtol=1e-6)
 
 
 def test_forward_mode_differentiates_twice(x64):
     value = logistic_value(nj.ForwardMode())
-    found = compiled(jax.jacfwd(jax.jacfwd(value)))(jnp.asarray(RATE_AND_START))
+    found = jax.jit(jax.jacfwd(jax.jacfwd(value)))(jnp.asarray(RATE_AND_START))
     np.testing.assert_allclose(found, logistic_hessian(), rtol=1e-6)
 
 
@@ -193,7 +192,7 @@ def test_tangents_of_outputs_by_forward_mode_equal_the_direct_ones(x64, times):
 
     def tangent_of(adjoint):
         function = flat_loss(inputs, lambda x: solve(x, adjoint, 1e-9).ys)
-        return compiled(lambda x, dx: jax.jvp(lambda x: function(x, arrays), (x,), (dx,))[1])(flat, tangent)
+        return jax.jit(lambda x, dx: jax.jvp(lambda x: function(x, arrays), (x,), (dx,))[1])(flat, tangent)
 
     direct = tangent_of(nj.DirectAdjoint())
     assert np.abs(direct).min(axis=1).max() > 0.01

@@ -9,7 +9,7 @@ import pytest
 
 import node_jax as nj
 from node_jax.stepping.tape import Tape, choose_num_slots
-from tests.adjoints.cases import compiled, relative_difference
+from tests.adjoints.cases import relative_difference
 
 MOST_NODES = 2000
 
@@ -98,7 +98,7 @@ def gradient_of_constant_steps(checkpoints, num_times):
         )
         return jnp.sum(jnp.cos(jnp.arange(num_times)) @ sol.ys), sol.stats.num_accepted
 
-    return compiled(jax.grad(loss, argnums=(0, 1, 2), has_aux=True))
+    return jax.jit(jax.grad(loss, argnums=(0, 1, 2), has_aux=True))
 
 
 @pytest.mark.parametrize("num_times", [2, 6])
@@ -130,7 +130,7 @@ def gradient_with_rejections(checkpoints, max_steps):
         ys = jnp.where(jnp.isfinite(sol.ys), sol.ys, 0.0)
         return jnp.sum(jnp.cos(jnp.arange(5)) @ ys), (sol.stats, sol.status)
 
-    return compiled(jax.grad(loss, argnums=(0, 1, 2), has_aux=True))
+    return jax.jit(jax.grad(loss, argnums=(0, 1, 2), has_aux=True))
 
 
 @pytest.mark.parametrize("checkpoints", [4, 8])
@@ -162,7 +162,7 @@ def test_a_solve_that_ends_with_rejected_attempts_has_the_gradient_of_its_steps(
     results = {}
     for checkpoints in (4, None):
         adjoint = nj.CheckpointedAdjoint(checkpoints=checkpoints)
-        gradient = compiled(jax.grad(functools.partial(loss, adjoint=adjoint), argnums=(0, 1), has_aux=True))
+        gradient = jax.jit(jax.grad(functools.partial(loss, adjoint=adjoint), argnums=(0, 1), has_aux=True))
         results[checkpoints], sol = gradient(jnp.ones(1), jnp.array(1.0))
     assert int(sol.status) == nj.Status.max_steps
     assert int(sol.stats.num_rejected) > 3
@@ -189,7 +189,7 @@ def test_every_adjoint_has_the_gradient_of_the_rows_that_a_failed_solve_reached(
         )
         return jnp.sum(sol.ys[:3])
 
-    found = compiled(jax.grad(loss, argnums=(0, 1)))(jnp.ones(1), jnp.array(1.0))
+    found = jax.jit(jax.grad(loss, argnums=(0, 1)))(jnp.ones(1), jnp.array(1.0))
     times = np.array([0.0, 0.3, 0.9])
     np.testing.assert_allclose(found[0], np.exp(-times).sum(), rtol=1e-5)
     np.testing.assert_allclose(found[1], (-times * np.exp(-times)).sum(), rtol=1e-5)

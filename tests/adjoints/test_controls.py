@@ -9,7 +9,7 @@ import pytest
 
 import node_jax as nj
 from node_jax.interpolate import CubicHermite, Linear, ZeroOrderHold
-from tests.adjoints.cases import CONTINUOUS, REVERSE, central_differences, compiled, weigh
+from tests.adjoints.cases import CONTINUOUS, REVERSE, central_differences, weigh
 from tests.adjoints.test_programs import equations
 
 PATHS = {"hold": ZeroOrderHold, "linear": Linear, "hermite": CubicHermite}
@@ -55,16 +55,16 @@ def single_loss(path, **keywords):
 @functools.cache
 def reference(name):
     loss = single_loss(PATHS[name], controller=TIGHT, max_steps=256)
-    return jax.device_get(compiled(jax.grad(loss, (0, 1)))(draw(NUM_KNOTS, 2), MATRIX))
+    return jax.device_get(jax.jit(jax.grad(loss, (0, 1)))(draw(NUM_KNOTS, 2), MATRIX))
 
 
 @pytest.mark.parametrize("name", PATHS)
 def test_the_gradient_for_the_values_is_that_of_finite_differences(x64, name):
     loss = single_loss(PATHS[name], solver=nj.Midpoint(), controller=nj.FixedSteps(8))
     values = draw(NUM_KNOTS, 2)
-    gradient = compiled(jax.grad(loss))(values, MATRIX)
+    gradient = jax.jit(jax.grad(loss))(values, MATRIX)
     differences = central_differences(
-        compiled(lambda flat: loss(flat.reshape(values.shape), MATRIX)), np.asarray(values).reshape(-1)
+        jax.jit(lambda flat: loss(flat.reshape(values.shape), MATRIX)), np.asarray(values).reshape(-1)
     )
     np.testing.assert_allclose(gradient.reshape(-1), differences, atol=1e-9)
 
@@ -72,7 +72,7 @@ def test_the_gradient_for_the_values_is_that_of_finite_differences(x64, name):
 @pytest.mark.parametrize("adjoint", ["direct", "backsolve", "gauss"])
 def test_every_adjoint_sees_a_hold_from_inside_its_steps(x64, adjoint):
     loss = single_loss(ZeroOrderHold, controller=TIGHT, adjoint=REVERSE[adjoint], max_steps=256)
-    found = compiled(jax.grad(loss, (0, 1)))(draw(NUM_KNOTS, 2), MATRIX)
+    found = jax.jit(jax.grad(loss, (0, 1)))(draw(NUM_KNOTS, 2), MATRIX)
     tolerance = 1e-6 if adjoint in CONTINUOUS else 1e-12
     for mine, theirs in zip(found, reference("hold"), strict=True):
         np.testing.assert_allclose(mine, theirs, atol=tolerance)
@@ -129,7 +129,7 @@ def test_the_gradient_of_a_batch_is_that_of_its_trajectories(x64, name, setting,
         knots = jnp.minimum(knots * jnp.linspace(0.8, 1.2, BATCH)[:, None], 1.7)
         ts = jnp.minimum(ts * jnp.linspace(0.5, 1.1, BATCH)[:, None], 1.6).at[2].set(ts[::-1])
     found, expected = (
-        compiled(jax.grad(batch_loss(solve, PATHS[name], field, is_ragged, **keywords), (0, 1, 2, 3, 4)))(
+        jax.jit(jax.grad(batch_loss(solve, PATHS[name], field, is_ragged, **keywords), (0, 1, 2, 3, 4)))(
             values, knots, MATRIX, y0s, ts
         )
         for solve, keywords in (
@@ -172,7 +172,7 @@ def test_a_hessian_for_controls_is_that_of_the_trajectories(x64):
     def second(solve):
         loss = batch_loss(solve, Linear, driven, False, **settings)
         values, y0s = draw(BATCH, NUM_KNOTS, 2), draw(BATCH, 2)
-        return compiled(jax.hessian(lambda scale: loss(jnp.sin(scale * values), KNOTS, MATRIX, y0s, TS)))(1.0)
+        return jax.jit(jax.hessian(lambda scale: loss(jnp.sin(scale * values), KNOTS, MATRIX, y0s, TS)))(1.0)
 
     np.testing.assert_allclose(second(together), second(each), rtol=1e-9)
 
@@ -185,7 +185,7 @@ def test_a_trajectory_that_fails_leaves_the_gradient_for_the_controls_of_the_oth
         return jnp.sum(jnp.where(is_good[:, None], sol.ys, 0.0)), is_good
 
     values = jnp.array([[1.0, 2.0, 1.0], [1.0, jnp.inf, 1.0], [0.0, 1.0, 0.0]])
-    gradient, is_good = compiled(jax.grad(loss, has_aux=True))(values)
+    gradient, is_good = jax.jit(jax.grad(loss, has_aux=True))(values)
     np.testing.assert_array_equal(is_good, [True, False, True])
     assert np.isfinite(gradient).all()
     assert not gradient[1].any()

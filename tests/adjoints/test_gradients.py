@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 import node_jax as nj
-from tests.adjoints.cases import compiled
 
 TIGHT = nj.PIController(rtol=1e-9, atol=1e-9)
 END = [0.0, 1.5]
@@ -45,10 +44,10 @@ def _loss(inputs, solver=None, controller=TIGHT):
 
 
 def _compiled_gradient(loss):
-    return compiled(lambda inputs: eqx.filter_grad(loss)(inputs))
+    return jax.jit(lambda inputs: eqx.filter_grad(loss)(inputs))
 
 
-_value = compiled(_loss)
+_value = jax.jit(_loss)
 _gradient = _compiled_gradient(_loss)
 _gradient_of_diffrax = _compiled_gradient(functools.partial(_loss, solver=diffrax.Tsit5()))
 
@@ -96,7 +95,7 @@ def test_gradients_are_exact_for_constant_steps(x64):
         return _loss((x[0], x[1], jnp.asarray(MANY), x[3]), nj.RK4(), controller)
 
     gradient = _compiled_gradient(loss)(inputs)
-    expected = _finite_differences((inputs[0], inputs[1], None, inputs[3]), compiled(loss))
+    expected = _finite_differences((inputs[0], inputs[1], None, inputs[3]), jax.jit(loss))
     flat, _ = jax.flatten_util.ravel_pytree((gradient[0], gradient[1], gradient[3]))
     np.testing.assert_allclose(flat, expected, rtol=1e-7, atol=1e-8)
 
@@ -114,11 +113,11 @@ def test_times_move_the_output_along_the_field(x64):
         return -2.0 * y
 
     rows = jax.jacrev(lambda ts: nj.odeint(field, jnp.ones(1), ts, controller=TIGHT).ys[:, 0])
-    jacobian = compiled(rows)(MANY)
+    jacobian = jax.jit(rows)(MANY)
     slope = -2 * np.exp(-2 * MANY)
     np.testing.assert_allclose(np.diag(jacobian)[1:], slope[1:], rtol=1e-6)
     np.testing.assert_allclose(jacobian[1:, 0], -slope[1:], rtol=1e-6)
-    same = compiled(jax.grad(lambda ts: nj.odeint(field, jnp.ones(1), ts).ys[1, 0]))(jnp.array([1.0, 1.0]))
+    same = jax.jit(jax.grad(lambda ts: nj.odeint(field, jnp.ones(1), ts).ys[1, 0]))(jnp.array([1.0, 1.0]))
     np.testing.assert_allclose(same, [2.0, -2.0])
 
 
@@ -154,8 +153,8 @@ def test_gradients_inside_scan_and_vmap_of_captured_tracers(x64):
         return y
 
     rates = jnp.array([0.3, 0.5, 0.7])
-    np.testing.assert_allclose(compiled(jax.grad(loss))(rates), -np.exp(-1.5) * np.ones(3), rtol=1e-6)
-    each = compiled(jax.vmap(jax.grad(lambda rate: loss(rate[None]))))(rates)
+    np.testing.assert_allclose(jax.jit(jax.grad(loss))(rates), -np.exp(-1.5) * np.ones(3), rtol=1e-6)
+    each = jax.jit(jax.vmap(jax.grad(lambda rate: loss(rate[None]))))(rates)
     np.testing.assert_allclose(each, -np.exp(-np.asarray(rates)), rtol=1e-6)
 
 
@@ -172,7 +171,7 @@ def test_vmap_of_grad_and_grad_of_vmap_agree():
         return summed, jax.vmap(lambda y: eqx.filter_grad(loss)(field, y))(y0s), eqx.filter_grad(loss)(field, y0s[3])
 
     arrays, static = eqx.partition(field, eqx.is_array)
-    summed, each, one = compiled(all_three)(arrays)
+    summed, each, one = jax.jit(all_three)(arrays)
     chex.assert_trees_all_close(summed, jax.tree.map(lambda leaf: leaf.sum(axis=0), each), rtol=2e-3, atol=1e-4)
     chex.assert_trees_all_close(one, jax.tree.map(lambda leaf: leaf[3], each), rtol=2e-3, atol=1e-4)
 
@@ -187,7 +186,7 @@ def test_hessian_by_forward_over_reverse(x64, times):
         return jnp.sum(y0 / (y0 + (1 - y0) * jnp.exp(-t)))
 
     y0 = jnp.array([0.2, 0.6])
-    np.testing.assert_allclose(compiled(jax.hessian(value))(y0), compiled(jax.hessian(exact))(y0), atol=1e-6)
+    np.testing.assert_allclose(jax.jit(jax.hessian(value))(y0), jax.jit(jax.hessian(exact))(y0), atol=1e-6)
 
 
 def test_a_failed_solve_that_the_loss_masks_has_a_finite_gradient():
@@ -195,7 +194,7 @@ def test_a_failed_solve_that_the_loss_masks_has_a_finite_gradient():
         sol = nj.odeint(lambda t, y, args: args * y * y, y0, jnp.linspace(0.0, 2.0, 9), rate)
         return jnp.sum(jnp.where(jnp.isfinite(sol.ys), sol.ys, 0.0)[:3])
 
-    value, gradient = compiled(jax.value_and_grad(loss, argnums=(0, 1)))(jnp.ones(1), 1.0)
+    value, gradient = jax.jit(jax.value_and_grad(loss, argnums=(0, 1)))(jnp.ones(1), 1.0)
     assert np.isfinite(value)
     for leaf in gradient:
         assert np.isfinite(np.asarray(leaf)).all()
@@ -204,7 +203,7 @@ def test_a_failed_solve_that_the_loss_masks_has_a_finite_gradient():
         sol = nj.odeint(lambda t, y, args: y * y, y0, jnp.linspace(0.0, 2.0, 9))
         return jnp.sum(jnp.where(jnp.arange(9) > 6, jnp.nan_to_num(sol.ys[:, 0]), 0.0))
 
-    np.testing.assert_array_equal(compiled(jax.grad(only_masked))(jnp.ones(1)), 0.0)
+    np.testing.assert_array_equal(jax.jit(jax.grad(only_masked))(jnp.ones(1)), 0.0)
 
 
 def test_only_what_is_asked_for_is_differentiated():

@@ -10,7 +10,6 @@ import pytest
 
 import node_jax as nj
 import node_jax.stepping.lane_tape
-from tests.adjoints.cases import compiled
 from tests.adjoints.test_programs import equations
 from tests.integrate.batch_cases import (
     BATCH,
@@ -40,7 +39,7 @@ def gradient(solve, x, **keywords):
         costs = sum(jnp.sum(jnp.arange(BATCH) * cost) for cost in sol.costs.values())
         return sum(jnp.sum(w * jnp.tanh(leaf)) for w, leaf in zip(weights, rows, strict=True)) + 1e-3 * costs
 
-    return compiled(jax.grad(loss))(x)
+    return jax.jit(jax.grad(loss))(x)
 
 
 def assert_same_gradient(found, expected, tolerance=1e-9):
@@ -178,8 +177,8 @@ def test_a_batch_under_vmap_is_a_batch_for_each(x64, lanes):
 
         return jax.value_and_grad(loss)(stiffness)
 
-    together = compiled(jax.vmap(value_and_gradient))(stiffness)
-    apart = jax.tree.map(lambda *leaves: jnp.stack(leaves), *map(compiled(value_and_gradient), stiffness))
+    together = jax.jit(jax.vmap(value_and_gradient))(stiffness)
+    apart = jax.tree.map(lambda *leaves: jnp.stack(leaves), *map(jax.jit(value_and_gradient), stiffness))
     jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-8), together, apart)
 
 

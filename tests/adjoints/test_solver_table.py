@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import node_jax as nj
-from tests.adjoints.cases import Inputs, central_differences, compiled, flat_loss, split, weigh
+from tests.adjoints.cases import Inputs, central_differences, flat_loss, split, weigh
 
 PLAIN = {
     "Euler": nj.Euler(),
@@ -76,14 +76,14 @@ def differences(solver, times):
     """Central differences for all but the first and the last time, whose move would change the last step's size."""
     inputs = spring(times)
     flat, arrays, join = split(inputs)
-    evaluate = compiled(flat_loss(inputs, value(SOLVERS[solver], nj.CheckpointedAdjoint())))
+    evaluate = jax.jit(flat_loss(inputs, value(SOLVERS[solver], nj.CheckpointedAdjoint())))
     return join(central_differences(evaluate, flat, arrays), arrays)
 
 
 def gradient(solver, adjoint, times):
     inputs = spring(times)
     flat, arrays, join = split(inputs)
-    return join(compiled(jax.grad(flat_loss(inputs, value(solver, adjoint))))(flat, arrays), arrays)
+    return join(jax.jit(jax.grad(flat_loss(inputs, value(solver, adjoint))))(flat, arrays), arrays)
 
 
 def assert_exact(found, expected):
@@ -148,9 +148,9 @@ def test_steps_that_end_at_every_output_give_exact_gradients(x64, adjoint):
     flat, arrays, join = split(inputs)
     controller = nj.FixedSteps(2)
     loss = flat_loss(inputs, value(REVERSIBLE["ReversibleHeun"], ADJOINTS[adjoint], controller))
-    found = join(compiled(jax.grad(loss))(flat, arrays), arrays)
+    found = join(jax.jit(jax.grad(loss))(flat, arrays), arrays)
     num = flat.size - DENSE.size - 1
-    evaluate = compiled(loss)
+    evaluate = jax.jit(loss)
     # `ts` come before `args` in the vector; moving one changes the sizes of steps, which are constants of the gradient.
     steps = 1e-5 * np.eye(flat.size)[[*range(num), flat.size - 1]]
     found = np.delete(np.asarray(split(found)[0]), np.arange(num, flat.size - 1))
@@ -180,7 +180,7 @@ def rate_gradient(name, times, adjoint):
 
 @functools.cache
 def gradients_of_single_lanes(name, times):
-    alone = compiled(rate_gradient(name, times, "keeps all"))
+    alone = jax.jit(rate_gradient(name, times, "keeps all"))
     return np.array([alone(0.7, end) for end in LANES])
 
 
@@ -189,5 +189,5 @@ def gradients_of_single_lanes(name, times):
 @pytest.mark.parametrize("name", ["LeapfrogMidpoint", "ReversibleHeun", "Reversible Bosh3"])
 def test_under_vmap_a_step_of_another_lane_is_no_step(x64, name, times, adjoint):
     """A method with two copies of the state moves it even in a step of no length; lanes here stop at other times."""
-    mapped = compiled(jax.vmap(rate_gradient(name, times, adjoint), in_axes=(None, 0)))
+    mapped = jax.jit(jax.vmap(rate_gradient(name, times, adjoint), in_axes=(None, 0)))
     np.testing.assert_allclose(mapped(0.7, LANES), gradients_of_single_lanes(name, times), rtol=1e-9)

@@ -9,7 +9,6 @@ from scipy.linalg import expm
 
 import node_jax as nj
 from node_jax.analysis import draw_growth, measure_growth
-from tests.adjoints.cases import compiled
 
 FINE = nj.Integrator(controller=nj.PIController(rtol=1e-10, atol=1e-12))
 QUICK = nj.Integrator(solver=nj.RK4(), controller=nj.FixedSteps(8))
@@ -22,7 +21,7 @@ def linear(t, y, matrix):
 
 def test_norms_along_a_linear_solve_are_those_of_the_matrix_exponential(x64):
     ts, y0, weights = np.array([0.0, 0.5, 2.0]), np.array([1.0, -1.0, 0.5]), np.array([0.3, 2.0, -1.0])
-    measure = compiled(
+    measure = jax.jit(
         lambda y0, ts: measure_growth(linear, y0, ts, MATRIX, loss=lambda y: weights @ y, integrator=FINE)
     )
     growth = measure(y0, ts)
@@ -44,7 +43,7 @@ def test_a_large_state_needs_no_matrix():
     def field(t, y, args):
         return {"a": rates[:100].reshape(10, 10) * y["a"], "b": rates[100:] * y["b"]}
 
-    growth = compiled(lambda y0: measure_growth(field, y0, [0.0, 0.2], integrator=QUICK))(y0)
+    growth = jax.jit(lambda y0: measure_growth(field, y0, [0.0, 0.2], integrator=QUICK))(y0)
     np.testing.assert_allclose(growth.jacobian_norm, 5.0, rtol=1e-4)
     np.testing.assert_allclose(growth.log_norm, 2.0, rtol=1e-4)
     assert growth.gradient_norm is None
@@ -58,7 +57,7 @@ def test_gradients_of_a_contractive_field_shrink_at_its_rate_and_start_with_that
     def loss(y):
         return jnp.sum(jnp.sin(y))
 
-    @compiled
+    @jax.jit
     def measure(y0s):
         growth = jax.vmap(lambda y0: measure_growth(field, y0, ts, loss=loss, integrator=QUICK))(y0s)
         return growth, jax.grad(lambda y0s: loss(QUICK(field, y0s, ts).ys[-1]))(y0s)
@@ -74,7 +73,7 @@ def test_gradients_of_a_contractive_field_shrink_at_its_rate_and_start_with_that
 
 def test_a_failed_solve_has_a_status_and_nan_beyond_it():
     integrator = nj.Integrator(max_steps=64)
-    growth = compiled(
+    growth = jax.jit(
         lambda y0: measure_growth(lambda t, y, args: y**2, y0, [0.0, 0.5, 2.0], loss=jnp.sum, integrator=integrator)
     )(jnp.ones(1))
     assert growth.status not in (nj.Status.success, nj.Status.event)

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 import node_jax as nj
-from tests.adjoints.cases import compiled
 
 JUMP = 0.6
 
@@ -30,9 +29,9 @@ def solve(ts, jump_ts, field=switched, y0=None, rtol=1e-8, rate=1.0, **keywords)
 
 
 def run(ts, jump_ts, field=switched, y0=None, rtol=1e-8, **keywords):
-    """`solve`, compiled quickly."""
+    """`solve` as one program."""
     y0 = jnp.ones(1) if y0 is None else y0
-    quick = compiled(lambda ts, y0: solve(ts, jump_ts, field, y0, rtol, **keywords))
+    quick = jax.jit(lambda ts, y0: solve(ts, jump_ts, field, y0, rtol, **keywords))
     return quick(jnp.asarray(ts), y0)
 
 
@@ -146,7 +145,7 @@ def end_gradient(adjoint, has_jumps):
         sol = solve(jnp.array([0.0, 0.3, 1.0]), jump_ts if has_jumps else None, y0=y0, rate=rate, adjoint=adjoint)
         return jnp.sum(sol.ys)
 
-    return compiled(jax.grad(loss, argnums=(0, 1)))
+    return jax.jit(jax.grad(loss, argnums=(0, 1)))
 
 
 @pytest.mark.parametrize(
@@ -178,7 +177,7 @@ def test_times_can_be_differentiated_beside_jumps(x64, adjoint):
         return solve(jnp.stack([0.0, t1]), [JUMP], adjoint=adjoint).ys[-1, 0]
 
     derivative = jax.jacfwd(end) if isinstance(adjoint, nj.ForwardMode) else jax.grad(end)
-    np.testing.assert_allclose(compiled(derivative)(jnp.array(1.0)), -2 * exact(1.0), rtol=1e-6)
+    np.testing.assert_allclose(jax.jit(derivative)(jnp.array(1.0)), -2 * exact(1.0), rtol=1e-6)
 
 
 def test_other_jump_times_do_not_trace_again_and_may_be_traced():

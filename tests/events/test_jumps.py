@@ -7,7 +7,6 @@ import pytest
 
 from node_jax.events import Jumps
 from node_jax.events.jumps import follow, time_shift
-from tests.adjoints.cases import compiled
 
 T, BEFORE = 0.7, 1.3
 """Where a step ended, and the state there."""
@@ -64,7 +63,7 @@ def test_derivatives_are_those_of_the_closed_form(x64, name):
     found, expected, second = CASES[name]
     inputs = (jnp.asarray(BEFORE), jnp.asarray(second))
     for derivative in (lambda f: f, lambda f: jax.grad(f, (0, 1)), lambda f: jax.hessian(f, (0, 1))):
-        mine, theirs = (jax.tree.leaves(compiled(derivative(f))(*inputs)) for f in (found, expected))
+        mine, theirs = (jax.tree.leaves(jax.jit(derivative(f))(*inputs)) for f in (found, expected))
         np.testing.assert_allclose(mine, theirs, rtol=1e-12, atol=1e-12)
 
 

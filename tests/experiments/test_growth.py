@@ -6,7 +6,6 @@ import numpy as np
 
 import node_jax as nj
 from experiments.growth import Classifier, Flow, ResidualNetwork, lift, measure, to_markdown, two_moons
-from tests.adjoints.cases import compiled
 
 
 def stack(bodies):
@@ -22,7 +21,7 @@ def test_a_residual_network_is_measured_by_its_own_gradient():
         gradient = jax.grad(lambda y: model.read(model.body(y)))(y0)
         return jnp.linalg.norm(gradient) / jnp.linalg.norm(model.head)
 
-    ratios = compiled(jax.vmap(jax.vmap(ratio, (None, 0)), (0, None)))(models, lift(points))
+    ratios = jax.jit(jax.vmap(jax.vmap(ratio, (None, 0)), (0, None)))(models, lift(points))
     np.testing.assert_allclose(found["gradient_ratio"], np.median(ratios), rtol=1e-4)
     np.testing.assert_allclose(found["gradient_ratio_over_seeds"], np.sort(np.median(ratios, axis=1)), rtol=1e-4)
     assert [len(found["curves"][name]) for name in ("state", "gradient")] == [4, 4]
@@ -31,7 +30,7 @@ def test_a_residual_network_is_measured_by_its_own_gradient():
 
 def test_a_flow_is_measured_at_its_ends():
     flow = Flow(nj.fields.ContractiveField(16, 16, rate=0.5, initial_scale=0.0, key=jax.random.key(0)), 2.0)
-    found = compiled(lambda y0: flow.measure(y0, jnp.sum))(lift(np.array([3.0, 4.0], np.float32)))
+    found = jax.jit(lambda y0: flow.measure(y0, jnp.sum))(lift(np.array([3.0, 4.0], np.float32)))
     state, gradient = found["state"], found["gradient"]
     np.testing.assert_allclose([state[0], state[-1]], [5.0, 5.0 * np.exp(-1.0)], rtol=1e-3)
     np.testing.assert_allclose([gradient[0], gradient[-1]], [4.0 * np.exp(-1.0), 4.0], rtol=1e-3)

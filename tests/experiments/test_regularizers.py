@@ -10,7 +10,6 @@ import node_jax as nj
 from experiments import regularizers
 from experiments.regularizers import Flow, FlowField, OfPoint, Problem, Variant, run_problem, summarize, to_markdown
 from experiments.regularizers_drawing import draw_curves, draw_moons
-from tests.adjoints.cases import compiled
 
 MATRIX = np.array([[0.3, 1.0], [-0.5, -0.8]], np.float32)
 
@@ -25,7 +24,7 @@ def linear_flow():
 def test_a_flow_of_a_linear_field_gives_the_density_of_a_normal_variable():
     flow, points = linear_flow(), jnp.array([[0.5, -0.2], [1.5, 2.0]], jnp.float32)
     solve = jax.vmap(lambda y0: regularizers.INTEGRATOR(flow.field, y0, [0.0, 1.0]).ys[-1])
-    ends = compiled(solve)(flow.start(points))
+    ends = jax.jit(solve)(flow.start(points))
     to_end = jax.scipy.linalg.expm(jnp.asarray(MATRIX))
     precision = to_end.T @ to_end
     expected = 0.5 * jnp.einsum("ni,ij,nj->n", points, precision, points) + jnp.log(2 * jnp.pi)

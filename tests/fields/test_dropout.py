@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import node_jax as nj
-from tests.adjoints.cases import ADJOINTS, Inputs, compiled, flat_loss, relative_difference, solve, split, weigh
+from tests.adjoints.cases import ADJOINTS, Inputs, flat_loss, relative_difference, solve, split, weigh
 
 RATE = 0.3
 NAMES = ("checkpointed", "direct", "backsolve", "gauss", "reversible", "forward")
@@ -41,7 +41,7 @@ def value_and_gradient(name, is_thinned):
 
     flat, arrays, _ = split(drawn)
     differentiate = jax.jacfwd if name == "forward" else jax.grad
-    slope, value = compiled(differentiate(flat_loss(drawn, value), has_aux=True))(flat, arrays)
+    slope, value = jax.jit(differentiate(flat_loss(drawn, value), has_aux=True))(flat, arrays)
     return value, slope
 
 
@@ -70,7 +70,7 @@ class MaskAsDerivative(nj.fields.AbstractField):
 def test_all_evaluations_of_a_solve_see_one_mask():
     field = nj.fields.draw_dropout(MaskAsDerivative(nj.fields.Dropout(0.5, (64,))), key=jax.random.key(2))
     settings = {"solver": nj.RK4(), "controller": nj.ConstantStep(0.05)}
-    sol = compiled(lambda y0: nj.odeint(field, y0, [0.0, 3.0], **settings))(jnp.zeros(64))
+    sol = jax.jit(lambda y0: nj.odeint(field, y0, [0.0, 3.0], **settings))(jnp.zeros(64))
     assert sol.stats.num_evals > 200
     kept = np.asarray(sol.ys[-1] / np.sin(27.0) * 9)
     mask = np.asarray(field.dropout.mask)
@@ -81,7 +81,7 @@ def test_all_evaluations_of_a_solve_see_one_mask():
 def test_another_key_is_another_mask_in_the_same_program():
     num_traces = 0
 
-    @compiled
+    @jax.jit
     def end(field, key):
         nonlocal num_traces
         num_traces += 1
@@ -154,7 +154,7 @@ def test_trajectories_of_a_batch_have_masks_of_their_own_through_args():
         field = nj.models.combine_trainable(weights, rest)
         return jnp.sum(nj.odeint(field, y0s, [0.0, 1.0], solver=nj.RK4(), controller=controller).ys[-1] ** 2)
 
-    found, expected = (compiled(jax.value_and_grad(loss))(weights) for loss in (batch, in_one_state))
+    found, expected = (jax.jit(jax.value_and_grad(loss))(weights) for loss in (batch, in_one_state))
     np.testing.assert_allclose(found[0], expected[0], rtol=1e-5)
     assert relative_difference(found[1], expected[1]) < 1e-4
 

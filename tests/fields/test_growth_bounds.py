@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 import node_jax as nj
-from tests.adjoints.cases import compiled
 
 
 def grown(field, factor):
@@ -26,7 +25,7 @@ def test_two_solutions_approach_at_the_stated_rate_whatever_the_weights(x64):
     starts = 2.0 * np.random.default_rng(1).normal(size=(2, 8, 4))
     ts = jnp.linspace(0.0, 2.0, 5)
     controller = nj.PIController(rtol=1e-8, atol=1e-10)
-    solve = compiled(lambda field: nj.odeint(field, starts, ts, controller=controller).ys)
+    solve = jax.jit(lambda field: nj.odeint(field, starts, ts, controller=controller).ys)
     for factor in (1.0, 5.0):
         distance = jnp.linalg.norm(jnp.diff(solve(grown(field, factor)), axis=1)[:, 0], axis=-1)
         ratio = np.asarray(distance[1:] / distance[:-1])
@@ -58,7 +57,7 @@ def test_a_bounded_solution_never_leaves_its_box():
     y0 = jnp.array([[0.0, 0.1, 3.9, -4.0], [7.0, -9.0, 0.2, 0.0]])
     ts = jnp.linspace(0.0, 100.0, 400)
     controller = nj.ConstantStep(0.25)
-    ys = np.asarray(compiled(lambda field: nj.odeint(field, y0, ts, solver=nj.RK4(), controller=controller).ys)(field))
+    ys = np.asarray(jax.jit(lambda field: nj.odeint(field, y0, ts, solver=nj.RK4(), controller=controller).ys)(field))
     bound = np.maximum(np.abs(y0), 4.0)
     assert (np.abs(ys) <= bound * (1 + 1e-5)).all()
     # The bound is not far, and the network inside is not small.

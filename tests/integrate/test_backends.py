@@ -10,7 +10,7 @@ import pytest
 from scipy.integrate import solve_ivp
 
 import node_jax as nj
-from tests.adjoints.cases import central_differences, compiled
+from tests.adjoints.cases import central_differences
 
 IMPLICIT = {"Kvaerno3": diffrax.Kvaerno3(), "Kvaerno4": diffrax.Kvaerno4(), "Kvaerno5": diffrax.Kvaerno5()}
 SPLIT = {"KenCarp3": diffrax.KenCarp3(), "KenCarp4": diffrax.KenCarp4(), "KenCarp5": diffrax.KenCarp5()}
@@ -64,7 +64,7 @@ def stiff_value(problem, solver):
         )
         return jnp.sum(sol.ys[1:] @ WEIGHTS[: len(y0)]), sol
 
-    return compiled(jax.value_and_grad(value, has_aux=True))
+    return jax.jit(jax.value_and_grad(value, has_aux=True))
 
 
 @functools.cache
@@ -135,7 +135,7 @@ def test_implicit_explicit_methods_take_a_split_field(x64, name):
         sol = nj.odeint(SPLIT_FIELD, jnp.zeros(1), ts, rate, solver=SPLIT[name], controller=controller)
         return sol.ys[-1, 0], sol
 
-    (_, sol), slope = compiled(jax.value_and_grad(end, has_aux=True))(jnp.array(100.0))
+    (_, sol), slope = jax.jit(jax.value_and_grad(end, has_aux=True))(jnp.array(100.0))
     np.testing.assert_allclose(sol.ys[:, 0], split_exact(np.asarray(ts), 100.0), atol=1e-5)
     expected = (split_exact(2.0, 100.1) - split_exact(2.0, 99.9)) / 0.2
     np.testing.assert_allclose(slope, expected, rtol=1e-3)
@@ -180,7 +180,7 @@ def test_native_and_diffrax_agree(x64, name):
     controller = nj.PIController(rtol=1e-7, atol=1e-9)
     arguments = (jnp.array([1.0, 0.0]), jnp.array(4.0))
     native, other = (
-        compiled(_value_and_gradient(outputs(solver, nj.CheckpointedAdjoint(), controller)))(*arguments)
+        jax.jit(_value_and_gradient(outputs(solver, nj.CheckpointedAdjoint(), controller)))(*arguments)
         for solver in (getattr(nj, name)(), getattr(diffrax, name)())
     )
     for ours, theirs in zip(jax.tree.leaves(native), jax.tree.leaves(other), strict=True):
@@ -199,7 +199,7 @@ def test_native_and_diffrax_agree_for_constant_steps(x64):
     controller = nj.ConstantStep(0.0625)
     arguments = (jnp.array([1.0, 0.0]), jnp.array(4.0))
     native, other = (
-        compiled(_value_and_gradient(outputs(solver, nj.CheckpointedAdjoint(), controller)))(*arguments)
+        jax.jit(_value_and_gradient(outputs(solver, nj.CheckpointedAdjoint(), controller)))(*arguments)
         for solver in (nj.Tsit5(), diffrax.Tsit5())
     )
     for ours, theirs in zip(jax.tree.leaves(native), jax.tree.leaves(other), strict=True):
@@ -213,17 +213,17 @@ def test_direct_and_forward_derivatives_through_diffrax(x64):
 
     def tangent(adjoint):
         values = outputs(diffrax.Tsit5(), adjoint, controller)
-        return compiled(lambda x, dx: jax.jvp(values, x, dx)[1])(arguments, tangents)
+        return jax.jit(lambda x, dx: jax.jvp(values, x, dx)[1])(arguments, tangents)
 
     native = outputs(nj.Tsit5(), nj.ForwardMode(), controller)
-    expected = compiled(lambda x, dx: jax.jvp(native, x, dx)[1])(arguments, tangents)
+    expected = jax.jit(lambda x, dx: jax.jvp(native, x, dx)[1])(arguments, tangents)
     assert np.abs(expected[1:]).min() > 1e-3
     np.testing.assert_allclose(tangent(nj.ForwardMode()), expected, atol=1e-5)
     np.testing.assert_allclose(tangent(nj.DirectAdjoint()), expected, atol=1e-5)
     gradient = _value_and_gradient(outputs(diffrax.Tsit5(), nj.DirectAdjoint(), controller))
     reference = _value_and_gradient(outputs(nj.Tsit5(), nj.DirectAdjoint(), controller))
     for ours, theirs in zip(
-        jax.tree.leaves(compiled(gradient)(*arguments)), jax.tree.leaves(compiled(reference)(*arguments)), strict=True
+        jax.tree.leaves(jax.jit(gradient)(*arguments)), jax.tree.leaves(jax.jit(reference)(*arguments)), strict=True
     ):
         np.testing.assert_allclose(ours, theirs, atol=1e-5)
 
@@ -267,7 +267,7 @@ def test_save_works_with_diffrax(x64):
         )
         return jnp.sum(sol.ys["energy"]), sol.ys
 
-    (_, ys), gradient = compiled(jax.value_and_grad(value, has_aux=True))(jnp.array([2.0]))
+    (_, ys), gradient = jax.jit(jax.value_and_grad(value, has_aux=True))(jnp.array([2.0]))
     times = np.array([0.0, 0.5, 1.0])
     np.testing.assert_array_equal(ys["t"], times)
     np.testing.assert_allclose(ys["energy"], 12 * np.exp(-2 * times), rtol=1e-6)
@@ -281,7 +281,7 @@ def test_jumps_pass_through_to_diffrax(x64, ends):
 
     def solve(jump_ts):
         controller = nj.PIController(rtol=1e-9, atol=1e-9, jump_ts=jump_ts)
-        run = compiled(lambda ts: nj.odeint(field, jnp.zeros(1), ts, solver=diffrax.Tsit5(), controller=controller))
+        run = jax.jit(lambda ts: nj.odeint(field, jnp.zeros(1), ts, solver=diffrax.Tsit5(), controller=controller))
         return run(jnp.array(ends))
 
     known, unknown = solve([0.3]), solve(None)

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 import node_jax as nj
-from tests.adjoints.cases import compiled
 from tests.integrate.batch_cases import (
     BATCH,
     OTHERS,
@@ -33,13 +32,13 @@ SOLVES = [
 @functools.cache
 def _solved(name, is_ragged, num_times):
     x = inputs(num_times, is_ragged, is_pair=name == "StormerVerlet")
-    return x, jax.device_get(compiled(lambda x: solve_each(x, **keywords_of(name)))(x))
+    return x, jax.device_get(jax.jit(lambda x: solve_each(x, **keywords_of(name)))(x))
 
 
 @pytest.mark.parametrize(("name", "is_ragged", "lanes"), SOLVES)
 def test_a_batch_equals_its_trajectories_alone(x64, name, is_ragged, lanes):
     x, each = _solved(name, is_ragged, 6)
-    sol = compiled(lambda x: solve_batch(x, lanes, **keywords_of(name)))(x)
+    sol = jax.jit(lambda x: solve_batch(x, lanes, **keywords_of(name)))(x)
     jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-9, atol=1e-10), sol.ys, each.ys)
     np.testing.assert_array_equal(sol.status, each.status)
     for count in ("num_accepted", "num_rejected", "num_evals"):
@@ -50,7 +49,7 @@ def test_a_batch_equals_its_trajectories_alone(x64, name, is_ragged, lanes):
 @pytest.mark.parametrize("num_times", [1, 2])
 def test_ends_alone_equal_those_of_the_trajectories(x64, num_times, lanes):
     x, each = _solved("Tsit5", False, num_times)
-    sol = compiled(lambda x: solve_batch(x, lanes, **keywords_of("Tsit5")))(x)
+    sol = jax.jit(lambda x: solve_batch(x, lanes, **keywords_of("Tsit5")))(x)
     np.testing.assert_allclose(sol.ys, each.ys, rtol=1e-9)
     np.testing.assert_array_equal(sol.stats.num_accepted, each.stats.num_accepted)
 
@@ -59,7 +58,7 @@ def test_the_order_of_the_trajectories_changes_nothing_but_the_order(x64):
     x = inputs()
     order = jnp.array([3, 1, 6, 0, 5, 2, 4])
     args = {**x.args, "damping": x.args["damping"][order]}
-    solve = compiled(lambda x: solve_batch(x, 3, controller=PI).ys)
+    solve = jax.jit(lambda x: solve_batch(x, 3, controller=PI).ys)
     mixed = solve(x._replace(y0s=x.y0s[order], args=args))
     np.testing.assert_allclose(mixed, solve(x)[order], rtol=1e-9)
 
@@ -68,8 +67,8 @@ def test_the_last_trajectories_go_on_in_fewer_lanes(x64):
     """Forty of them in 32 lanes, of which the last is the stiffest."""
     y0s, damping = jnp.tile(jnp.array([[2.0, 0.0]]), (40, 1)), jnp.ones(40).at[-1].set(15.0)
     x = Inputs(Oscillators(jnp.asarray(1.0)), y0s, jnp.linspace(0.0, 8.0, 5), {"damping": damping, "push": 0.0})
-    each = jax.device_get(compiled(lambda x: solve_each(x, controller=PI))(x))
-    sol = compiled(lambda x: solve_batch(x, 32, controller=PI))(x)
+    each = jax.device_get(jax.jit(lambda x: solve_each(x, controller=PI))(x))
+    sol = jax.jit(lambda x: solve_batch(x, 32, controller=PI))(x)
     np.testing.assert_allclose(sol.ys, each.ys, rtol=1e-7)
     steps = each.stats.num_accepted + each.stats.num_rejected
     assert int(sol.stats.num_executed) < 32 * (2 * steps[0] + 32) + 4 * steps[-1]
@@ -92,7 +91,7 @@ def test_a_trajectory_that_fails_disturbs_no_other(lanes):
 
     breaks = jnp.full(BATCH, 9.0)
     y0s, ts = jnp.ones((BATCH, 2)), jnp.linspace(0.0, 1.0, 5)
-    solve = compiled(lambda y0s, breaks: nj.odeint_batch(field, y0s, ts, breaks, in_axes=(0, None, 0), lanes=lanes))
+    solve = jax.jit(lambda y0s, breaks: nj.odeint_batch(field, y0s, ts, breaks, in_axes=(0, None, 0), lanes=lanes))
     healthy = solve(y0s, breaks)
     sick = solve(y0s.at[1].set(jnp.nan), breaks.at[4].set(0.6))
     others = np.array([0, 2, 3, 5, 6])
@@ -130,8 +129,8 @@ def test_costs_and_save_are_those_of_the_trajectories(x64):
         "save": lambda t, y, args: {"r": t * jnp.sum(y**2) * args["damping"]},
         "controller": PI,
     }
-    each = compiled(lambda x: solve_each(x, **keywords))(x)
-    sol = compiled(lambda x: solve_batch(x, 3, **keywords))(x)
+    each = jax.jit(lambda x: solve_each(x, **keywords))(x)
+    sol = jax.jit(lambda x: solve_batch(x, 3, **keywords))(x)
     jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-8), sol.ys, each.ys)
     # The estimate of stiffness is a quotient of differences, in which digits cancel.
     jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-6), sol.costs, each.costs)
@@ -143,7 +142,7 @@ def test_short_trajectories_fit_the_tape(lanes, max_steps):
     """A chunk that ends early leaves a part of the tape unused."""
     rates = jnp.linspace(0.1, 3.0, 200)
     for controller in (nj.PIController(), nj.FixedSteps(16)):
-        sol = compiled(
+        sol = jax.jit(
             lambda a, controller=controller: nj.odeint_batch(
                 lambda t, y, a: -a * y,
                 jnp.ones((200, 1)),

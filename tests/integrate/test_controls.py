@@ -11,7 +11,6 @@ import pytest
 
 import node_jax as nj
 from node_jax.interpolate import CubicHermite, Linear, ZeroOrderHold
-from tests.adjoints.cases import compiled
 
 KNOTS = np.array([-1.0, 0.25, 0.4, 0.4, 1.1, 1.5, 3.0])
 LEVELS = np.array([3.0, 1.0, 9.0, -2.0, 0.5, 4.0, 7.0])
@@ -42,7 +41,7 @@ def solve(ts=TS, field=relax, knots=KNOTS, levels=LEVELS, **keywords):
     def run(ts, knots, levels):
         return nj.odeint(field, 1.0, ts, {"u": ZeroOrderHold(knots, levels)}, **settings)
 
-    return compiled(run)(jnp.asarray(ts), jnp.asarray(knots), jnp.asarray(levels))
+    return jax.jit(run)(jnp.asarray(ts), jnp.asarray(knots), jnp.asarray(levels))
 
 
 @pytest.mark.parametrize("is_backward", [False, True], ids=["forward", "backward"])
@@ -86,7 +85,7 @@ def test_a_hold_beside_other_stops_and_in_the_field_itself(x64):
     field = Field([ZeroOrderHold([0.0, 0.5], [0.0, 1.0]), ZeroOrderHold([0.0, 0.3], [0.0, 2.0])])
     controller = nj.PIController(rtol=1e-8, atol=1e-8, jump_ts=[0.7])
     knots, levels = np.array([0.0, 0.3, 0.5, 0.7]), np.array([0.0, 2.0, 3.0, 4.0])
-    sol = compiled(lambda field: nj.odeint(field, 1.0, TS, controller=controller))(field)
+    sol = jax.jit(lambda field: nj.odeint(field, 1.0, TS, controller=controller))(field)
     np.testing.assert_allclose(sol.ys, exact(TS, knots=knots, levels=levels), rtol=1e-7)
     assert int(sol.stats.num_rejected) <= 1
 
@@ -98,7 +97,7 @@ def test_continuous_controls_drive_a_field(x64):
         return args["u"].derivative(t) + args["u"](t) - y
 
     u = CubicHermite(np.linspace(0.0, 2.0, 5), np.sin(np.linspace(0.0, 6.0, 5)))
-    ys, inputs = compiled(lambda u: (nj.odeint(field, 1.0, TS, {"u": u}, controller=PI).ys, u(TS)))(u)
+    ys, inputs = jax.jit(lambda u: (nj.odeint(field, 1.0, TS, {"u": u}, controller=PI).ys, u(TS)))(u)
     np.testing.assert_allclose(ys, inputs + np.exp(-TS) * (1 - inputs[0]), atol=3e-6)
 
 
@@ -125,7 +124,7 @@ def test_a_batch_has_knots_levels_and_times_of_its_own(x64):
         settings = {"lanes": 2, "controller": PI, "save": lambda t, y, args: {"y": y, "u": args["u"](t)}}
         return nj.odeint_batch(relax, 1.0, ts, {"u": u}, in_axes=axes, **settings)
 
-    sol = compiled(run)(knots, levels)
+    sol = jax.jit(run)(knots, levels)
     filled = np.array([levels[0], [3.0, -3.0, -3.0, -3.0], [2.0, 2.0, 1.0, 1.0]])
     for i in range(3):
         np.testing.assert_allclose(sol.ys["y"][i], exact(ts[i], knots=knots[i], levels=filled[i]), rtol=1e-6)
@@ -137,16 +136,16 @@ def test_a_batch_has_knots_levels_and_times_of_its_own(x64):
 def test_a_batch_shares_a_hold_and_steps_between_times(x64):
     u = ZeroOrderHold(KNOTS, LEVELS)
     settings = {"solver": nj.RK4(), "controller": nj.FixedSteps(10)}
-    ys = compiled(lambda y0s: nj.odeint_batch(relax, y0s, TS, {"u": u}, **settings).ys)(jnp.ones(2))
+    ys = jax.jit(lambda y0s: nj.odeint_batch(relax, y0s, TS, {"u": u}, **settings).ys)(jnp.ones(2))
     np.testing.assert_allclose(ys, [exact(TS)] * 2, atol=1e-6)
 
 
 def test_a_batch_of_paths_without_its_axis_in_in_axes_is_an_error_that_says_so():
-    paths = compiled(jax.vmap(Linear))(jnp.zeros((2, 3)), jnp.zeros((2, 3)))
+    paths = jax.jit(jax.vmap(Linear))(jnp.zeros((2, 3)), jnp.zeros((2, 3)))
     with pytest.raises(ValueError, match="expected one path, got a batch of shape"):
         nj.odeint_batch(relax, jnp.ones(2), TS, {"u": paths})
 
 
 def test_times_that_turn_out_unsorted_end_a_solve_as_not_finite():
-    sol = compiled(lambda ts: nj.odeint(relax, 1.0, TS, {"u": Linear(ts, ts)}))(jnp.array([0.0, 2.0, 1.0]))
+    sol = jax.jit(lambda ts: nj.odeint(relax, 1.0, TS, {"u": Linear(ts, ts)}))(jnp.array([0.0, 2.0, 1.0]))
     assert int(sol.status) == nj.Status.non_finite

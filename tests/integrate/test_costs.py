@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import node_jax as nj
-from tests.adjoints.cases import central_differences, compiled
+from tests.adjoints.cases import central_differences
 
 
 def oscillator(t, y, args):
@@ -34,7 +34,7 @@ def costs_and_gradient(adjoint, controller):
         )
         return jnp.log(sol.costs["error"]) + 0.01 * sol.costs["stiffness"] + jnp.sum(sol.ys)
 
-    return compiled(loss), compiled(jax.grad(loss))
+    return jax.jit(loss), jax.jit(jax.grad(loss))
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_costs_of_failed_solves_are_finite_with_a_finite_gradient():
         sol = nj.odeint(lambda t, y, args: y * y, y0, [0.0, 2.0], record=("error", "stiffness"))
         return sol.costs["error"] + 1e-9 * sol.costs["stiffness"], sol
 
-    (total, sol), gradient = compiled(jax.value_and_grad(cost, has_aux=True))(jnp.ones(1))
+    (total, sol), gradient = jax.jit(jax.value_and_grad(cost, has_aux=True))(jnp.ones(1))
     assert int(sol.status) in (nj.Status.dt_underflow, nj.Status.non_finite, nj.Status.max_steps)
     assert np.isfinite(total)
     assert np.isfinite(gradient).all()

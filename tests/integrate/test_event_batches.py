@@ -9,7 +9,7 @@ import pytest
 
 import node_jax as nj
 from node_jax.interpolate import Linear
-from tests.adjoints.cases import compiled, weigh
+from tests.adjoints.cases import weigh
 from tests.integrate.event_cases import BALL, FINE, bounce, clear, concentration, dose, drop, fall, rebound
 
 BATCH = 5
@@ -49,13 +49,13 @@ def test_thresholds_of_each_trajectory_end_it_at_its_own_time(x64):
         )
 
     inputs = (y0s, 1.1, thresholds, starts)
-    gradient, sol = compiled(jax.grad(loss, argnums=(0, 1, 2, 3), has_aux=True))(*inputs)
+    gradient, sol = jax.jit(jax.grad(loss, argnums=(0, 1, 2, 3), has_aux=True))(*inputs)
     expected = [nj.Status.event if threshold > 0 else nj.Status.success for threshold in thresholds]
     np.testing.assert_array_equal(sol.status, expected)
     np.testing.assert_array_equal(sol.event_index[:, 0], np.where(thresholds > 0, 0, -1))
     ends = starts + np.log(y0s / abs(thresholds)) / 1.1
     np.testing.assert_allclose(sol.event_ts[:, 0], np.where(thresholds > 0, ends, np.nan), rtol=1e-7)
-    for mine, theirs in zip(gradient, compiled(jax.grad(exact, argnums=(0, 1, 2, 3)))(*inputs), strict=True):
+    for mine, theirs in zip(gradient, jax.jit(jax.grad(exact, argnums=(0, 1, 2, 3)))(*inputs), strict=True):
         np.testing.assert_allclose(mine, theirs, rtol=1e-6, atol=1e-7)
 
 
@@ -77,7 +77,7 @@ def test_doses_of_each_patient_have_values_and_gradients_of_their_closed_form(x6
 
     inputs = (0.8, amounts, times)
     found, expected = (
-        compiled(jax.grad(lambda *a, f=f: (weigh(f(*a)), f(*a)), argnums=(0, 1, 2), has_aux=True))(*inputs)
+        jax.jit(jax.grad(lambda *a, f=f: (weigh(f(*a)), f(*a)), argnums=(0, 1, 2), has_aux=True))(*inputs)
         for f in (solve, exact)
     )
     np.testing.assert_allclose(found[1], expected[1], rtol=1e-7)
@@ -111,7 +111,7 @@ def test_a_trajectory_that_fails_changes_neither_values_nor_gradients_of_others(
         # The last trajectory counts for nothing, whether it fails or not.
         return jnp.sum(ends[:-1]) + jnp.sum(first[:-1]), sol
 
-    run = compiled(jax.grad(loss, argnums=(0, 1, 2), has_aux=True))
+    run = jax.jit(jax.grad(loss, argnums=(0, 1, 2), has_aux=True))
     healthy, sol = run(1.0, heights, restitutions)
     for sick in ((heights.at[-1].set(jnp.nan), restitutions), (heights, restitutions.at[-1].set(jnp.nan))):
         gradient, other = run(1.0, *sick)
@@ -138,8 +138,8 @@ def test_a_jump_is_differentiated_only_where_it_happens(x64):
         return jnp.sum(factor * jnp.sqrt(y0s * jnp.exp(times) - 1.0) * jnp.exp(2.0 - times))
 
     y0s = jnp.array([2.0, 0.4])
-    found = compiled(jax.grad(loss, argnums=(0, 1)))(1.0, y0s)
-    for mine, theirs in zip(found, compiled(jax.grad(exact, argnums=(0, 1)))(1.0, y0s), strict=True):
+    found = jax.jit(jax.grad(loss, argnums=(0, 1)))(1.0, y0s)
+    for mine, theirs in zip(found, jax.jit(jax.grad(exact, argnums=(0, 1)))(1.0, y0s), strict=True):
         np.testing.assert_allclose(mine, theirs, rtol=1e-3)
 
 
@@ -150,7 +150,7 @@ def test_lanes_and_the_order_of_the_batch_change_nothing(x64):
         settings = {"in_axes": (0, None, 0), "events": bounce(6), "lanes": lanes, **ADAPTIVE}
         return nj.odeint_batch(fall, drop(heights), jnp.linspace(0.0, 1.5, 4), restitutions, **settings)
 
-    at_once, queued = (compiled(functools.partial(solve, lanes=lanes)) for lanes in (None, 2))
+    at_once, queued = (jax.jit(functools.partial(solve, lanes=lanes)) for lanes in (None, 2))
     expected = at_once(heights, restitutions)
     order = np.array([3, 0, 4, 2, 1])
     for sol, places in (
@@ -189,8 +189,7 @@ def test_control_inputs_beside_a_jump_have_the_gradient_of_each_solve(x64):
         return jax.vmap(one)(levels, times)
 
     found, expected = (
-        compiled(jax.grad(lambda *a, f=f: weigh(f(*a)), argnums=(0, 1, 2)))(levels, 1.3, times)
-        for f in (together, each)
+        jax.jit(jax.grad(lambda *a, f=f: weigh(f(*a)), argnums=(0, 1, 2)))(levels, 1.3, times) for f in (together, each)
     )
     for mine, theirs in zip(found, expected, strict=True):
         np.testing.assert_allclose(mine, theirs, rtol=1e-9, atol=1e-12)

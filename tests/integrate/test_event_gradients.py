@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import node_jax as nj
-from tests.adjoints.cases import ADJOINTS, compiled, weigh
+from tests.adjoints.cases import ADJOINTS, weigh
 from tests.integrate.event_cases import (
     BALL,
     FINE,
@@ -50,7 +50,7 @@ def three_exact_bounces(drop_height, restitution):
 
 @functools.cache
 def exact_bounces():
-    return compiled(jax.grad(three_exact_bounces, argnums=(0, 1)))
+    return jax.jit(jax.grad(three_exact_bounces, argnums=(0, 1)))
 
 
 @pytest.mark.parametrize("name", WITH_JUMPS)
@@ -62,7 +62,7 @@ def test_a_bouncing_ball_has_the_gradient_of_its_closed_form(x64, name):
         sol = nj.odeint(fall, drop(drop_height), TS, restitution, **settings)
         return three_bounces(sol.ys, sol.event_ts, sol.event_ys)
 
-    found = compiled(derivative(adjoint)(loss, argnums=(0, 1)))(1.0, 0.8)
+    found = jax.jit(derivative(adjoint)(loss, argnums=(0, 1)))(1.0, 0.8)
     np.testing.assert_allclose(found, exact_bounces()(1.0, 0.8), rtol=1e-10)
 
 
@@ -71,7 +71,7 @@ def exact_batch_of_bounces():
     def exact(heights, restitution):
         return jnp.sum(jax.vmap(three_exact_bounces, (0, None))(heights, restitution))
 
-    return compiled(jax.value_and_grad(exact, argnums=(0, 1)))
+    return jax.jit(jax.value_and_grad(exact, argnums=(0, 1)))
 
 
 @pytest.mark.parametrize("lanes", [None, 2])
@@ -83,7 +83,7 @@ def test_a_batch_of_balls_has_the_summed_gradient(x64, lanes):
         sol = nj.odeint_batch(fall, drop(heights), TS, restitution, **settings)
         return jnp.sum(jax.vmap(three_bounces)(sol.ys, sol.event_ts, sol.event_ys))
 
-    found = compiled(jax.value_and_grad(loss, argnums=(0, 1)))(heights, 0.8)
+    found = jax.jit(jax.value_and_grad(loss, argnums=(0, 1)))(heights, 0.8)
     expected = exact_batch_of_bounces()(heights, 0.8)
     jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-9), found, expected)
 
@@ -120,7 +120,7 @@ def test_the_gradient_under_vmap_reaches_closures_trees_and_modules(x64):
     heights, others = jnp.array([1.0, 1.1]), (0.8, 0.1, 9.0)
     axes = (0, None, None, None)
     found, expected = (
-        compiled(jax.grad(lambda *a, f=f: jnp.sum(jax.vmap(f, axes)(*a)), argnums=(0, 1, 2, 3)))(heights, *others)
+        jax.jit(jax.grad(lambda *a, f=f: jnp.sum(jax.vmap(f, axes)(*a)), argnums=(0, 1, 2, 3)))(heights, *others)
         for f in (loss, exact)
     )
     for mine, theirs in zip(found, expected, strict=True):
@@ -134,7 +134,7 @@ def test_second_derivatives_of_a_bouncing_ball_are_right(x64):
     def exact(drop_height, restitution):
         return bounced(drop_height, restitution, jnp.array([0.0, 2.0]), 3)[-1, 0]
 
-    found, expected = (compiled(jax.hessian(f, argnums=(0, 1)))(1.0, 0.8) for f in (last, exact))
+    found, expected = (jax.jit(jax.hessian(f, argnums=(0, 1)))(1.0, 0.8) for f in (last, exact))
     np.testing.assert_allclose(found, expected, rtol=1e-9)
 
 
@@ -161,7 +161,7 @@ def test_the_end_at_a_threshold_has_the_gradient_of_the_logarithm(x64, name):
         return jnp.sin(t0 + jnp.log(y0 / threshold) / rate) + y0 * jnp.exp(-0.5 * rate) + 9 * threshold
 
     inputs = (2.0, 1.1, 0.5, 0.3)
-    found = compiled(derivative(adjoint)(loss, argnums=(0, 1, 2, 3)))(*inputs)
+    found = jax.jit(derivative(adjoint)(loss, argnums=(0, 1, 2, 3)))(*inputs)
     np.testing.assert_allclose(found, jax.grad(exact, argnums=(0, 1, 2, 3))(*inputs), rtol=1e-6, atol=1e-7)
 
 
@@ -170,7 +170,7 @@ def exact_doses():
     def exact(y0, ts, rate, amount, times):
         return weigh(concentration(y0, ts, {"rate": rate, "amount": amount}, times))
 
-    return compiled(jax.grad(exact, argnums=tuple(range(5))))
+    return jax.jit(jax.grad(exact, argnums=tuple(range(5))))
 
 
 @pytest.mark.parametrize("name", ["store all", "direct", "forward"])
@@ -184,7 +184,7 @@ def test_doses_have_the_gradient_of_their_closed_form(x64, name):
         return weigh(nj.odeint(clear, y0, ts, args, **settings).ys)
 
     inputs = (1.0, jnp.array([0.1, 0.7, 1.2, 2.0]), 0.8, 0.5, jnp.array([1.1, 0.4, jnp.inf]))
-    found = compiled(derivative(adjoint)(loss, argnums=tuple(range(5))))(*inputs)
+    found = jax.jit(derivative(adjoint)(loss, argnums=tuple(range(5))))(*inputs)
     for mine, theirs in zip(found, exact_doses()(*inputs), strict=True):
         np.testing.assert_allclose(mine, theirs, rtol=1e-6, atol=1e-9)
 
@@ -195,6 +195,6 @@ def test_a_solve_that_fails_has_no_gradient(x64):
         sol = nj.odeint(lambda t, y, args: -args * y, y0, [0.0, 1.0, 2.0], threshold, events=event, **BALL)
         return jnp.where(sol.status == nj.Status.success, sol.event_ts[0], 0.0)
 
-    gradient = compiled(jax.grad(loss, argnums=(0, 1)))
+    gradient = jax.jit(jax.grad(loss, argnums=(0, 1)))
     assert abs(gradient(1.0, 1.0)[1] - 1.0) < 1e-3
     np.testing.assert_array_equal(gradient(1.0, jnp.nan), (0.0, 0.0))

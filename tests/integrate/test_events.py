@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 import node_jax as nj
-from tests.adjoints.cases import compiled
 from tests.adjoints.test_programs import equations
 from tests.integrate.event_cases import (
     FINE,
@@ -45,7 +44,7 @@ def test_a_bouncing_ball_follows_its_closed_form(x64, name):
     """Every method solves it without an error, so that events are all that is tested."""
     solver, controller = SETTINGS[name]
     ts = jnp.linspace(0.0, 2.0, 9)
-    sol = compiled(
+    sol = jax.jit(
         lambda y0, e: nj.odeint(fall, y0, ts, e, events=bounce(), solver=solver, controller=controller, max_steps=128)
     )(drop(1.0), 0.8)
     assert int(nj.check(sol).status) == nj.Status.success
@@ -78,7 +77,7 @@ CLOCK = (
 def _clock(precision):
     del precision
     settings = {"solver": nj.RK4(), "controller": nj.ConstantStep(1.0), "max_steps": 32}
-    return compiled(lambda ts, s: nj.odeint(lambda t, y, s: s, 0.0, ts, s, events=CLOCK, **settings))
+    return jax.jit(lambda ts, s: nj.odeint(lambda t, y, s: s, 0.0, ts, s, events=CLOCK, **settings))
 
 
 @pytest.mark.parametrize("sign", [1.0, -1.0], ids=["forward", "backward"])
@@ -106,7 +105,7 @@ def test_max_events_bounds_what_an_event_does(x64, name):
     settings, status, num = WAVE[name]
     event = nj.Event(lambda t, y, args: jnp.sin(3 * t), max_events=2, **settings)
     ts = jnp.array([0.0, 1.5, 2.5, 4.0])
-    sol = compiled(lambda y0: nj.odeint(decay, y0, ts, events=event, controller=nj.ConstantStep(0.2)))(1.0)
+    sol = jax.jit(lambda y0: nj.odeint(decay, y0, ts, events=event, controller=nj.ConstantStep(0.2)))(1.0)
     assert nj.Status(int(sol.status)) == status
     assert int(sol.num_events) == num
     np.testing.assert_allclose(sol.event_ts, np.array([1, 2]) * np.pi / 3, rtol=1e-12)
@@ -145,7 +144,7 @@ def test_a_jump_event_a_known_jump_and_a_terminal_event_share_a_solve(x64):
         return sol.costs["error"] + sol.costs["stiffness"], sol
 
     ts = jnp.array([0.0, 0.5, 1.0, 1.5, 2.0])
-    gradient, sol = compiled(jax.grad(loss, has_aux=True))(1.0, ts)
+    gradient, sol = jax.jit(jax.grad(loss, has_aux=True))(1.0, ts)
     assert np.isfinite(gradient)
     raised = np.exp(-0.5) + 1.0
     end = 0.5 + np.log(raised / 0.8)
@@ -173,7 +172,7 @@ def test_an_event_comes_before_a_known_jump_at_the_same_time(x64):
         nj.Event(lambda t, y, args: t - 0.5, terminate=False, jump=lambda t, y, args: y + 1.0),
     )
     ts = jnp.array([0.0, 0.5, 1.0])
-    sol = compiled(lambda ts: nj.odeint(lambda t, y, args: jnp.zeros_like(y), 1.0, ts, events=events))(ts)
+    sol = jax.jit(lambda ts: nj.odeint(lambda t, y, args: jnp.zeros_like(y), 1.0, ts, events=events))(ts)
     np.testing.assert_array_equal(sol.ys, [1.0, 1.0, 4.0])
     np.testing.assert_array_equal(sol.event_ys, [1.0])
 
@@ -193,7 +192,7 @@ def _dosed():
         args = {"rate": jnp.asarray(0.8), "amount": jnp.asarray(0.5)}
         return nj.odeint(clear, 1.0, ts, args, events=nj.Jump(times, dose), **FINE).ys
 
-    return compiled(solve)
+    return jax.jit(solve)
 
 
 @pytest.mark.parametrize("name", DOSES)
@@ -208,14 +207,14 @@ def test_doses_at_known_times_follow_their_closed_form(x64, name):
 @pytest.mark.parametrize("ts", [[1.0], [1.0, 1.0]], ids=["one time", "no time"])
 def test_nothing_happens_where_no_time_passes(ts):
     events = (nj.Jump([1.0], lambda t, y, args: y + 1.0), nj.Event(lambda t, y, args: y - 1.0))
-    sol = nj.check(compiled(lambda ts: nj.odeint(decay, 1.0, ts, events=events))(jnp.array(ts)))
+    sol = nj.check(jax.jit(lambda ts: nj.odeint(decay, 1.0, ts, events=events))(jnp.array(ts)))
     np.testing.assert_array_equal(sol.ys, np.ones(len(ts)))
     assert int(sol.num_events) == 0
 
 
 def test_methods_with_a_state_of_their_own_stop_at_events(x64):
     settings = {"solver": nj.ReversibleHeun(), "controller": nj.ConstantStep(0.01)}
-    sol = compiled(lambda y0: nj.odeint(fall, y0, [0.0, 1.0], events=nj.Event(height), **settings))(drop(1.0))
+    sol = jax.jit(lambda y0: nj.odeint(fall, y0, [0.0, 1.0], events=nj.Event(height), **settings))(drop(1.0))
     assert int(sol.status) == nj.Status.event
     np.testing.assert_allclose(sol.event_ts, [np.sqrt(2 / GRAVITY)], rtol=1e-9)
 

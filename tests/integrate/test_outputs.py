@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 import node_jax as nj
-from tests.adjoints.cases import compiled
 
 TIGHT = nj.PIController(rtol=1e-9, atol=1e-9)
 FORWARD = np.array([0.0, 0.7, 0.7, 1.5])
@@ -35,7 +34,7 @@ def dense_solve(is_backward=False, adjoint=None):
             oscillator, y0, ts, rate, controller=TIGHT, dense=True, steps=True, max_steps=128, adjoint=adjoint
         )
 
-    return compiled(run)(jnp.array([1.0, 0.0]), jnp.asarray(ts), jnp.array(4.0))
+    return jax.jit(run)(jnp.array([1.0, 0.0]), jnp.asarray(ts), jnp.array(4.0))
 
 
 @pytest.mark.parametrize("is_backward", [False, True], ids=["forward", "backward"])
@@ -95,7 +94,7 @@ def test_dense_output_under_jit_and_vmap(x64):
     def solve(rate):
         return nj.odeint(oscillator, jnp.array([1.0, 0.0]), FORWARD, rate, controller=TIGHT, dense=True, max_steps=128)
 
-    batch = compiled(jax.vmap(solve))(jnp.array([4.0, 1.0]))
+    batch = jax.jit(jax.vmap(solve))(jnp.array([4.0, 1.0]))
     values = jax.vmap(lambda sol: sol.evaluate(t))(batch)
     np.testing.assert_allclose(values[0], sol.evaluate(t), rtol=1e-7, atol=1e-9)
     np.testing.assert_allclose(values[1, :, 0], np.cos(t), atol=1e-7)
@@ -120,7 +119,7 @@ def test_the_gradient_of_dense_output_is_that_of_the_solution(x64, adjoint):
         return value + 0.3 * jnp.sin(slope)
 
     arguments = (jnp.array(0.9), jnp.array(0.8), jnp.array(4.0), jnp.array(0.2))
-    found = compiled(jax.grad(read, argnums=(0, 1, 2, 3)))(*arguments)
+    found = jax.jit(jax.grad(read, argnums=(0, 1, 2, 3)))(*arguments)
     expected = jax.grad(closed, argnums=(0, 1, 2, 3))(*arguments)
     np.testing.assert_allclose(found, expected, rtol=1e-4)
 
@@ -187,7 +186,7 @@ def test_the_gradient_through_save_is_finite_where_rows_were_not_reached(x64, ad
         )
         return jnp.sum(jnp.where(jnp.isfinite(sol.ys), sol.ys, 0.0)), sol
 
-    (total, sol), (y0_bar, rate_bar) = compiled(jax.value_and_grad(loss, argnums=(0, 1), has_aux=True))(
+    (total, sol), (y0_bar, rate_bar) = jax.jit(jax.value_and_grad(loss, argnums=(0, 1), has_aux=True))(
         jnp.ones(1), jnp.array(1.0)
     )
     assert int(sol.status) == nj.Status.max_steps

@@ -10,7 +10,7 @@ import pytest
 from scipy.interpolate import CubicHermiteSpline
 
 from node_jax.interpolate import CubicHermite, Linear, ZeroOrderHold
-from tests.adjoints.cases import central_differences, compiled
+from tests.adjoints.cases import central_differences
 from tests.adjoints.test_programs import equations
 
 PATHS = [ZeroOrderHold, Linear, CubicHermite]
@@ -23,7 +23,7 @@ INSIDE = np.array([0.0, 0.2, 0.5, 0.55, 0.6, 1.3, 2.0, 3.1, 3.5])
 
 @functools.cache
 def reader(path, name):
-    return compiled(lambda ts, values, t: getattr(path(ts, values), name)(t))
+    return jax.jit(lambda ts, values, t: getattr(path(ts, values), name)(t))
 
 
 def evaluate(path, ts, values, t):
@@ -68,7 +68,7 @@ def test_the_segment_is_found_among_few_and_many_knots(x64, path, num_knots):
 @pytest.mark.parametrize("path", PATHS)
 def test_the_derivative_is_that_of_the_value(x64, path):
     times = np.append(np.setdiff1d(INSIDE, TS), [-0.1, 3.6])
-    slopes = compiled(jax.vmap(jax.jacfwd(lambda t: path(TS, VALUES).evaluate(t))))(times)
+    slopes = jax.jit(jax.vmap(jax.jacfwd(lambda t: path(TS, VALUES).evaluate(t))))(times)
     np.testing.assert_allclose(derivative(path, TS, VALUES, times), slopes, atol=1e-12)
     np.testing.assert_array_equal(slopes[-2:], np.zeros((2, 2)))
 
@@ -96,7 +96,7 @@ def test_missing_values_are_filled_in_channel_by_channel(path, filled, is_traced
     ts = np.array([0.0, 1.0, 2.0, 3.0, 4.0])
     values = np.array([[NAN, 5.0], [2.0, NAN], [NAN, 7.0], [4.0, NAN], [NAN, NAN]])
     values[1, 1] = NAN if path is ZeroOrderHold else 5.0
-    build = compiled(path) if is_traced else path
+    build = jax.jit(path) if is_traced else path
     np.testing.assert_allclose(build(ts, values).values, filled, rtol=1e-6)
 
 
@@ -107,9 +107,9 @@ def test_gradients_reach_observed_values_and_no_missing_ones(x64, path):
     def total(values):
         return jnp.sum(jnp.sin(path(TS, values).evaluate(jnp.asarray(INSIDE))))
 
-    gradient = compiled(jax.grad(total))(values)
+    gradient = jax.jit(jax.grad(total))(values)
     assert gradient[2, 0] == 0
-    differences = central_differences(compiled(lambda row: total(values.at[1].set(row))), np.array([2.0, 0.5]))
+    differences = central_differences(jax.jit(lambda row: total(values.at[1].set(row))), np.array([2.0, 0.5]))
     np.testing.assert_allclose(gradient[1], differences, rtol=1e-6)
 
 
@@ -120,8 +120,8 @@ def test_gradients_reach_the_times_of_continuous_paths(x64, path):
     def total(ts):
         return jnp.sum(jnp.sin(path(ts, VALUES).evaluate(between)))
 
-    differences = central_differences(compiled(total), TS)
-    np.testing.assert_allclose(compiled(jax.grad(total))(TS), differences, atol=1e-6)
+    differences = central_differences(jax.jit(total), TS)
+    np.testing.assert_allclose(jax.jit(jax.grad(total))(TS), differences, atol=1e-6)
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -138,7 +138,7 @@ def test_repeating_the_last_time_is_harmless(x64, path, padding):
 def test_two_knots_at_one_time_are_a_jump(x64, path):
     ts, values, t = (jnp.array(x) for x in ([0.0, 1.0, 1.0, 2.0], [0.0, 1.0, 5.0, 5.0], [1.0 - 1e-12, 1.0, 1.5]))
     np.testing.assert_allclose(evaluate(path, ts, values, t), [1.0, 5.0, 5.0])
-    assert np.isfinite(compiled(jax.jacrev(lambda ts: path(ts, values).evaluate(t)))(ts)).all()
+    assert np.isfinite(jax.jit(jax.jacrev(lambda ts: path(ts, values).evaluate(t)))(ts)).all()
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -150,7 +150,7 @@ def test_one_knot_is_a_constant(path):
 
 def test_axes_of_the_time_come_first_and_values_may_be_a_tree():
     u = Linear(jnp.arange(3), {"force": jnp.ones((3, 2, 4)), "valve": np.array([0, 1, 4])})
-    value = compiled(lambda t: u(t))(jnp.full((5, 6), 1.5))
+    value = jax.jit(lambda t: u(t))(jnp.full((5, 6), 1.5))
     assert value["force"].shape == (5, 6, 2, 4)
     np.testing.assert_array_equal(value["valve"], np.full((5, 6), 2.5))
     assert jax.eval_shape(u, 1)["valve"].shape == ()
@@ -160,8 +160,8 @@ def test_axes_of_the_time_come_first_and_values_may_be_a_tree():
 def test_a_batch_of_paths_is_made_by_vmap(x64, path):
     ts = jnp.stack([jnp.asarray(TS), jnp.asarray(TS) * 2])
     values = jnp.stack([jnp.asarray(VALUES).at[0].set(NAN), jnp.asarray(VALUES)])
-    paths = compiled(jax.vmap(path))(ts, values)
-    found = compiled(jax.vmap(lambda u: u.evaluate(1.1)))(paths)
+    paths = jax.jit(jax.vmap(path))(ts, values)
+    found = jax.jit(jax.vmap(lambda u: u.evaluate(1.1)))(paths)
     np.testing.assert_array_equal(found, [evaluate(path, ts[i], values[i], 1.1) for i in range(2)])
     with pytest.raises(ValueError, match="expected one path, got a batch of shape"):
         paths.evaluate(1.1)

@@ -7,7 +7,6 @@ import pytest
 
 import node_jax as nj
 from node_jax.losses import JacobianNorm, KineticEnergy, TotalDerivative
-from tests.adjoints.cases import compiled
 
 MATRIX = jnp.array([[0.3, -1.0, 0.2], [0.5, 0.1, 0.7], [-0.4, 0.6, -0.8]])
 STATE = jnp.array([1.0, -0.5, 2.0])
@@ -43,7 +42,7 @@ def test_the_estimated_jacobian_norm_has_no_bias(distribution):
     drawn = cost.draw(STATE, jax.random.key(0))
     assert drawn.shape == (20000, 3)
     one = JacobianNorm()
-    estimates = compiled(jax.vmap(lambda probe: one.rate(driven, 0.3, STATE, 2.0, probe[None])))(drawn)
+    estimates = jax.jit(jax.vmap(lambda probe: one.rate(driven, 0.3, STATE, 2.0, probe[None])))(drawn)
     exact = JacobianNorm(exact=True).rate(driven, 0.3, STATE, 2.0)
     spread = float(jnp.std(estimates)) / np.sqrt(20000)
     assert spread > 0
@@ -53,8 +52,8 @@ def test_the_estimated_jacobian_norm_has_no_bias(distribution):
 
 def test_total_derivatives_of_a_linear_field_are_powers_of_its_matrix():
     orders = (1, 2, 3, 4)
-    found = compiled(lambda y: [TotalDerivative(order).derivative(linear, 0.0, y, None) for order in orders])(STATE)
-    rates = compiled(lambda y: [TotalDerivative(order).rate(linear, 0.0, y, None) for order in orders])(STATE)
+    found = jax.jit(lambda y: [TotalDerivative(order).derivative(linear, 0.0, y, None) for order in orders])(STATE)
+    rates = jax.jit(lambda y: [TotalDerivative(order).rate(linear, 0.0, y, None) for order in orders])(STATE)
     for order, derivative, rate in zip(orders, found, rates, strict=True):
         expected = np.linalg.matrix_power(MATRIX, order) @ STATE
         np.testing.assert_allclose(derivative, expected, rtol=1e-5)
@@ -71,7 +70,7 @@ def test_total_derivatives_are_those_of_nested_jacobians(x64, field):
     def first(t, y):
         return field(t, y, 2.0)
 
-    @compiled
+    @jax.jit
     def pairs(t, y):
         found = [TotalDerivative(order).derivative(field, t, y, 2.0) for order in (2, 3)]
         return list(zip(found, (along(first)(t, y), along(along(first))(t, y)), strict=True))
@@ -85,7 +84,7 @@ def test_total_derivatives_follow_a_control_input():
     path = nj.interpolate.Linear(jnp.array([0.0, 1.0]), jnp.array([0.0, 3.0]))
     integrator, costs = nj.Integrator(controller=nj.FixedSteps(2)), {"bend": TotalDerivative(2)}
 
-    @compiled
+    @jax.jit
     def solve(y0s):
         return nj.losses.solve_batch_with_costs(
             integrator, lambda t, y, args: args(t) + 0 * y, y0s, [0.0, 0.5], path, costs=costs

@@ -14,7 +14,7 @@ import node_jax as nj
 from node_jax.losses import JacobianNorm, KineticEnergy, TotalDerivative, solve_batch_with_costs, solve_with_costs
 from node_jax.losses.with_costs import FieldWithCosts, Inputs
 from node_jax.tree import WithIntegrals
-from tests.adjoints.cases import central_differences, compiled
+from tests.adjoints.cases import central_differences
 
 RATES = jnp.array([[-0.5, 2.0], [-2.0, -0.5]])
 """A spiral: |y|² falls as exp(-t), and |f|² = 4.25 |y|²."""
@@ -42,7 +42,7 @@ class Rate(nj.losses.AbstractIntegralCost):
         return self.function(field, t, y, args)
 
 
-@compiled
+@jax.jit
 def all_costs(y0, ts):
     costs = {"kinetic": KineticEnergy(), "jacobian": JacobianNorm(exact=True), "bend": TotalDerivative(2)}
     integrator = nj.Integrator(controller=nj.PIController(1e-10, 1e-10))
@@ -83,7 +83,7 @@ def test_costs_leave_no_trace_in_the_steps(x64, name):
     costs = FieldWithCosts(field, {"a": Rate(huge), "b": KineticEnergy()})
     inputs = Inputs(args, {"a": None, "b": None})
 
-    @compiled
+    @jax.jit
     def solve(y0):
         start = WithIntegrals(y0, {"a": jnp.zeros(()), "b": jnp.zeros(())})
         return nj.odeint(field, y0, ts, args, **keywords), nj.odeint(costs, start, ts, inputs, **keywords)
@@ -117,7 +117,7 @@ def test_a_diffrax_solver_takes_the_same_steps(x64):
     integrator = nj.Integrator(solver=diffrax.Tsit5())
     costs = {"kinetic": KineticEnergy()}
 
-    @compiled
+    @jax.jit
     def solve(y0):
         ts = jnp.array([0.0, 1.0, 4.0])
         return integrator(spiral, y0, ts, RATES), solve_with_costs(integrator, spiral, y0, ts, RATES, costs=costs)
@@ -139,7 +139,7 @@ def value_and_gradient(adjoint, controller):
         return jnp.sum(sol.ys[1:]) + found["kinetic"] + 0.3 * found["jacobian"] + 0.1 * found["bend"]
 
     differentiate = jax.jacfwd if isinstance(adjoint, nj.ForwardMode) else jax.grad
-    return compiled(loss), compiled(differentiate(loss))
+    return jax.jit(loss), jax.jit(differentiate(loss))
 
 
 POINT = np.array([0.1, 1.4, 1.0, 0.5, 2.0, 0.3])
@@ -170,8 +170,8 @@ def test_a_batch_has_the_costs_of_its_trajectories(x64):
     costs = {"kinetic": KineticEnergy(), "jacobian": JacobianNorm(exact=True)}
     settings = {"costs": costs, "record": ("error",)}
     axes = {"in_axes": (0, 0, 0), "lanes": 2}
-    one = compiled(lambda y0, ts, args: solve_with_costs(nj.Integrator(), pendulum, y0, ts, args, **settings)[1])
-    many = compiled(lambda *xs: solve_batch_with_costs(nj.Integrator(), pendulum, *xs, **axes, **settings)[1])
+    one = jax.jit(lambda y0, ts, args: solve_with_costs(nj.Integrator(), pendulum, y0, ts, args, **settings)[1])
+    many = jax.jit(lambda *xs: solve_batch_with_costs(nj.Integrator(), pendulum, *xs, **axes, **settings)[1])
     found = many(y0s, ts, args)
     assert set(found) == {"kinetic", "jacobian", "error"}
     for i in range(3):
@@ -185,7 +185,7 @@ def test_probes_are_one_draw_a_solve_and_one_a_trajectory():
     matrix = jnp.array([[0.1, 0.5], [0.0, 0.2]])
     y0s = jnp.ones((16, 2))
 
-    @compiled
+    @jax.jit
     def estimates(key):
         return solve_batch_with_costs(integrator, spiral, y0s, [0.0, 2.0], matrix, costs=costs, key=key)[1]["jacobian"]
 
@@ -215,7 +215,7 @@ def test_recorded_costs_have_the_gradient_of_the_solve_without_integrals(x64):
         return jnp.log(costs["error"]) + costs["stiffness"]
 
     x = jnp.array(POINT[2:])
-    found, expected = compiled(lambda x: (jax.grad(beside)(x), jax.grad(alone)(x)))(x)
+    found, expected = jax.jit(lambda x: (jax.grad(beside)(x), jax.grad(alone)(x)))(x)
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
@@ -239,7 +239,7 @@ def test_rows_that_fail_are_masked_with_a_finite_gradient(kind):
         is_solved = sol.status == nj.Status.success
         return jnp.sum(jnp.where(is_solved, costs["cost"], 0.0)), (sol.status, costs["cost"])
 
-    (value, (status, costs)), gradient = compiled(jax.value_and_grad(loss, has_aux=True))(jnp.array(1.0))
+    (value, (status, costs)), gradient = jax.jit(jax.value_and_grad(loss, has_aux=True))(jnp.array(1.0))
     assert np.array_equal(status == nj.Status.success, [False, True])
     assert np.isnan(costs[0])
     np.testing.assert_allclose(value, costs[1])
