@@ -51,7 +51,9 @@ class MultipleShooting:
         steps = self.segment_steps
         require(steps >= 1, "MultipleShooting.segment_steps", "at least 1", steps, "10 is a start.")
         is_fine = len(self.continuity) == 2 and all(math.isfinite(w) and w > 0 for w in self.continuity)
-        require(is_fine, "MultipleShooting.continuity", "two weights > 0", self.continuity, "(1.0, 10.0) is a start.")
+        require(
+            is_fine, "MultipleShooting.continuity", "two finite weights > 0", self.continuity, "(1.0, 10.0) is a start."
+        )
         _check_batch_size("MultipleShooting", self.batch_size)
 
 
