@@ -1,6 +1,6 @@
 """Vector fields dy/dt = f(t, y, args) as Equinox modules, one family a file."""
 
-from node_jax.fields.base import AbstractField
+from node_jax.fields.base import AbstractEnergyField, AbstractField, AbstractParametricField
 from node_jax.fields.bounded import BoundedField
 from node_jax.fields.chaotic import Lorenz
 from node_jax.fields.contractive import ContractiveField
@@ -12,7 +12,9 @@ from node_jax.fields.split import SplitField
 
 __all__ = [
     "MLP",
+    "AbstractEnergyField",
     "AbstractField",
+    "AbstractParametricField",
     "BoundedField",
     "ContractiveField",
     "Dropout",
