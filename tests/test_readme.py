@@ -100,10 +100,10 @@ def test_names_load_lazily_and_misspelt_ones_are_refused():
 def test_choices_in_configs_are_those_that_can_be_built():
     import typing
 
-    from node_jax.config import build_task, schema
+    from node_jax.config import build_field, fields, solver
     from node_jax.integrate.diffrax_backend import DIFFRAX_SOLVERS
 
-    choices = typing.get_args(typing.get_type_hints(schema.MLPField)["activation"])
-    assert set(choices) == set(build_task._ACTIVATIONS)
-    methods = typing.get_args(typing.get_type_hints(schema.DiffraxSolver)["method"])
+    choices = typing.get_args(typing.get_type_hints(fields.MLPField)["activation"])
+    assert set(choices) == set(build_field._ACTIVATIONS)
+    methods = typing.get_args(typing.get_type_hints(solver.DiffraxSolver)["method"])
     assert set(methods) == set(DIFFRAX_SOLVERS)

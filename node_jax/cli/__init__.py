@@ -18,6 +18,7 @@ _EXAMPLES = """examples:
   node-jax train configs/hare_lynx.py
   node-jax train configs/hare_lynx.py --optimizer.lr 3e-3 controller:constant-step --controller.dt 0.1
   node-jax train configs/hare_lynx.py --help        every field of the config, with its unit
+  node-jax train configs/hare_lynx.py --quick       ten steps: does it work?
   node-jax train --resume runs/hare_lynx-20260101-120000
   node-jax evaluate runs/hare_lynx-20260101-120000
   node-jax inspect runs/hare_lynx-20260101-120000   the batch at which training stopped
@@ -63,6 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     train = commands.add_parser("train", add_help=False, help="train a config, or go on with a run")
     train.add_argument("config", nargs="?", metavar="CONFIG", help=config_help)
     train.add_argument("--resume", metavar="RUN", help="go on with the run in this folder, from its last checkpoint")
+    train.add_argument("--quick", action="store_true", help="ten steps of each stage, to see that the config works")
     train.add_argument("--profile", action="store_true", help="write a JAX trace of one dispatch to RUN/profile")
     for name, what in (
         ("evaluate", "evaluate a trained run and write its report anew"),
@@ -114,6 +116,10 @@ def _dispatch(arguments: list[str]) -> int:
     if options.command == "config":
         sys.stdout.write(to_json(run))
         return 0
+    if options.quick:
+        from node_jax.config.quick import shorten
+
+        run = shorten(run)
     return train(run, options.profile)
 
 

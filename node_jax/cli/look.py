@@ -56,15 +56,19 @@ def _rows_of(directory: "RunDirectory") -> list[dict[str, Any]]:
 
 def evaluate(path: Path) -> int:
     """Evaluate the best checkpoint of a run and write its report."""
+    run, experiment, directory = _open(path)
+    return report(run, experiment, *_load_models(experiment, directory), directory)
+
+
+def _load_models(experiment: "Experiment", directory: "RunDirectory") -> tuple[Any, dict[str, Any]]:
+    """The best model of a run, and that of its reference."""
     from node_jax.train import load_best
 
-    run, experiment, directory = _open(path)
     optimizer, settings = experiment.optimizer, experiment.settings
     model = load_best(experiment.task, optimizer, settings, directory)
-    others: dict[str, Any] = {}
-    if experiment.reference is not None:
-        others[REFERENCE] = load_best(experiment.reference, optimizer, settings, directory.reference)
-    return report(run, experiment, model, others, directory)
+    if experiment.reference is None:
+        return model, {}
+    return model, {REFERENCE: load_best(experiment.reference, optimizer, settings, directory.reference)}
 
 
 def inspect(path: Path) -> int:
@@ -82,13 +86,18 @@ def inspect(path: Path) -> int:
 
 
 def plot(path: Path) -> int:
-    """Draw all that a run logged over its steps."""
+    """Draw all that a run logged over its steps; of one that has its report, also what fits its task."""
     from node_jax.analysis import draw_training
 
     directory = _open_single(path)
     figure = directory.path / "training.png"
     draw_training({directory.path.name: _rows_of(directory)}, figure)
     _print(f"figure: {figure}")
+    # Before that it may be training, and whoever opens its checkpoints might disturb one that is being written.
+    if (directory.path / "evaluation.json").is_file():
+        _, experiment, _ = _open(path)
+        for name in experiment.task.draw(*_load_models(experiment, directory), directory.path):
+            _print(f"figure: {directory.path / name}")
     return 0
 
 

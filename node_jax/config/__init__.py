@@ -4,6 +4,7 @@
 """
 
 from node_jax.config.data import CsvData, HareLynxData, SimulatedData
+from node_jax.config.fields import HybridLotkaVolterra, MLPField
 from node_jax.config.optimizers import (
     LBFGS,
     SGD,
@@ -16,17 +17,8 @@ from node_jax.config.optimizers import (
     StepSchedule,
 )
 from node_jax.config.regularize import Regularize
-from node_jax.config.schema import (
-    RK4,
-    ConstantStep,
-    DiffraxSolver,
-    FixedSteps,
-    HybridLotkaVolterra,
-    MLPField,
-    PIController,
-    Run,
-    Tsit5,
-)
+from node_jax.config.schema import Run
+from node_jax.config.solver import RK4, ConstantStep, DiffraxSolver, FixedSteps, PIController, Tsit5
 from node_jax.config.sweep import Sweep
 from node_jax.config.tasks import Collocation, Forecast, GrowingHorizon, MultipleShooting, RollOut, Trajectory
 from node_jax.config.train import Train

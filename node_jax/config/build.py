@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import optax
 
-from node_jax.config import schema
 from node_jax.config.build_optimizer import build_optimizer
 from node_jax.config.build_task import build_task
+from node_jax.config.schema import Run
 from node_jax.config.tasks import Trajectory
 from node_jax.tasks import AbstractTask
 from node_jax.train import FitSettings, Stage, StepSettings
@@ -24,7 +24,7 @@ class Experiment:
     settings: FitSettings
 
 
-def build(run: schema.Run) -> Experiment:
+def build(run: Run) -> Experiment:
     """The objects of a run. Fan-in happens here and nowhere else: the library below never sees a config."""
     task = build_task(run, run.field)
     reference = None if run.reference is None else build_task(run, run.reference)
@@ -32,7 +32,7 @@ def build(run: schema.Run) -> Experiment:
     return Experiment(task, reference, optimizer, _build_settings(run))
 
 
-def _build_settings(run: schema.Run) -> FitSettings:
+def _build_settings(run: Run) -> FitSettings:
     train = run.train
     stages = (Stage(train.num_steps, train.patience),)
     if isinstance(run.task, Trajectory):

@@ -1,139 +1,22 @@
 """What a run may say: frozen dataclasses of numbers, strings, tuples, and unions of such dataclasses.
 
 Every field carries a line of help with its unit or range; the command line shows it. Checks that need one field or
-several are in `__post_init__` and only ever raise.
+several are in `__post_init__` and only ever raise; what a task or a field needs of the rest of its run is in its
+`check`.
 """
 
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
-from typing import Literal, TypeAlias
 
-from node_jax.config.checks import is_positive
-from node_jax.config.data import CsvData, Data, HareLynxData, SimulatedData
+from node_jax.config.data import Data, HareLynxData
+from node_jax.config.fields import Field, MLPField
 from node_jax.config.optimizers import LBFGS, AdamW, CosineSchedule, Optimizer, Schedule
 from node_jax.config.regularize import Regularize
+from node_jax.config.solver import RK4, Controller, DiffraxSolver, PIController, Solver, Tsit5
 from node_jax.config.sweep import Sweep, expand
-from node_jax.config.tasks import Forecast, Task, Trajectory
+from node_jax.config.tasks import Task, Trajectory
 from node_jax.config.train import Train
 from node_jax.errors import UsageError, require
-
-
-@dataclass(frozen=True, kw_only=True)
-class MLPField:
-    """A network alone: the pure neural ODE."""
-
-    width: int = 16
-    """Size of each hidden layer, at least 1."""
-    depth: int = 2
-    """Number of hidden layers, at least 0."""
-    activation: Literal["tanh", "softplus", "silu"] = "tanh"
-    """Nonlinearity; all are smooth, as an adaptive solver wants."""
-    is_time_dependent: bool = False
-    """Whether time is an input beside the state."""
-    final_scale: float = 0.1
-    """Factor of the last layer's initial weights, > 0; small starts near a field of zero."""
-    dropout: float = 0.0
-    """Share of hidden units that is dropped in training, in [0, 1); the same units all along a solve."""
-
-    def __post_init__(self) -> None:
-        require(self.width >= 1, "field.width", "at least 1", self.width, "16 to 64 is usual for few variables.")
-        require(self.depth >= 0, "field.depth", "at least 0", self.depth, "2 is usual.")
-        scale = self.final_scale
-        require(is_positive(scale), "field.final_scale", "a finite number > 0", scale, "0.1 to 1 is usual.")
-        require(0 <= self.dropout < 1, "field.dropout", "a share in [0, 1)", self.dropout, "0.1 to 0.5 is usual.")
-
-
-@dataclass(frozen=True, kw_only=True)
-class HybridLotkaVolterra:
-    """Lotka-Volterra in logarithms, its four rates trained, plus a network for what it misses. Needs two series."""
-
-    growth: float = 3.0
-    """Initial growth rate of the prey, in 1 / task.time_scale, > 0."""
-    predation: float = 3.0
-    """Initial predation rate at the predator's mean, in 1 / task.time_scale, > 0."""
-    reproduction: float = 3.0
-    """Initial growth rate of the predator at the prey's mean, in 1 / task.time_scale, > 0."""
-    death: float = 3.0
-    """Initial death rate of the predator, in 1 / task.time_scale, > 0."""
-    residual: MLPField = dataclass_field(default_factory=MLPField)
-    """The network that is added."""
-
-    def __post_init__(self) -> None:
-        for name in ("growth", "predation", "reproduction", "death"):
-            value = getattr(self, name)
-            require(
-                value > 0,
-                f"field.{name}",
-                "a rate > 0",
-                value,
-                "Rates are positive; their logarithm is trained.",
-            )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Tsit5:
-    """Tsitouras 5(4), adaptive or not."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class RK4:
-    """The classical method of order 4, for steps of one size."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class DiffraxSolver:
-    """A solver of diffrax through the same call."""
-
-    method: Literal["dopri5", "dopri8", "kvaerno3", "kvaerno4", "kvaerno5"] = "kvaerno5"
-    """Explicit (dopri) or implicit (kvaerno, for stiff fields)."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class PIController:
-    """Adaptive steps."""
-
-    rtol: float = 1e-3
-    """Relative tolerance of the local error, > 0."""
-    atol: float = 1e-3
-    """Absolute tolerance of the local error, in the model's units of state, > 0."""
-    dt0: float | None = None
-    """First step, in units of task.time_scale; None searches one at one evaluation more."""
-
-    def __post_init__(self) -> None:
-        for name in ("rtol", "atol"):
-            value = getattr(self, name)
-            require(is_positive(value), f"controller.{name}", "a tolerance > 0", value, "1e-3 to 1e-6 is usual.")
-        dt0_is_fine = self.dt0 is None or is_positive(self.dt0)
-        require(dt0_is_fine, "controller.dt0", "a step > 0 or None", self.dt0, "None searches one.")
-
-
-@dataclass(frozen=True, kw_only=True)
-class ConstantStep:
-    """Steps of one size."""
-
-    dt: float = 0.1
-    """Step size, in units of task.time_scale, > 0."""
-
-    def __post_init__(self) -> None:
-        require(
-            is_positive(self.dt), "controller.dt", "a step size > 0", self.dt, "A tenth of task.time_scale is a start."
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class FixedSteps:
-    """The same number of equal steps between every two rows."""
-
-    n: int = 1
-    """Steps between two rows, at least 1."""
-
-    def __post_init__(self) -> None:
-        require(self.n >= 1, "controller.n", "at least 1", self.n, "1 or 2 is usual between close rows.")
-
-
-Field: TypeAlias = MLPField | HybridLotkaVolterra
-Solver: TypeAlias = Tsit5 | RK4 | DiffraxSolver
-Controller: TypeAlias = PIController | ConstantStep | FixedSteps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,21 +64,12 @@ class Run:
                 "solver, controller: RK4 has no error estimate, which an adaptive controller needs. Choose "
                 "solver:tsit5, or controller:constant-step."
             )
-        self._check_task()
+        self.task.check(self)
+        self.field.check(self)
         self._check_optimizer()
         self._check_regularizers()
         if not self.sweep.is_single:
             expand(self, self.sweep)
-        hybrid = isinstance(self.field, HybridLotkaVolterra)
-        if hybrid and self.task.transform != "log":
-            raise UsageError(
-                "field, task.transform: HybridLotkaVolterra is written for logarithms. Choose --task.transform log."
-            )
-        if hybrid and isinstance(self.data, CsvData) and len(self.data.columns) != 2:
-            raise UsageError(
-                f"field, data.columns: HybridLotkaVolterra needs two series, prey then predator, "
-                f"got {self.data.columns}."
-            )
 
     def _check_regularizers(self) -> None:
         is_foreign = isinstance(self.solver, DiffraxSolver)
@@ -213,31 +87,9 @@ class Run:
         """Optimizer steps at most."""
         return self.task.num_steps if isinstance(self.task, Trajectory) else self.train.num_steps
 
-    def _check_task(self) -> None:
-        task = self.task
-        if isinstance(task, Forecast):
-            is_series = not isinstance(self.data, SimulatedData)
-            cure = "Choose a task Trajectory for simulated data."
-            require(is_series, "task, data", "one measured series to forecast", "SimulatedData", cure)
-            has_missing = isinstance(self.data, CsvData) and self.data.has_missing
-            cure = "Choose a task Trajectory, which masks missing values."
-            require(not has_missing, "data.has_missing", "False with a Forecast", True, cure)
-            return
-        is_fine = task.train_until is None or not isinstance(self.data, SimulatedData)
-        cure = "Simulated data are held out by data.num-held-out."
-        require(is_fine, "task.train_until", "None with simulated data", task.train_until, cure)
-        log_every = self.train.log_every
-        for i, stage in enumerate(task.stages):
-            expected = f"a multiple of train.log_every = {log_every}"
-            cure = "A resumed run must meet whole dispatches."
-            where = f"task.stages[{i}].num_steps"
-            require(stage.num_steps % log_every == 0, where, expected, stage.num_steps, cure)
-        cure = "Give the last stage a patience."
-        require(self.train.patience is None, "train.patience", "None with stages", self.train.patience, cure)
-
     def _check_optimizer(self) -> None:
         if isinstance(self.optimizer, LBFGS):
-            parts = (self.task,) if isinstance(self.task, Forecast) else self.task.stages
+            parts = self.task.stages if isinstance(self.task, Trajectory) else (self.task,)
             sizes = [part.batch_size for part in parts if part.batch_size is not None]
             came = sizes[0] if sizes else self.train.accumulate
             cure = "Choose a batch_size of None and --train.accumulate 1, or another optimizer."
@@ -246,12 +98,9 @@ class Run:
             came = [name for name in ("jacobian", "end_time_width") if getattr(self.regularize, name) > 0]
             cure = "Leave them out, or choose another optimizer."
             require(not came, "optimizer, regularize", "a loss without chance in it with L-BFGS", came, cure)
-            network = self.field.residual if isinstance(self.field, HybridLotkaVolterra) else self.field
-            cure = "Choose a dropout of 0, or another optimizer."
-            is_sure = network.dropout == 0
-            require(
-                is_sure, "optimizer, field.dropout", "a loss without chance in it with L-BFGS", network.dropout, cure
-            )
+            dropout, cure = self.field.max_dropout, "Choose a dropout of 0, or another optimizer."
+            is_sure = dropout == 0
+            require(is_sure, "optimizer, field.dropout", "a loss without chance in it with L-BFGS", dropout, cure)
         warmup, num_steps = self.schedule.warmup_steps, self.num_steps
         expected = f"fewer than the {num_steps} steps of the run"
         require(warmup < num_steps, "schedule.warmup_steps", expected, warmup, "A twentieth of all steps is usual.")

@@ -4,9 +4,10 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 from node_jax.config.checks import is_positive, require_at_least
+from node_jax.config.data import CsvData, SimulatedData
 from node_jax.errors import require
 
-Transform: TypeAlias = Literal["log", "standard"]
+Transform: TypeAlias = Literal["log", "standard", "none"]
 
 
 def _check_time_scale(value: float) -> None:
@@ -37,7 +38,8 @@ class Forecast:
     time_scale: float = 5.0
     """Unit of the model's time, in the data's time unit, > 0."""
     transform: Transform = "log"
-    """log: centred logarithms, for positive quantities; standard: centred, divided by the standard deviation."""
+    """log: centred logarithms, for positive quantities; standard: centred, divided by the standard deviation; none: as
+    they are, for fields that are written in the units of the data."""
 
     def __post_init__(self) -> None:
         require_at_least(self.segment_steps, 1, "task.segment_steps", "10 is a start.")
@@ -46,6 +48,15 @@ class Forecast:
         expected = f"a time before task.train_until = {self.train_until:g}, or None"
         cure = "The rows between the two are held out."
         require(is_before, "task.validate_after", expected, self.validate_after, cure)
+
+    def check(self, run: Any) -> None:
+        """What this task needs of its run."""
+        is_series = not isinstance(run.data, SimulatedData)
+        cure = "Choose a task Trajectory for simulated data."
+        require(is_series, "task, data", "one measured series to forecast", type(run.data).__name__, cure)
+        has_missing = isinstance(run.data, CsvData) and run.data.has_missing
+        cure = "Choose a task Trajectory, which masks missing values."
+        require(not has_missing, "data.has_missing", "False with a Forecast", True, cure)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,13 +148,28 @@ class Trajectory:
     time_scale: float = 1.0
     """Unit of the model's time, in the data's time unit, > 0."""
     transform: Transform = "standard"
-    """log: centred logarithms, for positive quantities; standard: centred, divided by the standard deviation."""
+    """log: centred logarithms, for positive quantities; standard: centred, divided by the standard deviation; none: as
+    they are, for fields that are written in the units of the data."""
 
     def __post_init__(self) -> None:
         require(len(self.stages) > 0, "task.stages", "at least one stage", self.stages, "RollOut is the plain fit.")
         _check_time_scale(self.time_scale)
         steps_are_fine = self.validation_steps is None or self.validation_steps >= 1
         require(steps_are_fine, "task.validation_steps", "at least 1 or None", self.validation_steps, "None is usual.")
+
+    def check(self, run: Any) -> None:
+        """What this task needs of its run."""
+        is_fine = self.train_until is None or not isinstance(run.data, SimulatedData)
+        cure = "Simulated data are held out by data.num-held-out."
+        require(is_fine, "task.train_until", "None with simulated data", self.train_until, cure)
+        log_every = run.train.log_every
+        for i, stage in enumerate(self.stages):
+            expected = f"a multiple of train.log_every = {log_every}"
+            cure = "A resumed run must meet whole dispatches."
+            where = f"task.stages[{i}].num_steps"
+            require(stage.num_steps % log_every == 0, where, expected, stage.num_steps, cure)
+        cure = "Give the last stage a patience."
+        require(run.train.patience is None, "train.patience", "None with stages", run.train.patience, cure)
 
     @property
     def num_steps(self) -> int:

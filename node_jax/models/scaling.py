@@ -31,6 +31,12 @@ class Scaling(Constant):
     scale: np.ndarray
     is_log: bool = eqx.field(static=True)
 
+    def name_unit(self, value_unit: str) -> str:
+        """The unit of the model's state, for quantities in `value_unit`."""
+        if self.is_log:
+            return f"log {value_unit}"
+        return value_unit if (self.scale == 1).all() else "standard deviations"
+
     def time_to_model(self, t: Any) -> Float[Array, "..."]:
         """τ for times in the user's unit."""
         return jnp.asarray((t - self.t_offset) / self.t_scale)
@@ -58,13 +64,17 @@ def fit_scaling(times: np.ndarray, values: np.ndarray, t_scale: float, transform
         values: shape (time, dim), the values there. NaN is a missing value.
         t_scale: unit of the model's time, in the unit of `times`.
         transform: `"log"` takes logarithms and centres them (scale 1, so that growth rates keep their meaning);
-            `"standard"` centres and divides by the standard deviation.
+            `"standard"` centres and divides by the standard deviation; `"none"` keeps the values, for fields that are
+            written in their units.
 
     Raises:
         UsageError: for values that are not positive under a logarithm, or that do not vary.
     """
     if not t_scale > 0:
         raise UsageError(f"fit_scaling: expected t_scale > 0, got {t_scale}.")
+    if transform == "none":
+        dim = values.shape[-1]
+        return Scaling(np.asarray(times[0]), np.asarray(float(t_scale)), np.zeros(dim), np.ones(dim), False)
     is_log = transform == "log"
     if is_log:
         for row, column in np.argwhere(values <= 0)[:1]:

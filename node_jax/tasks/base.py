@@ -87,4 +87,8 @@ class AbstractTask(eqx.Module):
 
     @abc.abstractmethod
     def evaluate(self, model: Any, others: dict[str, Any], directory: Path, log: Callable[[str], None]) -> Evaluation:
-        """Hold `model` against `others` (trained models by name) and plain baselines; write figures."""
+        """Hold `model` against `others` (trained models by name) and plain baselines; write the figures of `draw`."""
+
+    @abc.abstractmethod
+    def draw(self, model: Any, others: dict[str, Any], directory: Path) -> tuple[str, ...]:
+        """Write the figures that fit the task; the names of their files."""

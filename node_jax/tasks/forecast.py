@@ -171,15 +171,13 @@ class ForecastTask(AbstractTask):
         fitted = jax.vmap(model.solve_scaled)(self.segment_states[:, 0], self.segment_times)
         residuals = np.asarray(fitted.ys[:, 1:] - self.segment_states[:, 1:], float)
         noise = np.sqrt(np.nanmean(residuals**2, axis=(0, 1)))
-        return Prediction(self.test.times, truth, values, noise, self.test.names, self._unit())
-
-    def _unit(self) -> str:
-        return f"log {self.test.value_unit}" if self.scaling.is_log else "standard deviations"
+        return Prediction(
+            self.test.times, truth, values, noise, self.test.names, self.scaling.name_unit(self.test.value_unit)
+        )
 
     def evaluate(self, model: Any, others: dict[str, Any], directory: Path, log: Callable[[str], None]) -> Evaluation:
         """RMSE over the test rows, in the model's units, beside `others`, the last value and an autoregression."""
         log("forecasting")
-        history = np.asarray(self.scaling.state_to_model(self.train.values), float)
         truth = np.asarray(self.scaling.state_to_model(self.test.values), float)
         horizon = len(truth)
 
@@ -190,10 +188,7 @@ class ForecastTask(AbstractTask):
             forecasts[name] = np.asarray(self.scaling.state_to_model(solution.ys[1:]), float)
             status = Status(int(solution.status))
             endings[name] = "" if is_success(status) else f" (solve failed: {status.name})"
-        forecasts["last value"] = last_value_forecast(history, horizon)
-        if np.allclose(np.diff(self.train.times), self.train.times[1] - self.train.times[0]):
-            regression = fit_vector_autoregression(history, max_order=min(5, (len(history) - 2) // 4))
-            forecasts[f"autoregression of order {regression.order}"] = regression.forecast(history, horizon)
+        forecasts |= self._plain_forecasts()
 
         table = [
             f"| forecast | {' | '.join(self.test.names)} | all | first 10 rows |",
@@ -210,23 +205,36 @@ class ForecastTask(AbstractTask):
                 metrics = {f"rmse_{column}": float(v) for column, v in zip(self.test.names, each, strict=True)}
                 metrics |= {"rmse": total, "rmse_first_10": early}
 
-        shown = {name: self._dense_forecast(candidate) for name, candidate in {"model": model, **others}.items()}
-        for name, forecast in forecasts.items():
-            if name not in shown:
-                values = np.asarray(self.scaling.state_from_model(jnp.asarray(forecast)), float)
-                times = np.concatenate([self.train.times[-1:], self.test.times])
-                shown[name] = times, np.concatenate([self.train.values[-1:], values])
-        is_log = self.scaling.is_log
-        draw_forecast(self.train, self.test, shown, self._short_solves(model), is_log, directory / "forecast.png")
-        path = shown["model"][1]
-        draw_phase(self.train, self.test, path, path[0], is_log, directory / "phase.png")
         summary = (
             f"Fitted to {self.train.source}, {self.train.time_unit} {self.train.times[0]:g} to "
             f"{self.train.times[-1]:g} ({len(self.train.times)} rows); one forecast from the last of them over "
             f"{self.test.time_unit} {self.test.times[0]:g} to {self.test.times[-1]:g} ({horizon} rows), which nothing "
-            f"was fitted to or chosen by. Root mean square error in {self._unit()}; lower is better."
+            f"was fitted to or chosen by. Root mean square error in {self.scaling.name_unit(self.test.value_unit)}; "
+            "lower is better."
         )
-        return Evaluation(metrics, "\n".join(table), ("forecast.png", "phase.png"), summary)
+        return Evaluation(metrics, "\n".join(table), self.draw(model, others, directory), summary)
+
+    def draw(self, model: Any, others: dict[str, Any], directory: Path) -> tuple[str, ...]:
+        """The forecasts over the series, and the model's in the plane of the first two quantities."""
+        shown = {name: self._dense_forecast(candidate) for name, candidate in {"model": model, **others}.items()}
+        times = np.concatenate([self.train.times[-1:], self.test.times])
+        for name, forecast in self._plain_forecasts().items():
+            values = np.asarray(self.scaling.state_from_model(jnp.asarray(forecast)), float)
+            shown[name] = times, np.concatenate([self.train.values[-1:], values])
+        is_log = self.scaling.is_log
+        draw_forecast(self.train, self.test, shown, self._short_solves(model), is_log, directory / "forecast.png")
+        path = shown["model"][1]
+        draw_phase(self.train, self.test, path, path[0], is_log, directory / "phase.png")
+        return "forecast.png", "phase.png"
+
+    def _plain_forecasts(self) -> dict[str, np.ndarray]:
+        """What needs no training, in the model's units."""
+        history, horizon = np.asarray(self.scaling.state_to_model(self.train.values), float), len(self.test.times)
+        forecasts = {"last value": last_value_forecast(history, horizon)}
+        if np.allclose(np.diff(self.train.times), self.train.times[1] - self.train.times[0]):
+            regression = fit_vector_autoregression(history, max_order=min(5, (len(history) - 2) // 4))
+            forecasts[f"autoregression of order {regression.order}"] = regression.forecast(history, horizon)
+        return forecasts
 
     def _dense_forecast(self, model: Forecaster) -> tuple[np.ndarray, np.ndarray]:
         """The forecast on a grid fine enough to draw."""

@@ -284,8 +284,7 @@ class TrajectoryTask(AbstractTask):
         truth = np.asarray(self.scaling.state_to_model(known[0]), float)
         inside = np.isfinite(truth).all(axis=-1)
         times, values = data.times[0][inside], np.asarray(solution.ys[0], float)[inside]
-        unit = f"log {data.value_unit}" if self.scaling.is_log else "standard deviations"
-        return Prediction(times, truth[inside], values, noise, data.names, unit)
+        return Prediction(times, truth[inside], values, noise, data.names, self.scaling.name_unit(data.value_unit))
 
     def evaluate(self, model: Any, others: dict[str, Any], directory: Path, log: Callable[[str], None]) -> Evaluation:
         """Relative root mean square errors of whole solves of the training trajectories, beside `others`; a figure."""
@@ -295,7 +294,6 @@ class TrajectoryTask(AbstractTask):
         head = ["fit", *data.names, "all", *(["all, against the truth"] if has_truth else []), "failed solves"]
         table = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
         metrics: dict[str, float] = {}
-        fits: dict[str, tuple[np.ndarray, np.ndarray]] = {}
         for name, candidate in {"model": model, **others}.items():
             ys, num_failed = self._fit_of(candidate, self.rows.times)
             each, total = relative_errors(ys, data.values)
@@ -306,18 +304,24 @@ class TrajectoryTask(AbstractTask):
             table.append(f"| {name} | {' | '.join(f'{value:.3f}' for value in row.values())} | {num_failed} |")
             if name == "model":
                 metrics = row
-            share = np.linspace(0.0, 1.0, _FINER * (data.times.shape[1] - 1) + 1)
-            times = data.times[:, :1] + share * (data.times[:, -1:] - data.times[:, :1])
-            fits[name] = times, self._fit_of(candidate, self.scaling.time_to_model(times), _FINER)[0]
         metrics["validation_loss"] = float(self.validation_loss(model))
-        draw_fit(data, fits, self.scaling.is_log, directory / "fit.png")
         summary = (
             f"Fitted to {data.source}: {len(data.times)} series of up to {data.times.shape[1]} rows, each solved once "
             "from its initial state over all its times. Errors are root mean squares relative to the standard "
             "deviation of each quantity (1 is what its mean would do); lower is better. The validation loss is a mean "
             "square in the model's units."
         )
-        return Evaluation(metrics, "\n".join(table), ("fit.png",), summary)
+        return Evaluation(metrics, "\n".join(table), self.draw(model, others, directory), summary)
+
+    def draw(self, model: Any, others: dict[str, Any], directory: Path) -> tuple[str, ...]:
+        """Whole solves of the training trajectories over their data."""
+        data = self.data
+        share = np.linspace(0.0, 1.0, _FINER * (data.times.shape[1] - 1) + 1)
+        times = data.times[:, :1] + share * (data.times[:, -1:] - data.times[:, :1])
+        taus = self.scaling.time_to_model(times)
+        fits = {name: (times, self._fit_of(one, taus, _FINER)[0]) for name, one in {"model": model, **others}.items()}
+        draw_fit(data, fits, self.scaling.is_log, directory / "fit.png")
+        return ("fit.png",)
 
     def _fit_of(self, model: TrajectoryModel, times: Array, finer: int = 1) -> tuple[np.ndarray, int]:
         """Solves of the training trajectories in the user's units, and how many failed.

@@ -27,20 +27,22 @@ from node_jax.config import (
 )
 from node_jax.config.codec import from_json, to_json
 from node_jax.config.load import load_config, override
+from node_jax.config.quick import shorten
 from node_jax.config.sweep import expand, program_of
 from node_jax.errors import UsageError
 
 ROOT = Path(__file__).parents[2]
-CONFIGS = sorted((ROOT / "configs").glob("*.py"))
+CONFIGS = sorted((ROOT / "configs").rglob("*.py"))
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
 def test_every_config_loads_round_trips_and_says_what_it_asks(path):
     config = load_config(path)
+    assert shorten(config).name == f"{config.name}-quick"
     assert from_json(to_json(config), Run, "config") == config
     assert hash(config) == hash(from_json(to_json(config), Run, "config"))
     text = path.read_text()
-    for heading in ("Question:", "Expected:", "Cost:", f"Command: node-jax train configs/{path.name}"):
+    for heading in ("Question:", "Expected:", "Cost:", f"Command: node-jax train {path.relative_to(ROOT)}"):
         assert heading in text
 
 

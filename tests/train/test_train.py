@@ -67,6 +67,7 @@ def test_evaluate_gives_the_same_report_again(trained, tmp_path):
 
 def test_a_run_can_be_plotted_inspected_and_compared(trained, tmp_path, capsys):
     copy = shutil.copytree(trained, tmp_path / "copy")
+    (copy / "forecast.png").unlink()
     assert main(["plot", str(copy), "--debug"]) == 0
     assert main(["inspect", str(copy), "--debug"]) == 0
     config = json.loads((copy / "config.json").read_text())
@@ -77,7 +78,7 @@ def test_a_run_can_be_plotted_inspected_and_compared(trained, tmp_path, capsys):
     table = capsys.readouterr().out
     assert "| run | optimizer.lr | last step | last loss |" in table
     assert "| copy | 0.5 | 2 |" in table
-    for figure in (copy / "training.png", copy / "inspection.png", tmp_path / "curves.png"):
+    for figure in (copy / "training.png", copy / "forecast.png", copy / "inspection.png", tmp_path / "curves.png"):
         assert figure.read_bytes().startswith(b"\x89PNG")
 
 

@@ -1,0 +1,48 @@
+"""The data of a config: read, or simulated."""
+
+from functools import partial
+
+import numpy as np
+
+from node_jax.config.data import CsvData, HareLynxData, SimulatedData
+from node_jax.config.schema import Run
+from node_jax.config.tasks import Trajectory
+from node_jax.data import TimeSeries, Trajectories, as_trajectories, load_hare_lynx, read_csv_series, simulate
+from node_jax.fields import Lorenz, LotkaVolterra
+
+_BURN_IN = 10.0
+"""Time units of Lorenz's system after which a solution is on the attractor, to the eye and beyond."""
+
+
+def load_series(data: HareLynxData | CsvData) -> TimeSeries:
+    """One measured series."""
+    if isinstance(data, HareLynxData):
+        return load_hare_lynx()
+    return read_csv_series(
+        data.path,
+        data.time,
+        data.columns,
+        time_unit=data.time_unit,
+        value_unit=data.value_unit,
+        has_missing=data.has_missing,
+    )
+
+
+def load_trajectories(run: Run, task: Trajectory) -> tuple[Trajectories, Trajectories | None]:
+    """What is fitted, and what validates."""
+    if not isinstance(run.data, SimulatedData):
+        series = load_series(run.data)
+        if task.train_until is None:
+            return as_trajectories(series), None
+        train, test = series.split(task.train_until)
+        return as_trajectories(train), as_trajectories(test)
+    config = run.data
+    ts = np.linspace(0.0, config.duration, config.num_times)
+    if config.system == "lotka-volterra":
+        names = ("prey", "predator")
+        return simulate(LotkaVolterra(), np.ones((1, 2)), ts, noise=config.noise, seed=run.seed, names=names), None
+    num = config.num_series + config.num_held_out
+    starts = np.array([0.0, 0.0, 25.0]) + 5 * np.random.default_rng(run.seed).standard_normal((num, 3))
+    made = partial(simulate, Lorenz(), ts=ts, seed=run.seed, burn_in=_BURN_IN, names=("x", "y", "z"))
+    held_out = made(starts[config.num_series :]) if config.num_held_out else None
+    return made(starts[: config.num_series], noise=config.noise), held_out
