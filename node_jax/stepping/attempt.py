@@ -183,9 +183,21 @@ def _representable(direction: Time, t: Time, dt: Time, too_far: Time) -> Time:
 
     The smallest step that floating point has gets its turn, say to cross a jump, before a solve gives up.
     """
-    next_float = jnp.nextafter(t, direction * jnp.inf)
-    dt = tree_where(t + dt == t, next_float - t, dt)
-    return tree_where(t + dt == too_far, jnp.nextafter(too_far, -direction * jnp.inf) - t, dt)
+    dt = tree_where(t + dt == t, _next_float(t, direction) - t, dt)
+    return tree_where(t + dt == too_far, _next_float(too_far, -direction) - t, dt)
+
+
+def _next_float(t: Time, direction: Time) -> Time:
+    """The floating-point number next to `t` in this direction, 1 or -1.
+
+    `jnp.nextafter` towards infinity is many small operations of which seven more end up as kernels of a solve, each of
+    them some milliseconds to compile.
+    """
+    integer = jnp.int64 if t.dtype.itemsize == 8 else jnp.int32
+    bits = lax.bitcast_convert_type(t, integer)
+    is_away = (t > 0) == (direction > 0)
+    smallest = direction * jnp.finfo(t.dtype).smallest_subnormal
+    return jnp.where(t == 0, smallest, lax.bitcast_convert_type(jnp.where(is_away, bits + 1, bits - 1), t.dtype))
 
 
 def _status_where(condition: Bool[Array, ""], status: Any, otherwise: Int[Array, ""]) -> Int[Array, ""]:
