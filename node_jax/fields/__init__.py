@@ -5,8 +5,12 @@ from node_jax.fields.bounded import BoundedField
 from node_jax.fields.chaotic import Lorenz
 from node_jax.fields.contractive import ContractiveField
 from node_jax.fields.dropout import Dropout, draw_dropout
+from node_jax.fields.hamiltonian import HamiltonianField, SeparableHamiltonianField
 from node_jax.fields.hybrid import HybridField
+from node_jax.fields.lagrangian import LagrangianField, NaturalLagrangianField
+from node_jax.fields.mechanical import MassSpring, Pendulum, TwoBody
 from node_jax.fields.mlp import MLP
+from node_jax.fields.network import Network
 from node_jax.fields.population import LogLotkaVolterra, LotkaVolterra
 from node_jax.fields.split import SplitField
 
@@ -18,10 +22,18 @@ __all__ = [
     "BoundedField",
     "ContractiveField",
     "Dropout",
+    "HamiltonianField",
     "HybridField",
+    "LagrangianField",
     "LogLotkaVolterra",
     "Lorenz",
     "LotkaVolterra",
+    "MassSpring",
+    "NaturalLagrangianField",
+    "Network",
+    "Pendulum",
+    "SeparableHamiltonianField",
     "SplitField",
+    "TwoBody",
     "draw_dropout",
 ]
