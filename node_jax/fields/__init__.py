@@ -1,30 +1,46 @@
 """Vector fields dy/dt = f(t, y, args) as Equinox modules, one family a file."""
 
+from node_jax.fields.augmented import AugmentedField
 from node_jax.fields.base import AbstractEnergyField, AbstractField, AbstractParametricField
 from node_jax.fields.bounded import BoundedField
 from node_jax.fields.chaotic import Lorenz
 from node_jax.fields.contractive import ContractiveField
 from node_jax.fields.dropout import Dropout, draw_dropout
+from node_jax.fields.graph import Graph
+from node_jax.fields.graph_field import FlatGraphField, GraphField
 from node_jax.fields.hamiltonian import HamiltonianField, SeparableHamiltonianField
 from node_jax.fields.hybrid import HybridField
 from node_jax.fields.lagrangian import LagrangianField, NaturalLagrangianField
+from node_jax.fields.linear import LinearField
 from node_jax.fields.mechanical import MassSpring, Pendulum, TwoBody
 from node_jax.fields.mlp import MLP
 from node_jax.fields.network import Network
 from node_jax.fields.population import LogLotkaVolterra, LotkaVolterra
 from node_jax.fields.split import SplitField
+from node_jax.fields.time_bases import AbstractTimeBasis, Fourier, PiecewiseConstant, PiecewiseLinear, Polynomials
+from node_jax.fields.time_dependent import ConcatSquashMLP, GalerkinField, HyperField
 
 __all__ = [
     "MLP",
     "AbstractEnergyField",
     "AbstractField",
     "AbstractParametricField",
+    "AbstractTimeBasis",
+    "AugmentedField",
     "BoundedField",
+    "ConcatSquashMLP",
     "ContractiveField",
     "Dropout",
+    "FlatGraphField",
+    "Fourier",
+    "GalerkinField",
+    "Graph",
+    "GraphField",
     "HamiltonianField",
     "HybridField",
+    "HyperField",
     "LagrangianField",
+    "LinearField",
     "LogLotkaVolterra",
     "Lorenz",
     "LotkaVolterra",
@@ -32,6 +48,9 @@ __all__ = [
     "NaturalLagrangianField",
     "Network",
     "Pendulum",
+    "PiecewiseConstant",
+    "PiecewiseLinear",
+    "Polynomials",
     "SeparableHamiltonianField",
     "SplitField",
     "TwoBody",

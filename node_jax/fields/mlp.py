@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 
 from node_jax.fields.base import AbstractField
 from node_jax.fields.dropout import Dropout
+from node_jax.fields.network import check_sizes, draw_layers
 from node_jax.types import Key
 
 
@@ -56,21 +57,13 @@ class MLP(AbstractField):
         dropout: float = 0.0,
         key: Key,
     ) -> None:
-        for name, value, least in (("dim", dim, 1), ("width", width, 1), ("depth", depth, 0)):
-            if not isinstance(value, int) or value < least:
-                raise ValueError(f"MLP: expected {name} to be an integer of at least {least}, got {value!r}.")
+        check_sizes("MLP", dim=(dim, 1), width=(width, 1), depth=(depth, 0))
         self.dim = dim
         self.activation = activation
         self.is_time_dependent = is_time_dependent
         self.dropouts = (Dropout(dropout, (width,)),) * (depth if dropout != 0 else 0)
         sizes = [dim + is_time_dependent, *[width] * depth, dim]
-        draw = jax.nn.initializers.glorot_normal(in_axis=1, out_axis=0)
-        keys = jax.random.split(key, depth + 1)
-        shapes = list(zip(sizes[1:], sizes[:-1], strict=True))
-        weights = [draw(k, shape) for k, shape in zip(keys, shapes, strict=True)]
-        weights[-1] = weights[-1] * final_scale
-        self.weights = tuple(weights)
-        self.biases = tuple(jnp.zeros((out,)) for out, _ in shapes)
+        self.weights, self.biases = draw_layers(sizes, final_scale, key)
 
     def __call__(self, t: Any, y: Float[Array, "*batch dim"], args: Any = None) -> Float[Array, "*batch dim"]:
         """The derivative at (t, y); `args` is not used."""

@@ -1,7 +1,7 @@
 """The multilayer perceptron as a function, for the parts of structured fields."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import equinox as eqx
 import jax
@@ -52,13 +52,7 @@ class Network(eqx.Module):
         key: Key,
     ) -> None:
         check_sizes("Network", in_size=(in_size, 1), width=(width, 1), depth=(depth, 0))
-        sizes = [in_size, *[width] * depth, math.prod(out_shape)]
-        draw = jax.nn.initializers.glorot_normal(in_axis=1, out_axis=0)
-        shapes = list(zip(sizes[1:], sizes[:-1], strict=True))
-        weights = [draw(k, shape) for k, shape in zip(jax.random.split(key, depth + 1), shapes, strict=True)]
-        weights[-1] = weights[-1] * final_scale
-        self.weights = tuple(weights)
-        self.biases = tuple(jnp.zeros((out,)) for out, _ in shapes)
+        self.weights, self.biases = draw_layers([in_size, *[width] * depth, math.prod(out_shape)], final_scale, key)
         self.out_shape = out_shape
         self.activation = activation
 
@@ -68,6 +62,23 @@ class Network(eqx.Module):
         for weight, bias in zip(self.weights[:-1], self.biases[:-1], strict=True):
             x = self.activation(x @ weight.T + bias)
         return (x @ self.weights[-1].T + self.biases[-1]).reshape(*batch, *self.out_shape)
+
+
+def draw_layers(
+    sizes: Sequence[int], final_scale: float, key: Key
+) -> tuple[tuple[Float[Array, "out inp"], ...], tuple[Float[Array, " out"], ...]]:
+    """Weights and biases of layers: weights as in Glorot & Bengio (2010), biases 0.
+
+    Arguments:
+        sizes: of the input, of each hidden layer and of the output.
+        final_scale: factor of the weights of the last layer.
+        key: random key; each layer has its share.
+    """
+    draw = jax.nn.initializers.glorot_normal(in_axis=1, out_axis=0)
+    shapes = list(zip(sizes[1:], sizes[:-1], strict=True))
+    weights = [draw(k, shape) for k, shape in zip(jax.random.split(key, len(shapes)), shapes, strict=True)]
+    weights[-1] = weights[-1] * final_scale
+    return tuple(weights), tuple(jnp.zeros((out,)) for out, _ in shapes)
 
 
 def check_sizes(owner: str, **sizes: tuple[int, int]) -> None:
