@@ -1,6 +1,7 @@
 """Looks at fields and solutions: growth, ensembles, chaos, plots."""
 
 from node_jax.analysis.chaos import lyapunov_exponents, valid_times
+from node_jax.analysis.conservation import Drift, draw_drift, measure_drift
 from node_jax.analysis.ensemble import Ensemble, Prediction, draw_ensemble
 from node_jax.analysis.fits import draw_fit
 from node_jax.analysis.growth import Growth, measure_growth
@@ -9,9 +10,11 @@ from node_jax.analysis.plots import draw_forecast, draw_phase
 from node_jax.analysis.training import draw_inspection, draw_loss, draw_training
 
 __all__ = [
+    "Drift",
     "Ensemble",
     "Growth",
     "Prediction",
+    "draw_drift",
     "draw_ensemble",
     "draw_fit",
     "draw_forecast",
@@ -21,6 +24,7 @@ __all__ = [
     "draw_phase",
     "draw_training",
     "lyapunov_exponents",
+    "measure_drift",
     "measure_growth",
     "valid_times",
 ]

@@ -1,13 +1,24 @@
 """The data of a config: read, or simulated."""
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 
-from node_jax.config.data import CsvData, HareLynxData, SimulatedData
+from node_jax import data as host
+from node_jax.config.data import CsvData, HareLynxData, MechanicalData, SimulatedData
 from node_jax.config.schema import Run
 from node_jax.config.tasks import Trajectory
-from node_jax.data import TimeSeries, Trajectories, as_trajectories, load_hare_lynx, read_csv_series, simulate
+from node_jax.data import (
+    MECHANICAL_SETUPS,
+    TimeSeries,
+    Trajectories,
+    as_trajectories,
+    load_hare_lynx,
+    read_csv_series,
+    simulate,
+    simulate_mechanics,
+)
 from node_jax.fields import Lorenz, LotkaVolterra
 
 _BURN_IN = 10.0
@@ -30,6 +41,9 @@ def load_series(data: HareLynxData | CsvData) -> TimeSeries:
 
 def load_trajectories(run: Run, task: Trajectory) -> tuple[Trajectories, Trajectories | None]:
     """What is fitted, and what validates."""
+    if isinstance(run.data, MechanicalData):
+        made = load_mechanics(run.data, run.seed)
+        return made.train.as_trajectories(), made.test.as_trajectories()
     if not isinstance(run.data, SimulatedData):
         series = load_series(run.data)
         if task.train_until is None:
@@ -46,3 +60,11 @@ def load_trajectories(run: Run, task: Trajectory) -> tuple[Trajectories, Traject
     made = partial(simulate, Lorenz(), ts=ts, seed=run.seed, burn_in=_BURN_IN, names=("x", "y", "z"))
     held_out = made(starts[config.num_series :]) if config.num_held_out else None
     return made(starts[: config.num_series], noise=config.noise), held_out
+
+
+def load_mechanics(config: MechanicalData, seed: int) -> host.MechanicalData:
+    """A mechanical system with what was measured of it."""
+    given = {name: getattr(config, name) for name in ("num_series", "num_times", "duration", "noise")}
+    changed = {name: value for name, value in given.items() if value is not None}
+    setup = replace(MECHANICAL_SETUPS[config.system], **changed)
+    return simulate_mechanics(config.system, setup, num_rollouts=config.num_rollouts, seed=seed)

@@ -5,22 +5,24 @@ from functools import partial
 import jax.numpy as jnp
 
 from node_jax import tasks
-from node_jax.config.build_data import load_series, load_trajectories
+from node_jax.config.build_data import load_mechanics, load_series, load_trajectories
 from node_jax.config.build_field import build_field
 from node_jax.config.build_integrator import build_integrator
-from node_jax.config.data import SimulatedData
+from node_jax.config.data import MechanicalData, SimulatedData
 from node_jax.config.fields import Field
 from node_jax.config.regularize import SOLVE_COSTS, Regularize
 from node_jax.config.schema import Run
 from node_jax.config.tasks import (
     Collocation,
     CurriculumStage,
+    DerivativeMatching,
     Forecast,
     GrowingHorizon,
     MultipleShooting,
     RollOut,
     Trajectory,
 )
+from node_jax.data import integrate_derivatives
 from node_jax.integrate import Integrator
 from node_jax.losses import JacobianNorm, KineticEnergy, Regularization, TotalDerivative
 from node_jax.models import fit_scaling
@@ -31,11 +33,13 @@ def build_task(run: Run, field: Field) -> tasks.AbstractTask:
     integrator = build_integrator(run.solver, run.controller, run.max_steps)
     if isinstance(run.task, Trajectory):
         return _build_trajectory(run, run.task, field, integrator)
+    if isinstance(run.task, DerivativeMatching):
+        return _build_derivatives(run, run.task, field, integrator)
     return _build_forecast(run, run.task, field, integrator)
 
 
 def _build_forecast(run: Run, task: Forecast, field: Field, integrator: Integrator) -> tasks.ForecastTask:
-    assert not isinstance(run.data, SimulatedData)
+    assert not isinstance(run.data, (SimulatedData, MechanicalData))
     train, test = load_series(run.data).split(task.train_until)
     fitted = train if task.validate_after is None else train.split(task.validate_after)[0]
     return tasks.ForecastTask(
@@ -66,6 +70,27 @@ def _build_trajectory(run: Run, task: Trajectory, field: Field, integrator: Inte
         has_free_starts=task.has_free_starts,
         regularization=_build_regularization(run.regularize),
         watches_growth=run.train.watch_growth,
+    )
+
+
+def _build_derivatives(
+    run: Run, task: DerivativeMatching, field: Field, integrator: Integrator
+) -> tasks.DerivativeTask:
+    assert isinstance(run.data, MechanicalData)
+    made = load_mechanics(run.data, run.seed)
+    data = integrate_derivatives(made.train) if task.integrates_derivatives else made.train
+    num_held_out = round(task.validation_share * len(data.times))
+    num_fitted = len(data.times) - num_held_out
+    return tasks.DerivativeTask(
+        data.select(slice(num_fitted)),
+        partial(build_field, field, len(data.names)),
+        integrator,
+        batch_size=task.batch_size,
+        validation=data.select(slice(num_fitted, None)) if num_held_out else None,
+        test=made.test,
+        rollouts=made.rollouts,
+        energy=made.system.energy,
+        regularization=_build_regularization(run.regularize),
     )
 
 

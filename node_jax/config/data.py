@@ -61,4 +61,32 @@ class SimulatedData:
         require(is_one, "data.num_series, data.num_held_out", "one trajectory of lotka-volterra", self, cure)
 
 
-Data: TypeAlias = HareLynxData | CsvData | SimulatedData
+@dataclass(frozen=True, kw_only=True)
+class MechanicalData:
+    """States with noise and exact derivatives of a known mechanical system, with the set-up of Greydanus, Dzamba &
+    Yosinski (2019) where None is given; seeds are those of the run."""
+
+    system: Literal["mass-spring", "pendulum", "two-body"] = "mass-spring"
+    """Whose states: positions and momenta."""
+    num_series: int | None = None
+    """Trajectories that are fitted, at least 1."""
+    num_times: int | None = None
+    """Rows of each trajectory, evenly spaced, at least 2."""
+    duration: float | None = None
+    """From the first row to the last, in the system's time, > 0."""
+    noise: float | None = None
+    """Standard deviation of the noise of the states, in their units, >= 0."""
+    num_rollouts: int = 15
+    """Solves of the true system whose energy is compared, at least 1."""
+
+    def __post_init__(self) -> None:
+        for name, least in (("num_series", 1), ("num_times", 2), ("noise", 0)):
+            value = getattr(self, name)
+            if value is not None:
+                require_at_least(value, least, f"data.{name}", "None is as published.")
+        is_fine = self.duration is None or is_positive(self.duration)
+        require(is_fine, "data.duration", "a time > 0 or None", self.duration, "None is as published.")
+        require_at_least(self.num_rollouts, 1, "data.num_rollouts", "15 is as published.")
+
+
+Data: TypeAlias = HareLynxData | CsvData | SimulatedData | MechanicalData

@@ -8,6 +8,8 @@ from node_jax.config.checks import is_positive
 from node_jax.config.data import CsvData
 from node_jax.errors import UsageError, require
 
+Activation: TypeAlias = Literal["tanh", "softplus", "silu"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class MLPField:
@@ -17,7 +19,7 @@ class MLPField:
     """Size of each hidden layer, at least 1."""
     depth: int = 2
     """Number of hidden layers, at least 0."""
-    activation: Literal["tanh", "softplus", "silu"] = "tanh"
+    activation: Activation = "tanh"
     """Nonlinearity; all are smooth, as an adaptive solver wants."""
     is_time_dependent: bool = False
     """Whether time is an input beside the state."""
@@ -86,4 +88,72 @@ class HybridLotkaVolterra:
         return self.residual.dropout
 
 
-Field: TypeAlias = MLPField | HybridLotkaVolterra
+@dataclass(frozen=True, kw_only=True)
+class HamiltonianNetwork:
+    """Hamilton's equations of a network as energy (Greydanus et al. 2019), for positions and momenta in their units."""
+
+    width: int = 64
+    """Size of each hidden layer, at least 1."""
+    depth: int = 2
+    """Number of hidden layers, at least 0."""
+    activation: Activation = "tanh"
+    """Nonlinearity; the field is its slope, and must be smooth itself."""
+    structure: Literal["free", "separable", "natural"] = "free"
+    """free: one network of positions and momenta; separable: one of each, added; natural: a network of the positions
+    plus a quadratic form of the momenta, as masses that do not depend on the positions have it."""
+
+    def __post_init__(self) -> None:
+        _check_network(self.width, self.depth)
+
+    def check(self, run: Any) -> None:
+        """What this field needs of its run."""
+        _check_is_canonical(run, "HamiltonianNetwork")
+
+    @property
+    def max_dropout(self) -> float:
+        """The largest share that is dropped anywhere in the field."""
+        return 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class LagrangianNetwork:
+    """The Euler-Lagrange equation of a network (Cranmer et al. 2020): for positions and velocities, in their units."""
+
+    width: int = 64
+    """Size of each hidden layer, at least 1."""
+    depth: int = 2
+    """Number of hidden layers, at least 0."""
+    activation: Activation = "softplus"
+    """Nonlinearity; the field is made of its second derivatives, and must be smooth itself."""
+    is_natural: bool = True
+    """Whether the Lagrangian is v M(q) v / 2 - V(q) with a positive definite mass matrix; otherwise it is free."""
+
+    def __post_init__(self) -> None:
+        _check_network(self.width, self.depth)
+
+    def check(self, run: Any) -> None:
+        """What this field needs of its run."""
+        _check_is_canonical(run, "LagrangianNetwork")
+
+    @property
+    def max_dropout(self) -> float:
+        """The largest share that is dropped anywhere in the field."""
+        return 0.0
+
+
+def _check_network(width: int, depth: int) -> None:
+    require(width >= 1, "field.width", "at least 1", width, "16 to 200 is usual.")
+    require(depth >= 0, "field.depth", "at least 0", depth, "2 is usual.")
+
+
+def _check_is_canonical(run: Any, name: str) -> None:
+    """Mechanics holds in the units of the data, not in those of each quantity."""
+    transform = getattr(run.task, "transform", "none")
+    cure = f"Choose --task.transform none: {name} is written in the units of the data."
+    require(transform == "none", "field, task.transform", "none", transform, cure)
+    is_even = not isinstance(run.data, CsvData) or len(run.data.columns) % 2 == 0
+    cure = "Positions first, then as many momenta or velocities."
+    require(is_even, "field, data.columns", f"an even number of columns with {name}", "an odd one", cure)
+
+
+Field: TypeAlias = MLPField | HybridLotkaVolterra | HamiltonianNetwork | LagrangianNetwork

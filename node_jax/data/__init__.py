@@ -1,6 +1,8 @@
 """Data on the host: small historical sets, readers for standard formats, simulated ones, and what smooths them."""
 
+from node_jax.data.derivatives import Derivatives, integrate_derivatives
 from node_jax.data.hare_lynx import load_hare_lynx
+from node_jax.data.mechanics import MECHANICAL_SETUPS, MechanicalData, MechanicalSetup, simulate_mechanics
 from node_jax.data.ragged import RaggedBatch, buckets, ragged
 from node_jax.data.series import TimeSeries, read_csv_series
 from node_jax.data.smoothing import Smoothed, smooth
@@ -8,15 +10,21 @@ from node_jax.data.synthetic import simulate
 from node_jax.data.trajectories import Trajectories, as_trajectories
 
 __all__ = [
+    "MECHANICAL_SETUPS",
+    "Derivatives",
+    "MechanicalData",
+    "MechanicalSetup",
     "RaggedBatch",
     "Smoothed",
     "TimeSeries",
     "Trajectories",
     "as_trajectories",
     "buckets",
+    "integrate_derivatives",
     "load_hare_lynx",
     "ragged",
     "read_csv_series",
     "simulate",
+    "simulate_mechanics",
     "smooth",
 ]

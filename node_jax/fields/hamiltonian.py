@@ -133,6 +133,26 @@ class SeparableHamiltonianField(AbstractEnergyField):
         kinetic = Network(dim // 2, (), width, depth, key=key_kinetic, **options)
         return cls(kinetic, Network(dim // 2, (), width, depth, key=key_potential, **options), dim)
 
+    @classmethod
+    def natural_network(
+        cls,
+        dim: int,
+        width: int,
+        depth: int,
+        *,
+        activation: Callable[[Array], Array] = jnp.tanh,
+        final_scale: float = 1.0,
+        key: Key,
+    ) -> "SeparableHamiltonianField":
+        """A `Network` for V, and T = |A p|²/2 with a matrix A that is trained from the identity on.
+
+        That is the kinetic energy of masses that do not depend on the positions. It is even in the momenta: a motion
+        run backwards is a motion too.
+        """
+        check_dim("SeparableHamiltonianField", dim)
+        options = {"activation": activation, "final_scale": final_scale, "key": key}
+        return cls(_QuadraticForm(jnp.eye(dim // 2)), Network(dim // 2, (), width, depth, **options), dim)
+
     def __call__(self, t: Any, y: Any, args: Any = None) -> State:
         """The derivative at y, in its form."""
         del t
@@ -149,3 +169,13 @@ class SeparableHamiltonianField(AbstractEnergyField):
 
     def _part(self, part: Callable[..., Array], half: Float[Array, " n"], args: Any) -> Float[Array, ""]:
         return call_scalar("SeparableHamiltonianField", part, (half,), args)
+
+
+class _QuadraticForm(eqx.Module):
+    """|A p|²/2."""
+
+    factor: Float[Array, "n n"]
+
+    def __call__(self, p: Float[Array, " n"], args: Any = None) -> Float[Array, ""]:
+        del args
+        return 0.5 * jnp.sum((self.factor @ p) ** 2)
