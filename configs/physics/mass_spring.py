@@ -22,12 +22,12 @@ from node_jax.config import (
 CONFIG = Run(
     name="mass_spring",
     task=DerivativeMatching(integrates_derivatives=True),
-    data=MechanicalData(system="mass-spring"),
+    data=MechanicalData(system="mass-spring", num_rollouts=50),
     field=HamiltonianNetwork(width=64, depth=2, activation="silu", structure="natural"),
     reference=MLPField(width=64, depth=2, activation="silu", final_scale=1.0),
     controller=PIController(rtol=1e-6, atol=1e-6),
     max_steps=4096,
     optimizer=Adam(lr=3e-3),
     schedule=CosineSchedule(final_fraction=0.01),
-    train=Train(num_steps=1000, log_every=100, checkpoint_every=500, clip_norm=None),
+    train=Train(num_steps=3000, log_every=100, checkpoint_every=1000, clip_norm=None),
 )

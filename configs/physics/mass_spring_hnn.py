@@ -24,7 +24,7 @@ from node_jax.config import (
 CONFIG = Run(
     name="mass_spring_hnn",
     task=DerivativeMatching(),
-    data=MechanicalData(system="mass-spring"),
+    data=MechanicalData(system="mass-spring", num_rollouts=50),
     field=HamiltonianNetwork(width=200, depth=2, activation="tanh"),
     reference=MLPField(width=200, depth=2, activation="tanh", final_scale=1.0),
     controller=PIController(rtol=1e-6, atol=1e-6),

@@ -24,7 +24,7 @@ from node_jax.config import (
 CONFIG = Run(
     name="pendulum_hnn",
     task=DerivativeMatching(),
-    data=MechanicalData(system="pendulum"),
+    data=MechanicalData(system="pendulum", num_rollouts=50),
     field=HamiltonianNetwork(width=200, depth=2, activation="tanh"),
     reference=MLPField(width=200, depth=2, activation="tanh", final_scale=1.0),
     controller=PIController(rtol=1e-6, atol=1e-6),
