@@ -1,5 +1,6 @@
 """Data on the host: small historical sets, readers for standard formats, simulated ones, and what smooths them."""
 
+from node_jax.data.controls import Controls
 from node_jax.data.hare_lynx import load_hare_lynx
 from node_jax.data.ragged import RaggedBatch, buckets, ragged
 from node_jax.data.series import TimeSeries, read_csv_series
@@ -8,6 +9,7 @@ from node_jax.data.synthetic import simulate
 from node_jax.data.trajectories import Trajectories, as_trajectories
 
 __all__ = [
+    "Controls",
     "RaggedBatch",
     "Smoothed",
     "TimeSeries",

@@ -5,6 +5,7 @@ from node_jax.fields.base import AbstractEnergyField, AbstractField, AbstractPar
 from node_jax.fields.bounded import BoundedField
 from node_jax.fields.chaotic import Lorenz
 from node_jax.fields.contractive import ContractiveField
+from node_jax.fields.controlled_pendulum import ControlledPendulum
 from node_jax.fields.dropout import Dropout, draw_dropout
 from node_jax.fields.gradient_flow import GradientFlowField
 from node_jax.fields.graph import Graph
@@ -16,7 +17,6 @@ from node_jax.fields.linear import LinearField
 from node_jax.fields.mechanical import MassSpring, Pendulum, TwoBody
 from node_jax.fields.mlp import MLP
 from node_jax.fields.network import Network
-from node_jax.fields.pendulum import ControlledPendulum
 from node_jax.fields.population import LogLotkaVolterra, LotkaVolterra
 from node_jax.fields.port_hamiltonian import PortHamiltonianField
 from node_jax.fields.port_networks import MechanicalEnergy, mechanical_port_hamiltonian
