@@ -19,6 +19,8 @@ from node_jax.config.optimizers import (
 from node_jax.config.regularize import Regularize
 from node_jax.config.schema import Run
 from node_jax.config.solver import RK4, ConstantStep, DiffraxSolver, FixedSteps, PIController, Tsit5
+from node_jax.config.structured_data import ControlledPendulumData, DampedOscillatorData
+from node_jax.config.structured_fields import PortHamiltonian, SecondOrder, StableDynamics
 from node_jax.config.sweep import Sweep
 from node_jax.config.tasks import Collocation, Forecast, GrowingHorizon, MultipleShooting, RollOut, Trajectory
 from node_jax.config.train import Train
@@ -32,8 +34,10 @@ __all__ = [
     "Collocation",
     "ConstantSchedule",
     "ConstantStep",
+    "ControlledPendulumData",
     "CosineSchedule",
     "CsvData",
+    "DampedOscillatorData",
     "DiffraxSolver",
     "ExponentialSchedule",
     "FixedSteps",
@@ -45,10 +49,13 @@ __all__ = [
     "MLPField",
     "MultipleShooting",
     "PIController",
+    "PortHamiltonian",
     "Regularize",
     "RollOut",
     "Run",
+    "SecondOrder",
     "SimulatedData",
+    "StableDynamics",
     "StepSchedule",
     "Sweep",
     "Train",

@@ -4,8 +4,10 @@ from functools import partial
 
 import numpy as np
 
+from node_jax.config.build_structured_data import load_controlled_pendulum, load_damped_oscillator
 from node_jax.config.data import CsvData, HareLynxData, SimulatedData
 from node_jax.config.schema import Run
+from node_jax.config.structured_data import ControlledPendulumData, DampedOscillatorData
 from node_jax.config.tasks import Trajectory
 from node_jax.data import TimeSeries, Trajectories, as_trajectories, load_hare_lynx, read_csv_series, simulate
 from node_jax.fields import Lorenz, LotkaVolterra
@@ -30,6 +32,10 @@ def load_series(data: HareLynxData | CsvData) -> TimeSeries:
 
 def load_trajectories(run: Run, task: Trajectory) -> tuple[Trajectories, Trajectories | None]:
     """What is fitted, and what validates."""
+    if isinstance(run.data, ControlledPendulumData):
+        return load_controlled_pendulum(run.data, run.seed)
+    if isinstance(run.data, DampedOscillatorData):
+        return load_damped_oscillator(run.data, run.seed)
     if not isinstance(run.data, SimulatedData):
         series = load_series(run.data)
         if task.train_until is None:

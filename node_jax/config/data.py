@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from node_jax.config.checks import is_positive, require_at_least
+from node_jax.config.structured_data import ControlledPendulumData, DampedOscillatorData
 from node_jax.errors import require
 
 
@@ -61,4 +62,6 @@ class SimulatedData:
         require(is_one, "data.num_series, data.num_held_out", "one trajectory of lotka-volterra", self, cure)
 
 
-Data: TypeAlias = HareLynxData | CsvData | SimulatedData
+Data: TypeAlias = HareLynxData | CsvData | SimulatedData | ControlledPendulumData | DampedOscillatorData
+SIMULATED = (SimulatedData, ControlledPendulumData, DampedOscillatorData)
+"""Those that are simulated: several trajectories, of which some may be held out."""

@@ -6,6 +6,7 @@ from typing import Any, Literal, TypeAlias
 
 from node_jax.config.checks import is_positive
 from node_jax.config.data import CsvData
+from node_jax.config.structured_fields import PortHamiltonian, SecondOrder, StableDynamics
 from node_jax.errors import UsageError, require
 
 
@@ -86,4 +87,4 @@ class HybridLotkaVolterra:
         return self.residual.dropout
 
 
-Field: TypeAlias = MLPField | HybridLotkaVolterra
+Field: TypeAlias = MLPField | HybridLotkaVolterra | PortHamiltonian | StableDynamics | SecondOrder

@@ -46,8 +46,8 @@ class Inputs(eqx.Module):
         """What a batched solve takes as `args`: a path of each solve, or what is constant along it."""
         if self.times is None:
             return self.values
-        path = ZeroOrderHold if self.between == "hold" else Linear
-        return jax.vmap(lambda ts, values: path(ts, values))(self.times, self.values)
+        path: Any = ZeroOrderHold if self.between == "hold" else Linear
+        return jax.vmap(path)(self.times, self.values)
 
 
 def inputs_of(controls: Controls | None, times: Float[Array, "series time"]) -> Inputs | None:
