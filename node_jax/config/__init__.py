@@ -19,6 +19,8 @@ from node_jax.config.optimizers import (
 from node_jax.config.regularize import Regularize
 from node_jax.config.schema import Run
 from node_jax.config.solver import RK4, ConstantStep, DiffraxSolver, FixedSteps, PIController, Tsit5
+from node_jax.config.structured_data import ControlledPendulumData, DampedOscillatorData
+from node_jax.config.structured_fields import PortHamiltonian, SecondOrder, StableDynamics
 from node_jax.config.sweep import Sweep
 from node_jax.config.tasks import (
     Collocation,
@@ -40,8 +42,10 @@ __all__ = [
     "Collocation",
     "ConstantSchedule",
     "ConstantStep",
+    "ControlledPendulumData",
     "CosineSchedule",
     "CsvData",
+    "DampedOscillatorData",
     "DerivativeMatching",
     "DiffraxSolver",
     "ExponentialSchedule",
@@ -57,10 +61,13 @@ __all__ = [
     "MechanicalData",
     "MultipleShooting",
     "PIController",
+    "PortHamiltonian",
     "Regularize",
     "RollOut",
     "Run",
+    "SecondOrder",
     "SimulatedData",
+    "StableDynamics",
     "StepSchedule",
     "Sweep",
     "Train",

@@ -6,8 +6,10 @@ from functools import partial
 import numpy as np
 
 from node_jax import data as host
+from node_jax.config.build_structured_data import load_controlled_pendulum, load_damped_oscillator
 from node_jax.config.data import CsvData, HareLynxData, MechanicalData, SimulatedData
 from node_jax.config.schema import Run
+from node_jax.config.structured_data import ControlledPendulumData, DampedOscillatorData
 from node_jax.config.tasks import Trajectory
 from node_jax.data import (
     MECHANICAL_SETUPS,
@@ -44,6 +46,10 @@ def load_trajectories(run: Run, task: Trajectory) -> tuple[Trajectories, Traject
     if isinstance(run.data, MechanicalData):
         made = load_mechanics(run.data, run.seed)
         return made.train.as_trajectories(), made.test.as_trajectories()
+    if isinstance(run.data, ControlledPendulumData):
+        return load_controlled_pendulum(run.data, run.seed)
+    if isinstance(run.data, DampedOscillatorData):
+        return load_damped_oscillator(run.data, run.seed)
     if not isinstance(run.data, SimulatedData):
         series = load_series(run.data)
         if task.train_until is None:

@@ -6,35 +6,44 @@ import jax
 import jax.numpy as jnp
 
 from node_jax.config.fields import Field, HamiltonianNetwork, HybridLotkaVolterra, LagrangianNetwork
+from node_jax.config.structured_fields import PortHamiltonian, SecondOrder, StableDynamics
+from node_jax.errors import UsageError
 from node_jax.fields import (
     MLP,
     AbstractField,
+    AccelerationNetwork,
     HamiltonianField,
     HybridField,
     LagrangianField,
     LogLotkaVolterra,
     NaturalLagrangianField,
+    SecondOrderField,
     SeparableHamiltonianField,
+    StableField,
+    mechanical_port_hamiltonian,
 )
 from node_jax.types import Key
 
 _ACTIVATIONS = {"tanh": jnp.tanh, "softplus": jax.nn.softplus, "silu": jax.nn.silu}
 
 
-def build_field(field: Field, dim: int, key: Key) -> AbstractField:
-    """A fresh field on states of `dim` quantities."""
+def build_field(field: Field, dim: int, key: Key, num_controls: int = 0) -> AbstractField:
+    """A fresh field on states of `dim` quantities, that reads `num_controls` control inputs."""
     if isinstance(field, HybridLotkaVolterra):
         mechanism = LogLotkaVolterra(field.growth, field.predation, field.reproduction, field.death)
-        return HybridField(mechanism, build_field(field.residual, dim, key))
+        return HybridField(mechanism, build_field(field.residual, dim, key, num_controls))
     if isinstance(field, (HamiltonianNetwork, LagrangianNetwork)):
         make = _mechanics_of(field)
         return make(dim, field.width, field.depth, activation=_ACTIVATIONS[field.activation], key=key)
+    if isinstance(field, PortHamiltonian | StableDynamics | SecondOrder):
+        return _build_structured(field, dim, num_controls, key)
     return MLP(
         dim,
         field.width,
         field.depth,
         activation=_ACTIVATIONS[field.activation],
         is_time_dependent=field.is_time_dependent,
+        num_controls=num_controls,
         final_scale=field.final_scale,
         dropout=field.dropout,
         key=key,
@@ -50,3 +59,41 @@ def _mechanics_of(field: HamiltonianNetwork | LagrangianNetwork) -> Callable[...
         "natural": SeparableHamiltonianField.natural_network,
     }
     return makers[field.structure]
+
+
+def _build_structured(
+    field: PortHamiltonian | StableDynamics | SecondOrder, dim: int, num_controls: int, key: Key
+) -> AbstractField:
+    activation = _ACTIVATIONS[field.activation]
+    if isinstance(field, StableDynamics):
+        key_nominal, key_lyapunov = jax.random.split(key)
+        sizes = (dim, field.width, field.depth)
+        nominal = MLP(*sizes, activation=activation, num_controls=num_controls, key=key_nominal)
+        return StableField(nominal, dim, field.lyapunov_width, field.lyapunov_depth, rate=field.rate, key=key_lyapunov)
+    if dim % 2:
+        raise UsageError(
+            f"field: {type(field).__name__} needs positions, then as many momenta or velocities, got {dim} quantities."
+        )
+    if isinstance(field, PortHamiltonian):
+        return mechanical_port_hamiltonian(
+            dim // 2,
+            num_controls,
+            field.width,
+            field.depth,
+            angles=field.angles,
+            has_dissipation=field.has_dissipation,
+            activation=activation,
+            key=key,
+        )
+    acceleration = AccelerationNetwork(
+        dim // 2,
+        field.width,
+        field.depth,
+        reads_velocity=field.reads_velocity,
+        is_time_dependent=field.is_time_dependent,
+        num_controls=num_controls,
+        activation=activation,
+        final_scale=field.final_scale,
+        key=key,
+    )
+    return SecondOrderField(acceleration)

@@ -8,7 +8,7 @@ from node_jax import tasks
 from node_jax.config.build_data import load_mechanics, load_series, load_trajectories
 from node_jax.config.build_field import build_field
 from node_jax.config.build_integrator import build_integrator
-from node_jax.config.data import MechanicalData, SimulatedData
+from node_jax.config.data import CsvData, HareLynxData, MechanicalData
 from node_jax.config.fields import Field
 from node_jax.config.regularize import SOLVE_COSTS, Regularize
 from node_jax.config.schema import Run
@@ -39,7 +39,7 @@ def build_task(run: Run, field: Field) -> tasks.AbstractTask:
 
 
 def _build_forecast(run: Run, task: Forecast, field: Field, integrator: Integrator) -> tasks.ForecastTask:
-    assert not isinstance(run.data, (SimulatedData, MechanicalData))
+    assert isinstance(run.data, HareLynxData | CsvData)
     train, test = load_series(run.data).split(task.train_until)
     fitted = train if task.validate_after is None else train.split(task.validate_after)[0]
     return tasks.ForecastTask(
@@ -59,10 +59,11 @@ def _build_forecast(run: Run, task: Forecast, field: Field, integrator: Integrat
 def _build_trajectory(run: Run, task: Trajectory, field: Field, integrator: Integrator) -> tasks.TrajectoryTask:
     data, validation = load_trajectories(run, task)
     times, values = data.times[0], data.values.reshape(-1, len(data.names))
+    num_controls = 0 if data.controls is None else len(data.controls.names)
     return tasks.TrajectoryTask(
         data,
         fit_scaling(times, values, task.time_scale, task.transform),
-        partial(build_field, field, len(data.names)),
+        partial(build_field, field, len(data.names), num_controls=num_controls),
         integrator,
         [_build_stage(stage) for stage in task.stages],
         validation=validation,

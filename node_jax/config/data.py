@@ -1,9 +1,10 @@
 """Where the numbers come from."""
 
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 from node_jax.config.checks import is_positive, require_at_least
+from node_jax.config.structured_data import ControlledPendulumData, DampedOscillatorData
 from node_jax.errors import require
 
 
@@ -89,4 +90,8 @@ class MechanicalData:
         require_at_least(self.num_rollouts, 1, "data.num_rollouts", "15 is as published.")
 
 
-Data: TypeAlias = HareLynxData | CsvData | SimulatedData | MechanicalData
+Data: TypeAlias = (
+    HareLynxData | CsvData | SimulatedData | MechanicalData | ControlledPendulumData | DampedOscillatorData
+)
+SIMULATED = get_args(Simulated)
+"""Those that are simulated: several trajectories, of which some may be held out."""

@@ -6,6 +6,7 @@ from typing import Any, Literal, TypeAlias
 
 from node_jax.config.checks import is_positive
 from node_jax.config.data import CsvData
+from node_jax.config.structured_fields import PortHamiltonian, SecondOrder, StableDynamics
 from node_jax.errors import UsageError, require
 
 Activation: TypeAlias = Literal["tanh", "softplus", "silu"]
@@ -156,4 +157,12 @@ def _check_is_canonical(run: Any, name: str) -> None:
     require(is_even, "field, data.columns", f"an even number of columns with {name}", "an odd one", cure)
 
 
-Field: TypeAlias = MLPField | HybridLotkaVolterra | HamiltonianNetwork | LagrangianNetwork
+Field: TypeAlias = (
+    MLPField
+    | HybridLotkaVolterra
+    | HamiltonianNetwork
+    | LagrangianNetwork
+    | PortHamiltonian
+    | StableDynamics
+    | SecondOrder
+)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 from node_jax.config.checks import is_positive, require_at_least
-from node_jax.config.data import CsvData, MechanicalData, SimulatedData
+from node_jax.config.data import SIMULATED, CsvData, MechanicalData
 from node_jax.config.regularize import SOLVE_COSTS
 from node_jax.errors import require
 
@@ -52,7 +52,7 @@ class Forecast:
 
     def check(self, run: Any) -> None:
         """What this task needs of its run."""
-        is_series = not isinstance(run.data, (SimulatedData, MechanicalData))
+        is_series = not isinstance(run.data, SIMULATED)
         cure = "Choose a task Trajectory for simulated data."
         require(is_series, "task, data", "one measured series to forecast", type(run.data).__name__, cure)
         has_missing = isinstance(run.data, CsvData) and run.data.has_missing
@@ -160,7 +160,7 @@ class Trajectory:
 
     def check(self, run: Any) -> None:
         """What this task needs of its run."""
-        is_fine = self.train_until is None or not isinstance(run.data, (SimulatedData, MechanicalData))
+        is_fine = self.train_until is None or not isinstance(run.data, SIMULATED)
         cure = "Simulated data are held out by whole trajectories."
         require(is_fine, "task.train_until", "None with simulated data", self.train_until, cure)
         log_every = run.train.log_every

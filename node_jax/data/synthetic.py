@@ -6,9 +6,11 @@ import jax
 import numpy as np
 
 from node_jax.controllers import PIController
+from node_jax.data.controls import Controls
 from node_jax.data.trajectories import Trajectories
 from node_jax.errors import UsageError
 from node_jax.integrate import odeint_batch
+from node_jax.interpolate import Linear, ZeroOrderHold
 from node_jax.solvers import Dopri8
 from node_jax.status import check
 from node_jax.types import VectorField
@@ -23,6 +25,7 @@ def simulate(
     seed: int = 0,
     burn_in: float = 0.0,
     names: tuple[str, ...] | None = None,
+    controls: Controls | None = None,
 ) -> Trajectories:
     """Trajectories of `field`, measured with noise: values = truth + noise std(truth) ε, ε standard normal.
 
@@ -37,6 +40,7 @@ def simulate(
         seed: of the noise.
         burn_in: time to pass before the first measurement, for instance to reach an attractor.
         names: of the quantities; `None` numbers them.
+        controls: of the trajectories, which the field gets as `args`: a path, or an array where they are constant.
 
     Returns:
         `Trajectories` with the states themselves in `truth`.
@@ -57,15 +61,30 @@ def simulate(
             "simulate: expected y0s (series, dim), ts (time,), noise and burn_in of at least 0, got "
             f"{y0s.shape}, {ts.shape}, {noise} and {burn_in}."
         )
+    if controls is not None and controls.values.shape[:-1] not in ((len(y0s),), (len(y0s), len(ts))):
+        raise UsageError(
+            f"simulate: expected controls for {len(y0s)} series of {len(ts)} rows, or a constant for each, got the "
+            f"shape {controls.values.shape}."
+        )
     # Repeated times cost nothing: without a burn-in the first row is solved over no time.
     whole = np.concatenate([[ts[0] - burn_in], ts])
     with jax.enable_x64(True):
         controller = PIController(rtol=1e-10, atol=1e-10)
-        solution = odeint_batch(field, y0s, whole, solver=Dopri8(), controller=controller, max_steps=100_000)
+        args, axes = (None, None) if controls is None else (_paths(controls, ts), 0)
+        settings = {"solver": Dopri8(), "controller": controller, "max_steps": 100_000}
+        solution = odeint_batch(field, y0s, whole, args, in_axes=(0, None, axes), **settings)
         truth = np.asarray(check(solution).ys[:, 1:])
     scale = noise * truth.std(axis=(0, 1))
     values = truth + scale * np.random.default_rng(seed).standard_normal(truth.shape)
     labels = names or tuple(f"y{i + 1}" for i in range(y0s.shape[1]))
     times = np.tile(ts, (len(y0s), 1))
     source = f"a simulation with {100 * noise:g} % noise, seed {seed}"
-    return Trajectories(times, values, labels, source=source, truth=truth)
+    return Trajectories(times, values, labels, source=source, truth=truth, controls=controls)
+
+
+def _paths(controls: Controls, ts: np.ndarray) -> Any:
+    """What a batched solve takes as `args`."""
+    if controls.is_constant:
+        return controls.values
+    path: Any = ZeroOrderHold if controls.between == "hold" else Linear
+    return jax.vmap(path, in_axes=(None, 0))(ts, controls.values)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from node_jax.data.controls import Controls
 from node_jax.data.ragged import ragged
 from node_jax.data.series import TimeSeries
 from node_jax.errors import UsageError
@@ -21,6 +22,7 @@ class Trajectories:
         time_unit, value_unit, source: for plots and reports.
         has_missing: whether NaN is meant. Undeclared NaN is refused.
         truth: what was measured with noise, as `values`, where it is known; no loss reads it.
+        controls: control inputs of each series, at its times or constant, which a field gets as `args`; see `Controls`.
 
     Raises:
         UsageError: for shapes that do not fit, times that are not sorted, NaN that was not declared, or a quantity that
@@ -35,6 +37,7 @@ class Trajectories:
     source: str = "arrays"
     has_missing: bool = False
     truth: np.ndarray | None = None
+    controls: Controls | None = None
 
     def __post_init__(self) -> None:
         shape = (*self.times.shape, len(self.names))
@@ -46,6 +49,12 @@ class Trajectories:
             )
         if self.truth is not None and self.truth.shape != shape:
             raise UsageError(f"Trajectories: expected truth of shape {shape}, as values, got {self.truth.shape}.")
+        fits = {shape[:1], shape[:2]}
+        if self.controls is not None and self.controls.values.shape[:-1] not in fits:
+            raise UsageError(
+                f"Trajectories: expected controls for {shape[0]} series of {shape[1]} rows, or a constant for each, "
+                f"got the shape {self.controls.values.shape}."
+            )
         for i, row in enumerate(self.times):
             inside = row[: self.lengths[i]]
             if not np.isfinite(row).all() or not (np.diff(inside) > 0).all() or len(inside) < 2:

@@ -5,7 +5,9 @@ from node_jax.fields.base import AbstractEnergyField, AbstractField, AbstractPar
 from node_jax.fields.bounded import BoundedField
 from node_jax.fields.chaotic import Lorenz
 from node_jax.fields.contractive import ContractiveField
+from node_jax.fields.controlled_pendulum import ControlledPendulum
 from node_jax.fields.dropout import Dropout, draw_dropout
+from node_jax.fields.gradient_flow import GradientFlowField
 from node_jax.fields.graph import Graph
 from node_jax.fields.graph_field import FlatGraphField, GraphField
 from node_jax.fields.hamiltonian import HamiltonianField, SeparableHamiltonianField
@@ -16,7 +18,11 @@ from node_jax.fields.mechanical import MassSpring, Pendulum, TwoBody
 from node_jax.fields.mlp import MLP
 from node_jax.fields.network import Network
 from node_jax.fields.population import LogLotkaVolterra, LotkaVolterra
+from node_jax.fields.port_hamiltonian import PortHamiltonianField
+from node_jax.fields.port_networks import MechanicalEnergy, mechanical_port_hamiltonian
+from node_jax.fields.second_order import AccelerationNetwork, SecondOrderField
 from node_jax.fields.split import SplitField
+from node_jax.fields.stable import ConvexNetwork, StableField
 from node_jax.fields.time_bases import AbstractTimeBasis, Fourier, PiecewiseConstant, PiecewiseLinear, Polynomials
 from node_jax.fields.time_dependent import ConcatSquashMLP, GalerkinField, HyperField
 
@@ -26,14 +32,18 @@ __all__ = [
     "AbstractField",
     "AbstractParametricField",
     "AbstractTimeBasis",
+    "AccelerationNetwork",
     "AugmentedField",
     "BoundedField",
     "ConcatSquashMLP",
     "ContractiveField",
+    "ControlledPendulum",
+    "ConvexNetwork",
     "Dropout",
     "FlatGraphField",
     "Fourier",
     "GalerkinField",
+    "GradientFlowField",
     "Graph",
     "GraphField",
     "HamiltonianField",
@@ -45,14 +55,19 @@ __all__ = [
     "Lorenz",
     "LotkaVolterra",
     "MassSpring",
+    "MechanicalEnergy",
     "NaturalLagrangianField",
     "Network",
     "Pendulum",
     "PiecewiseConstant",
     "PiecewiseLinear",
     "Polynomials",
+    "PortHamiltonianField",
+    "SecondOrderField",
     "SeparableHamiltonianField",
     "SplitField",
+    "StableField",
     "TwoBody",
     "draw_dropout",
+    "mechanical_port_hamiltonian",
 ]

@@ -18,6 +18,7 @@ def gradient_matching_loss(
     mask: Bool[Array, " row"],
     scale: Any = 1.0,
     args: Args = None,
+    controls: Float[Array, "row num_controls"] | None = None,
 ) -> Float[Array, ""]:
     r"""mean over rows and components of ((field(t, y, args) - slope) / scale)²: gradient matching, or collocation.
 
@@ -30,6 +31,7 @@ def gradient_matching_loss(
         mask: which rows count.
         scale: shape (dim,) or a number, the size of each component's slope, so that no component outweighs the others.
         args: passed to the field, shared by all rows.
+        controls: control inputs at the rows, of which each gets its own as `args`.
 
     References: Varah (1982), doi:10.1137/0903003; Roesch, Rackauckas & Stumpf (2021), Collocation based training of
     neural ordinary differential equations, doi:10.1515/sagmb-2020-0025.
@@ -40,5 +42,8 @@ def gradient_matching_loss(
         >>> float(nj.losses.gradient_matching_loss(lambda t, y, args: -y, t, y, -y, jnp.ones(3, bool)))
         0.0
     """
-    derivatives = jax.vmap(lambda t, y: field(t, y, args))(times, states)
+    if controls is None:
+        derivatives = jax.vmap(lambda t, y: field(t, y, args))(times, states)
+    else:
+        derivatives = jax.vmap(field)(times, states, controls)
     return masked_mean_squared_error(derivatives / scale, slopes / scale, jnp.broadcast_to(mask[:, None], slopes.shape))

@@ -15,7 +15,7 @@ from node_jax.losses.steer import steer_times
 from node_jax.losses.with_costs import solve_batch_with_costs, solve_with_costs
 from node_jax.solution import Solution
 from node_jax.solvers import AbstractSolver
-from node_jax.types import Key, State, VectorField
+from node_jax.types import Args, Key, State, VectorField
 
 
 class Regularization(eqx.Module):
@@ -40,18 +40,18 @@ class Regularization(eqx.Module):
     end_time_width: float = eqx.field(static=True, default=0.0)
 
     def solve(
-        self, integrator: Integrator, field: VectorField, y0: State, ts: Any, key: Key
+        self, integrator: Integrator, field: VectorField, y0: State, ts: Any, key: Key, args: Args = None
     ) -> tuple[Solution, dict[str, Float[Array, ""]]]:
         """One solve, and its costs by name; see `solve_with_costs`.
 
         Arguments:
-            integrator, field, y0, ts: of the solve.
+            integrator, field, y0, ts, args: of the solve.
             key: random key of its end time and its probes.
         """
         ts, key = self._steer(ts, key)
         if not self.costs and not self.record:
-            return integrator(field, y0, ts), {}
-        return solve_with_costs(integrator, field, y0, ts, costs=self.costs, record=self.record, key=key)
+            return integrator(field, y0, ts, args), {}
+        return solve_with_costs(integrator, field, y0, ts, args, costs=self.costs, record=self.record, key=key)
 
     def solve_batch(
         self,
@@ -61,6 +61,7 @@ class Regularization(eqx.Module):
         ts: Float[Array, "batch time"],
         key: Key,
         lanes: int | None = None,
+        args: Args = None,
     ) -> tuple[Solution, dict[str, Float[Array, " batch"]]]:
         """Solves from a state and over times of each, and their costs by name.
 
@@ -72,17 +73,20 @@ class Regularization(eqx.Module):
             ts: shape (batch, time).
             key: random key of end times and probes, of which each solve has its own.
             lanes: as in `nj.odeint_batch`.
+            args: of each solve, leaves with a leading axis of solves; `None` for none.
         """
         is_native = isinstance(integrator.solver, AbstractSolver)
         if not (is_native and isinstance(integrator.adjoint, CheckpointedAdjoint)):
             keys = jax.random.split(key, len(ts))
-            return jax.vmap(lambda y0, ts, key: self.solve(integrator, field, y0, ts, key))(y0s, ts, keys)
+            return jax.vmap(lambda y0, ts, key, args: self.solve(integrator, field, y0, ts, key, args))(
+                y0s, ts, keys, args
+            )
         ts, key = self._steer(ts, key)
-        axes = (0, 0, None)
+        axes = (0, 0, None if args is None else 0)
         if not self.costs and not self.record:
-            return integrator.batch(field, y0s, ts, in_axes=axes, lanes=lanes), {}
+            return integrator.batch(field, y0s, ts, args, in_axes=axes, lanes=lanes), {}
         return solve_batch_with_costs(
-            integrator, field, y0s, ts, costs=self.costs, record=self.record, key=key, in_axes=axes, lanes=lanes
+            integrator, field, y0s, ts, args, costs=self.costs, record=self.record, key=key, in_axes=axes, lanes=lanes
         )
 
     def _steer(self, ts: Any, key: Key) -> tuple[Any, Key]:

@@ -15,7 +15,7 @@ from node_jax.solution import Solution
 from node_jax.solvers import AbstractSolver
 from node_jax.status import is_success
 from node_jax.tasks.base import Inspection
-from node_jax.types import VectorField
+from node_jax.types import Args, VectorField
 
 
 def solve_metrics(solution: Solution, integrator: Integrator) -> dict[str, Array]:
@@ -42,18 +42,19 @@ def monitor_solve(
     times: Float[Array, " time"],
     end: Float[Array, " dim"],
     watches_growth: bool,
+    args: Args = None,
 ) -> dict[str, Array]:
     """Of one solve, the smallest and the largest step, and, if growth is watched, the scalars of `Growth` for the mean
     squared error of its last state.
 
     Arguments:
-        integrator, field, start, times: of the solve.
+        integrator, field, start, times, args: of the solve.
         end: what the last state should be.
         watches_growth: whether growth is measured.
     """
     found = {}
     if isinstance(integrator.solver, AbstractSolver):
-        solution = integrator(field, start, times, steps=True)
+        solution = integrator(field, start, times, args, steps=True)
         assert solution.steps is not None
         sizes = jnp.abs(solution.steps.dt)
         found = {"dt_min": jnp.nanmin(sizes), "dt_max": jnp.nanmax(sizes)}
@@ -62,7 +63,7 @@ def monitor_solve(
         def error(state: Array) -> Array:
             return jnp.mean((state - end) ** 2)
 
-        found |= measure_growth(field, start, times, loss=error, integrator=integrator).scalars()
+        found |= measure_growth(field, start, times, args, loss=error, integrator=integrator).scalars()
     return found
 
 

@@ -1,6 +1,6 @@
 """Trajectories as arrays in the model's units: rows, segments, batches of them, and errors of fits."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -12,6 +12,7 @@ from node_jax.data import Trajectories, smooth
 from node_jax.errors import UsageError
 from node_jax.losses import multiple_shooting_loss
 from node_jax.models import Scaling
+from node_jax.tasks.inputs import Inputs, inputs_of
 from node_jax.types import Key
 
 
@@ -28,6 +29,8 @@ class Rows(eqx.Module):
     """Smoothed."""
     is_row: Bool[Array, "series time"]
     """Whether a row is one, and no padding."""
+    inputs: Inputs | None = None
+    """Controls of each series."""
 
 
 def rows_of(data: Trajectories, scaling: Scaling) -> tuple[Rows, np.ndarray]:
@@ -45,13 +48,15 @@ def rows_of(data: Trajectories, scaling: Scaling) -> tuple[Rows, np.ndarray]:
     times = np.asarray(scaling.time_to_model(data.times), float)
     values = np.asarray(scaling.state_to_model(data.values), float)
     smoothed = smooth((data.times - scaling.t_offset) / scaling.t_scale, values)
+    taus = jnp.asarray(times, float)
     rows = Rows(
-        jnp.asarray(times, float),
+        taus,
         jnp.asarray(np.where(data.mask, values, 0.0), float),
         jnp.asarray(data.mask),
         jnp.asarray(smoothed.states, float),
         jnp.asarray(smoothed.slopes, float),
         jnp.asarray(np.arange(times.shape[1]) < data.lengths[:, None]),
+        inputs_of(data.controls, taus),
     )
     return rows, np.sqrt(np.mean(smoothed.noise**2, axis=0))
 
@@ -65,6 +70,7 @@ class Segments(NamedTuple):
     mask: Bool[Array, "segment time dim"]
     next_starts: Float[Array, "segment dim"]
     is_joined: Bool[Array, " segment"]
+    inputs: Inputs | None
 
     def loss(self, ys: Array, is_good: Bool[Array, " segment"], weight: Array) -> tuple[Array, Array]:
         """The loss of solves, and the root mean square of the jumps; see `multiple_shooting_loss`.
@@ -78,17 +84,17 @@ class Segments(NamedTuple):
         return multiple_shooting_loss(ys, self.values, mask, self.next_starts, is_joined, weight)
 
 
-def flatten_series(array: Array) -> Array:
-    """(series, x, ...) as (series x, ...)."""
-    return array.reshape(-1, *array.shape[2:])
+def flatten_series(arrays: Any) -> Any:
+    """(series, x, ...) as (series x, ...), for an array or a tree of them."""
+    return jax.tree.map(lambda array: array.reshape(-1, *array.shape[2:]), arrays)
 
 
-def draw_batch(key: Key, batch_size: int | None, arrays: list[Array]) -> list[Array]:
-    """`batch_size` rows of all arrays, the same of each, drawn without replacement; `None` takes all."""
+def draw_batch(key: Key, batch_size: int | None, arrays: list[Any]) -> list[Any]:
+    """`batch_size` rows of all arrays or trees, the same of each, drawn without replacement; `None` takes all."""
     if batch_size is None:
         return arrays
     chosen = jax.random.choice(key, arrays[0].shape[0], (batch_size,), replace=False)
-    return [array[chosen] for array in arrays]
+    return jax.tree.map(lambda array: array[chosen], arrays)
 
 
 def relative_errors(fitted: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, float]:

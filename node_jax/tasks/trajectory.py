@@ -26,6 +26,7 @@ from node_jax.models import Forecaster, Scaling
 from node_jax.solution import Solution
 from node_jax.status import is_success
 from node_jax.tasks.base import AbstractTask, Evaluation, Inspection, Phase
+from node_jax.tasks.inputs import Inputs
 from node_jax.tasks.looks import inspect_solves, monitor_solve, require_room, solve_metrics, with_more_steps
 from node_jax.tasks.rows import Rows, Segments, draw_batch, flatten_series, relative_errors, rows_of
 from node_jax.tasks.stages import (
@@ -73,7 +74,8 @@ class TrajectoryTask(AbstractTask):
     small beside what is uncertain in them, and weight decay pulls them to the smoothed states.
 
     Arguments:
-        data: a `TimeSeries`, several, or `Trajectories`, in the user's units.
+        data: a `TimeSeries`, several, or `Trajectories`, in the user's units. Their controls are a field's `args`: a
+            path in the model's time, or an array, of the user's values; see `nj.data.Controls`.
         scaling: between units.
         make_field: `make_field(key)` gives a fresh field on states of shape (dim,).
         integrator: how it is solved; by `integrator.batch` where that can, else under `jax.vmap`.
@@ -85,8 +87,8 @@ class TrajectoryTask(AbstractTask):
         watches_growth: whether norms of state, Jacobian and gradient are logged; see `measure_growth`.
 
     Raises:
-        UsageError: without stages, for steps that do not fit into the trajectories, or other quantities in
-            `validation`.
+        UsageError: without stages, for steps that do not fit into the trajectories, or other quantities or controls
+            in `validation`.
     """
 
     rows: Rows
@@ -127,6 +129,9 @@ class TrajectoryTask(AbstractTask):
             raise UsageError(
                 f"TrajectoryTask: expected validation data of {self.data.names}, got {self.validation.names}."
             )
+        driven, validated = (one and one.controls and one.controls.names for one in (self.data, self.validation))
+        if self.validation is not None and driven != validated:
+            raise UsageError(f"TrajectoryTask: expected validation data with the controls {driven}, got {validated}.")
         self.rows, noise = rows_of(self.data, scaling)
         self.noise = jnp.asarray(np.maximum(noise, _LEAST_NOISE))
         self.held_out = self.rows if self.validation is None else rows_of(self.validation, scaling)[0]
@@ -169,13 +174,14 @@ class TrajectoryTask(AbstractTask):
             case MultipleShooting() as stage:
                 segments = self._segments(model, key_batch, stage)
                 # Segments are alike: with a lane for each, nobody waits, and a queue would only cost.
-                solution, costs = self._solve(field, segments.starts, segments.times, key_solve, len(segments.starts))
+                num = len(segments.starts)
+                solution, costs = self._solve(field, segments.starts, segments.times, key_solve, segments.inputs, num)
                 is_good = is_success(solution.status)
                 error, jump = segments.loss(solution.ys, is_good, stage.weight(phase.fraction))
                 metrics = {**solve_metrics(solution, self.integrator), "jump": jump}
             case GrowingHorizon() | RollOut() as stage:
-                starts, times, values, mask = self._whole(model, key_batch, stage, phase.fraction)
-                solution, costs = self._solve(field, starts, times, key_solve)
+                starts, times, values, mask, inputs = self._whole(model, key_batch, stage, phase.fraction)
+                solution, costs = self._solve(field, starts, times, key_solve, inputs)
                 is_good = is_success(solution.status)
                 error = masked_mean_squared_error(solution.ys, values, mask & is_good[:, None, None])
                 metrics = solve_metrics(solution, self.integrator)
@@ -197,7 +203,8 @@ class TrajectoryTask(AbstractTask):
         rows, counts = segment_rows(self.held_out.times.shape[1], self.validation_steps)
         is_whole = self.validation is None and len(rows) == 1
         starts = self.starts(model)[:, None] if is_whole else self.held_out.states[:, rows[:, 0]]
-        solution = self.solve(model, flatten_series(starts), flatten_series(self.held_out.times[:, rows]))
+        inputs = None if self.held_out.inputs is None else flatten_series(self.held_out.inputs.segments(rows))
+        solution = self.solve(model, flatten_series(starts), flatten_series(self.held_out.times[:, rows]), inputs)
         mask = flatten_series(self.held_out.mask[:, rows]) & jnp.tile(counts, (len(self.held_out.times), 1))[..., None]
         error = masked_mean_squared_error(solution.ys, flatten_series(self.held_out.values[:, rows]), mask)
         return jnp.where(jnp.all(is_success(solution.status)), error, jnp.inf)
@@ -212,27 +219,38 @@ class TrajectoryTask(AbstractTask):
         is_free = np.array([self.has_free_starts or row > 0 for row in self.start_rows])
         return smoothed + jnp.where(is_free[:, None], self.noise * model.offsets, 0.0)
 
-    def solve(self, model: TrajectoryModel, starts: Float[Array, "batch dim"], times: Array) -> Solution:
+    def solve(
+        self, model: TrajectoryModel, starts: Float[Array, "batch dim"], times: Array, inputs: Inputs | None = None
+    ) -> Solution:
         """Solves in the model's units, from a state and over times of each.
 
         Arguments:
             model: its field is solved.
             starts: where.
             times: shape (batch, time).
+            inputs: the controls of each, such as `task.held_out.inputs`; `None` for none.
         """
-        return _solve_all(self.integrator, model, starts, times)
+        return _solve_all(self.integrator, model, starts, times, inputs)
 
     def _solve(
-        self, field: AbstractField, starts: Array, times: Array, key: Key, lanes: int | None = None
+        self,
+        field: AbstractField,
+        starts: Array,
+        times: Array,
+        key: Key,
+        inputs: Inputs | None,
+        lanes: int | None = None,
     ) -> tuple[Solution, Metrics]:
-        return self.regularization.solve_batch(self.integrator, field, starts, times, key, lanes)
+        args = None if inputs is None else inputs.as_args()
+        return self.regularization.solve_batch(self.integrator, field, starts, times, key, lanes, args)
 
     def _collocation(self, field: AbstractField, key: Key, stage: Collocation) -> tuple[Array, Metrics]:
-        rows = [flatten_series(x) for x in (self.rows.times, self.rows.states, self.rows.slopes, self.rows.is_row)]
-        rows = draw_batch(key, stage.batch_size, rows)
+        inputs = None if self.rows.inputs is None else self.rows.inputs.at_rows(self.rows.times.shape[1])
+        parts = (self.rows.times, self.rows.states, self.rows.slopes, self.rows.is_row, inputs)
+        *rows, controls = draw_batch(key, stage.batch_size, [flatten_series(x) for x in parts])
         zero = jnp.zeros(())
         metrics = {"num_evals": zero, "failed_share": zero}
-        return gradient_matching_loss(field, *rows, scale=self.slope_scale), metrics
+        return gradient_matching_loss(field, *rows, scale=self.slope_scale, controls=controls), metrics
 
     def _segments(self, model: TrajectoryModel, key: Key, stage: MultipleShooting) -> Segments:
         rows, counts = segment_rows(self.rows.times.shape[1], stage.segment_steps)
@@ -241,33 +259,37 @@ class TrajectoryTask(AbstractTask):
         next_starts = jnp.roll(starts, -1, axis=1)
         is_joined = self.rows.is_row[:, rows[:, -1]] & (np.arange(len(rows)) < len(rows) - 1)
         mask = self.rows.mask[:, rows] & counts[..., None]
-        arrays = [starts, self.rows.times[:, rows], self.rows.values[:, rows], mask, next_starts, is_joined]
+        inputs = None if self.rows.inputs is None else self.rows.inputs.segments(rows)
+        arrays = [starts, self.rows.times[:, rows], self.rows.values[:, rows], mask, next_starts, is_joined, inputs]
         return Segments(*draw_batch(key, stage.batch_size, [flatten_series(x) for x in arrays]))
 
-    def _whole(self, model: TrajectoryModel, key: Key, stage: GrowingHorizon | RollOut, fraction: Array) -> list[Array]:
-        """Starts, times, values and masks of whole trajectories, up to the horizon."""
-        arrays = [self.starts(model), self.rows.times, self.rows.values, self.rows.mask]
-        starts, times, values, mask = draw_batch(key, stage.batch_size, arrays)
+    def _whole(self, model: TrajectoryModel, key: Key, stage: GrowingHorizon | RollOut, fraction: Array) -> list[Any]:
+        """Starts, times, values, masks and controls of whole trajectories, up to the horizon."""
+        arrays = [self.starts(model), self.rows.times, self.rows.values, self.rows.mask, self.rows.inputs]
+        starts, times, values, mask, inputs = draw_batch(key, stage.batch_size, arrays)
         if isinstance(stage, GrowingHorizon):
             longest = self.rows.times.shape[1] - 1
             times, is_inside = horizon_times(times, stage.start_steps + (longest - stage.start_steps) * fraction)
             mask = mask & is_inside[:, None]
-        return [starts, times, values, mask]
+        return [starts, times, values, mask, inputs]
 
     def monitor(self, model: TrajectoryModel) -> dict[str, Array]:
         """See `monitor_solve`, of the first trajectory."""
         start, times, values = self.starts(model)[0], self.rows.times[0], self.rows.values[0]
-        return monitor_solve(self.integrator, model.forecaster.field, start, times, values[-1], self.watches_growth)
+        inputs, field = self.rows.inputs, model.forecaster.field
+        args = None if inputs is None else jax.tree.map(lambda x: x[0], inputs.as_args())
+        return monitor_solve(self.integrator, field, start, times, values[-1], self.watches_growth, args)
 
     def inspect(self, model: TrajectoryModel, key: Key, phase: Phase) -> Inspection:
         """What `loss` solves with `key`, without dropout; of collocation, which solves nothing, whole trajectories."""
         key_batch, stage = jax.random.split(key, 3)[0], self.stages[phase.stage]
         if isinstance(stage, MultipleShooting):
-            starts, times, values, mask = self._segments(model, key_batch, stage)[:4]
+            segments = self._segments(model, key_batch, stage)
+            starts, times, values, mask, inputs = (*segments[:4], segments.inputs)
         else:
             whole = RollOut() if isinstance(stage, Collocation) else stage
-            starts, times, values, mask = self._whole(model, key_batch, whole, phase.fraction)
-        return inspect_solves(self.solve(model, starts, times), times, jnp.where(mask, values, jnp.nan))
+            starts, times, values, mask, inputs = self._whole(model, key_batch, whole, phase.fraction)
+        return inspect_solves(self.solve(model, starts, times, inputs), times, jnp.where(mask, values, jnp.nan))
 
     def predict(self, model: TrajectoryModel) -> Prediction:
         """The first trajectory that nothing is fitted to, or else the first of all, in the model's units.
@@ -276,8 +298,9 @@ class TrajectoryTask(AbstractTask):
         """
         data = self.data if self.validation is None else self.validation
         start = self.starts(model)[:1] if self.validation is None else self.held_out.states[:1, 0]
-        solution = self.solve(model, start, self.held_out.times[:1])
-        fitted = self.solve(model, self.starts(model), self.rows.times)
+        first = jax.tree.map(lambda x: x[:1], self.held_out.inputs)
+        solution = self.solve(model, start, self.held_out.times[:1], first)
+        fitted = self.solve(model, self.starts(model), self.rows.times, self.rows.inputs)
         residuals = np.where(self.rows.mask, np.asarray(fitted.ys) - np.asarray(self.rows.values), np.nan)
         noise = np.sqrt(np.nanmean(residuals**2, axis=(0, 1)))
         known = data.values if data.truth is None else data.truth
@@ -329,11 +352,13 @@ class TrajectoryTask(AbstractTask):
         `times` may be `finer` times as many as the rows.
         """
         integrator = with_more_steps(self.integrator, finer)
-        solution = _solve_all(integrator, model, self.starts(model), times)
+        solution = _solve_all(integrator, model, self.starts(model), times, self.rows.inputs)
         num_failed = int(jnp.sum(~is_success(solution.status)))
         return np.asarray(self.scaling.state_from_model(solution.ys), float), num_failed
 
 
-def _solve_all(integrator: Integrator, model: TrajectoryModel, starts: Array, times: Array) -> Solution:
-    solution, _ = Regularization().solve_batch(integrator, model.forecaster.field, starts, times, jax.random.key(0))
-    return solution
+def _solve_all(
+    integrator: Integrator, model: TrajectoryModel, starts: Array, times: Array, inputs: Inputs | None
+) -> Solution:
+    field, key, args = model.forecaster.field, jax.random.key(0), None if inputs is None else inputs.as_args()
+    return Regularization().solve_batch(integrator, field, starts, times, key, args=args)[0]

@@ -1,0 +1,46 @@
+"""A damped oscillator from four noisy series: does a field that cannot diverge say the right thing far away?
+
+Question: x'' = -x - x³ - x'/2 from four starts on a circle, with 5 % noise. What does a stable field, whose Lyapunov
+    function is learned with it, predict from starts that are four times as far out, where a network was never fitted?
+Expected: every start ends at rest; `python -m experiments.physics.stable` measures it over five seeds, beside a network
+    (docs/results/physics/README.md).
+Cost: half a minute on 2 CPU cores.
+Command: node-jax train configs/physics/stable_dynamics.py
+"""
+
+from node_jax.config import (
+    RK4,
+    Adam,
+    Collocation,
+    CosineSchedule,
+    DampedOscillatorData,
+    FixedSteps,
+    MLPField,
+    MultipleShooting,
+    RollOut,
+    Run,
+    StableDynamics,
+    Train,
+    Trajectory,
+)
+
+CONFIG = Run(
+    name="stable_dynamics",
+    task=Trajectory(
+        stages=(
+            Collocation(num_steps=500),
+            MultipleShooting(num_steps=500, segment_steps=10),
+            RollOut(num_steps=1000),
+        ),
+        transform="none",
+    ),
+    data=DampedOscillatorData(),
+    field=StableDynamics(width=32, depth=2, rate=0.01),
+    reference=MLPField(width=32, depth=2, final_scale=1.0),
+    solver=RK4(),
+    controller=FixedSteps(n=1),
+    max_steps=64,
+    optimizer=Adam(lr=5e-3),
+    schedule=CosineSchedule(final_fraction=0.01),
+    train=Train(log_every=100, checkpoint_every=500),
+)

@@ -1,0 +1,172 @@
+"""A field that cannot diverge: what does it say where it was never fitted?
+
+Question: Fitted to four noisy series of a damped oscillator, x'' = -x - x³ - x'/2, near its equilibrium, where do
+    solves end that start up to four times as far out: of a network, and of the same network kept below a Lyapunov
+    function that is learned with it (Kolter & Manek 2019, arXiv:2001.06116)?
+Expected: near the data both fit alike; far out some of the networks run away or stop elsewhere, for some seeds, and the
+    stable field ends at rest from every start, for every seed, though not on the true path.
+Cost: about four minutes on 2 CPU cores; two minutes with --quick.
+Command: python -m experiments.physics.stable [--quick] [--record]
+
+Seeds set the starts, the noise and the initial weights. Kolter & Manek show no such figures for this system.
+"""
+
+import argparse
+from dataclasses import replace
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+
+import node_jax as nj
+from experiments.benchmarks.report import Results, Table, show, write
+from experiments.physics.runs import Trained, keep, load, mean_and_spread, results_folder, train_seeds
+from node_jax.analysis.figures import DATA, MODEL, OTHERS, dress, new_figure, save_figure
+from node_jax.config.build_structured_data import damped_oscillator
+from node_jax.status import is_success
+
+_RADII, _NUM_ANGLES = (0.5, 1.0, 2.0, 4.0), 24
+"""Of the starts, in units of the radius of the training starts."""
+_LONG = 60.0
+"""After which the true oscillator is at rest to 1e-6."""
+_TIMES = np.concatenate([np.linspace(0.0, 6.0, 61), [_LONG]])
+_AWAY, _AT_REST = 20.0, 0.2
+"""Distance at which a solve has run away, and within which it is at rest."""
+_SOLVE = nj.Integrator(controller=nj.PIController(rtol=1e-5, atol=1e-6), max_steps=20_000)
+
+
+def starts_at(radius: float) -> np.ndarray:
+    """Evenly around a circle."""
+    angles = 2 * np.pi * np.arange(_NUM_ANGLES) / _NUM_ANGLES
+    return radius * np.stack([np.cos(angles), np.sin(angles)], axis=1)
+
+
+@eqx.filter_jit
+def _solve(field: Any, starts: Any, times: Any) -> Any:
+    sol = _SOLVE.batch(field, starts, times)
+    return sol.ys, is_success(sol.status)
+
+
+def solve(field: Any, radius: float) -> np.ndarray:
+    """Solves from a circle of starts; infinite where one failed, which happens where it runs away."""
+    ys, is_good = _solve(field, jnp.asarray(starts_at(radius), float), jnp.asarray(_TIMES, float))
+    return np.where(np.asarray(is_good)[:, None, None], np.asarray(ys, float), np.inf)
+
+
+def judge(found: np.ndarray, truth: np.ndarray) -> tuple[float, float, float]:
+    """The root mean square error over the length of the data as a share of the start's radius, the share of solves that
+    run away, and the share that ends neither at rest nor away.
+    """
+    error = np.linalg.norm(found[:, :-1] - truth[:, :-1], axis=-1)
+    size = np.linalg.norm(truth[:, 0], axis=-1).mean()
+    ends = np.linalg.norm(found[:, -1], axis=-1)
+    is_away = ~(ends < _AWAY)
+    relative = np.sqrt(np.mean(np.minimum(error, _AWAY) ** 2)) / size
+    return float(relative), float(np.mean(is_away)), float(np.mean(~is_away & ~(ends < _AT_REST)))
+
+
+def run(is_quick: bool) -> Results:
+    """Train, solve from near and far, draw."""
+    num_seeds = 2 if is_quick else 5
+    config = load("stable_dynamics")
+    assert config.reference is not None
+    network = replace(config, name="stable_dynamics_network", field=config.reference)
+    fits = {
+        "stable": train_seeds(config, num_seeds, is_quick),
+        "network": train_seeds(network, num_seeds, is_quick),
+    }
+    truth = {radius: solve(damped_oscillator(config.data.damping), radius) for radius in _RADII}
+    rows, worst = [], {}
+    for name, runs in fits.items():
+        fields = [one.model.forecaster.field for one in runs]
+        for radius in _RADII:
+            judged = np.array([judge(solve(field, radius), truth[radius]) for field in fields])
+            rows.append(
+                (
+                    name,
+                    f"{radius:g}",
+                    mean_and_spread(judged[:, 0]),
+                    f"{100 * judged[:, 1].mean():.0f} %",
+                    f"{100 * judged[:, 2].mean():.0f} %",
+                    f"{int((judged[:, 1] + judged[:, 2] > 0).sum())} of {num_seeds}",
+                )
+            )
+            if radius == _RADII[-1]:
+                worst[name] = int(np.argmax(judged[:, 1] + judged[:, 2] + 1e-6 * judged[:, 0]))
+    draw(fits, worst["network"])
+    columns = (
+        "field",
+        "start radius / data's",
+        "error up to 6",
+        "run away",
+        "end elsewhere",
+        "seeds with either",
+    )
+    caption = (
+        f"{_NUM_ANGLES} starts a circle, {num_seeds} seeds: error as a share of the start's radius; after {_LONG:g} "
+        f"time units farther than {_AWAY:g} from the equilibrium is away, within {_AT_REST:g} is at rest"
+    )
+    rises = [_most_rise(one) for one in fits["stable"]]
+    return Results(
+        "stable",
+        "What does a field that cannot diverge say where it was never fitted?",
+        [Table(caption, columns, rows)],
+        notes=[
+            f"Along all solves of the stable fields V rose between two rows by at most {max(rises):.1g} of its value, "
+            "which is the tolerance of the solves."
+        ],
+        is_quick=is_quick,
+    )
+
+
+def _most_rise(trained: Trained) -> float:
+    field = trained.model.forecaster.field
+    energies = np.concatenate([np.asarray(field.energy(jnp.asarray(solve(field, r), float))) for r in _RADII])
+    return float(np.max(energies[:, 1:-1] / energies[:, :-2] - 1).clip(0))
+
+
+def draw(fits: dict[str, list[Trained]], seed: int) -> None:
+    """Phase portraits of the truth, the stable field over the levels of its V, and the network, for one seed."""
+    config = fits["stable"][0].run
+    figure, axes = new_figure(1, 3, (12.5, 4.4))
+    fields = {
+        "true": damped_oscillator(config.data.damping),
+        f"stable, seed {seed}: V decreases": fits["stable"][seed].model.forecaster.field,
+        f"network, seed {seed}": fits["network"][seed].model.forecaster.field,
+    }
+    reach = 4.6
+    grid = np.linspace(-reach, reach, 121)
+    states = jnp.asarray(np.stack(np.meshgrid(grid, grid), axis=-1), float)
+    for i, (one, (title, field)) in enumerate(zip(axes.flat, fields.items(), strict=True)):
+        if i == 1:
+            energy = np.sqrt(np.asarray(field.energy(states)))
+            one.contourf(grid, grid, energy, levels=14, cmap="Blues", alpha=0.6)
+        colour = (DATA, MODEL, OTHERS[0])[i]
+        for path in solve(field, _RADII[-1])[::2, :-1]:
+            shown = path[np.abs(path).max(axis=1) < 3 * reach]
+            one.plot(shown[:, 0], shown[:, 1], color=colour, linewidth=0.9)
+        data = fits["stable"][seed].task.data
+        one.plot(*data.values.reshape(-1, 2).T, ".", color="#444444", markersize=2, label="training data")
+        one.set(title=title, xlabel="x", xlim=(-reach, reach), ylim=(-2 * reach, 2 * reach))
+        dress(one)
+    axes[0, 0].set_ylabel("dx/dt")
+    axes[0, 0].legend(frameon=False, fontsize=8, loc="upper right")
+    save_figure(figure, results_folder("stable") / "stable.png")
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description="A field that cannot diverge; results go to runs/physics/stable.")
+    parser.add_argument("--quick", action="store_true", help="few updates of two seeds: does it run?")
+    parser.add_argument("--record", action="store_true", help="keep the results in docs/results/physics")
+    options = parser.parse_args()
+    results = run(options.quick)
+    path = write(results, results_folder("stable"))
+    show(results)
+    if options.record:
+        keep(path)
+
+
+if __name__ == "__main__":
+    main()
