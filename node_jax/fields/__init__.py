@@ -7,6 +7,7 @@ from node_jax.fields.contractive import ContractiveField
 from node_jax.fields.dropout import Dropout, draw_dropout
 from node_jax.fields.hybrid import HybridField
 from node_jax.fields.mlp import MLP
+from node_jax.fields.pendulum import DampedPendulum
 from node_jax.fields.population import LogLotkaVolterra, LotkaVolterra
 from node_jax.fields.split import SplitField
 
@@ -17,6 +18,7 @@ __all__ = [
     "AbstractParametricField",
     "BoundedField",
     "ContractiveField",
+    "DampedPendulum",
     "Dropout",
     "HybridField",
     "LogLotkaVolterra",
