@@ -5,12 +5,14 @@ from node_jax.analysis.ensemble import Ensemble, Prediction, draw_ensemble
 from node_jax.analysis.fits import draw_fit
 from node_jax.analysis.growth import Growth, measure_growth
 from node_jax.analysis.growth_figure import draw_growth
+from node_jax.analysis.identification import Identification, identify, named_parameters_of
 from node_jax.analysis.plots import draw_forecast, draw_phase
 from node_jax.analysis.training import draw_inspection, draw_loss, draw_training
 
 __all__ = [
     "Ensemble",
     "Growth",
+    "Identification",
     "Prediction",
     "draw_ensemble",
     "draw_fit",
@@ -20,7 +22,9 @@ __all__ = [
     "draw_loss",
     "draw_phase",
     "draw_training",
+    "identify",
     "lyapunov_exponents",
     "measure_growth",
+    "named_parameters_of",
     "valid_times",
 ]
