@@ -22,7 +22,7 @@ from node_jax.config.tasks import (
     Trajectory,
 )
 from node_jax.integrate import Integrator
-from node_jax.losses import JacobianNorm, KineticEnergy, Regularization, TotalDerivative
+from node_jax.losses import JacobianNorm, KineticEnergy, Regularization, ResidualNorm, TotalDerivative
 from node_jax.models import fit_scaling
 
 
@@ -91,6 +91,7 @@ def _build_regularization(config: Regularize) -> Regularization:
         "kinetic": KineticEnergy(),
         "jacobian": JacobianNorm(),
         "derivative": TotalDerivative(config.derivative_order),
+        "residual": ResidualNorm(config.residual_is_relative),
     }
     return Regularization(
         {name: cost for name, cost in costs.items() if name in weights},

@@ -76,6 +76,10 @@ class Bowl(AbstractTask):
         """Nothing to compare with."""
         return Evaluation({}, "", (), "")
 
+    def draw(self, model, others, directory):
+        """Nothing to see."""
+        return ()
+
 
 def settings(*stages, **others):
     """Dispatches of 5, checkpoints every 10, one stage of 40 steps."""
