@@ -47,6 +47,7 @@ def _build_settings(run: Run) -> FitSettings:
             ema_decay=train.ema_decay,
             nfe_budget=run.regularize.nfe_budget,
             budget_rate=run.regularize.budget_rate,
+            constraint_rate=run.regularize.constraint_rate,
         ),
         max_failed=train.max_failed,
         max_skipped=train.max_skipped,

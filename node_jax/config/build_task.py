@@ -24,7 +24,7 @@ from node_jax.config.tasks import (
 )
 from node_jax.data import integrate_derivatives
 from node_jax.integrate import Integrator
-from node_jax.losses import JacobianNorm, KineticEnergy, Regularization, TotalDerivative
+from node_jax.losses import JacobianNorm, KineticEnergy, Regularization, ResidualNorm, TotalDerivative
 from node_jax.models import fit_scaling
 
 
@@ -117,6 +117,7 @@ def _build_regularization(config: Regularize) -> Regularization:
         "kinetic": KineticEnergy(),
         "jacobian": JacobianNorm(),
         "derivative": TotalDerivative(config.derivative_order),
+        "residual": ResidualNorm(config.residual_is_relative),
     }
     return Regularization(
         {name: cost for name, cost in costs.items() if name in weights},

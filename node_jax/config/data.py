@@ -90,8 +90,7 @@ class MechanicalData:
         require_at_least(self.num_rollouts, 1, "data.num_rollouts", "15 is as published.")
 
 
-Data: TypeAlias = (
-    HareLynxData | CsvData | SimulatedData | MechanicalData | ControlledPendulumData | DampedOscillatorData
-)
+Simulated: TypeAlias = SimulatedData | MechanicalData | ControlledPendulumData | DampedOscillatorData
+Data: TypeAlias = HareLynxData | CsvData | Simulated
 SIMULATED = get_args(Simulated)
 """Those that are simulated: several trajectories, of which some may be held out."""

@@ -18,12 +18,20 @@ class Regularize:
     """Of the integral of the mean square of a total derivative of the solution (Kelly et al. 2020), >= 0."""
     derivative_order: int = 2
     """Which derivative, at least 1."""
+    residual: float = 0.0
+    """Of the integral of the mean square of what a hybrid field's network adds (Yin et al. 2021), >= 0."""
+    residual_is_relative: bool = False
+    """Whether the square of what is added is divided by that of the state."""
     error: float = 0.0
     """Of the sum of local error estimates over the steps (Pal et al. 2021), >= 0."""
     stiffness: float = 0.0
     """Of the sum of stiffness estimates over the steps (the same), >= 0."""
     end_time_width: float = 0.0
     """How far the last time of a solve moves at random (Ghosh et al. 2020), in units of task.time_scale, >= 0."""
+    constraint_rate: float | None = None
+    """How fast the weights of the costs of solves fall, by the error of the fit: they are divided by a multiplier that
+    starts at 1 and grows by constraint_rate times the error in each step, > 0 (Yin et al. 2021: least residual under
+    the constraint of an exact fit); None leaves them alone."""
     l1: float = 0.0
     """Of the sum of absolute values of weight matrices, >= 0."""
     l2: float = 0.0
@@ -34,7 +42,7 @@ class Regularize:
     """The largest singular value that is left alone, > 0."""
     nfe_budget: float | None = None
     """Field evaluations of a solve, on average, that training holds to by scaling the weights of the costs of solves
-    (kinetic, jacobian, derivative, error, stiffness), > 0; None leaves the weights alone."""
+    (kinetic, jacobian, derivative, residual, error, stiffness), > 0; None leaves the weights alone."""
     budget_rate: float = 0.02
     """How fast the scale follows: its logarithm grows by budget_rate (evaluations / nfe_budget - 1) a step, > 0."""
 
@@ -45,6 +53,16 @@ class Regularize:
         bound = self.spectral_bound
         require(is_positive(bound), "regularize.spectral_bound", "a number > 0", bound, "1 is usual.")
         require(is_positive(self.budget_rate), "regularize.budget_rate", "> 0", self.budget_rate, "0.02 is usual.")
+        if self.constraint_rate is not None:
+            rate = self.constraint_rate
+            require(is_positive(rate), "regularize.constraint_rate", "> 0 or None", rate, "1 is a start.")
+            is_alone = self.nfe_budget is None
+            cure = "One multiplier cannot follow both."
+            require(is_alone, "regularize.nfe_budget", "None with a constraint_rate", self.nfe_budget, cure)
+            has_cost = any(getattr(self, name) > 0 for name in SOLVE_COSTS)
+            expected = f"a weight > 0 of one of {', '.join(SOLVE_COSTS)}"
+            cure = "--regularize.residual 1 is usual with a hybrid field."
+            require(has_cost, "regularize.constraint_rate", expected, "none", cure)
         if self.nfe_budget is not None:
             cure = "Count the evaluations of a run without a budget first."
             require(is_positive(self.nfe_budget), "regularize.nfe_budget", "> 0 or None", self.nfe_budget, cure)
@@ -54,5 +72,5 @@ class Regularize:
             require(has_cost, "regularize.nfe_budget", expected, "none", cure)
 
 
-SOLVE_COSTS = ("kinetic", "jacobian", "derivative", "error", "stiffness")
+SOLVE_COSTS = ("kinetic", "jacobian", "derivative", "residual", "error", "stiffness")
 """Regularizers that are costs of a solve."""

@@ -5,10 +5,13 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from node_jax.fields.base import AbstractField
+from node_jax.fields.base import AbstractParametricField
+
+_RATES = ("growth", "predation", "reproduction", "death")
+"""Names of the rates, in the order of the leaf."""
 
 
-class LogLotkaVolterra(AbstractField):
+class LogLotkaVolterra(AbstractParametricField):
     r"""The Lotka-Volterra equations for the logarithms x = log(prey / scale), z = log(predator / scale):
 
         dx/dt = α - β exp(z),        dz/dt = δ exp(x) - γ.
@@ -29,16 +32,20 @@ class LogLotkaVolterra(AbstractField):
     log_rates: Float[Array, "4"]
 
     def __init__(self, growth: float, predation: float, reproduction: float, death: float) -> None:
-        rates = {"growth": growth, "predation": predation, "reproduction": reproduction, "death": death}
-        for name, value in rates.items():
+        rates = (growth, predation, reproduction, death)
+        for name, value in zip(_RATES, rates, strict=True):
             if not value > 0:
                 raise ValueError(f"LogLotkaVolterra: expected the rate {name} to be positive, got {value!r}.")
-        self.log_rates = jnp.log(jnp.asarray([*rates.values()], float))
+        self.log_rates = jnp.log(jnp.asarray(rates, float))
 
     @property
     def rates(self) -> Float[Array, "4"]:
         """α, β, δ, γ in 1/time."""
         return jnp.exp(self.log_rates)
+
+    def named_parameters(self) -> dict[str, Float[Array, ""]]:
+        """The rates by name, in 1/time."""
+        return dict(zip(_RATES, self.rates, strict=True))
 
     def __call__(self, t: Any, y: Float[Array, "*batch 2"], args: Any = None) -> Float[Array, "*batch 2"]:
         """The derivative of (x, z)."""
@@ -51,7 +58,7 @@ class LogLotkaVolterra(AbstractField):
         return jnp.stack([growth - predation * jnp.exp(predator), reproduction * jnp.exp(prey) - death], axis=-1)
 
 
-class LotkaVolterra(AbstractField):
+class LotkaVolterra(AbstractParametricField):
     r"""dx/dt = α x - β x z,  dz/dt = δ x z - γ z, for prey x and predator z.
 
     The default rates are those of the usual textbook example; from (1, 1) the period is 3.32.
@@ -69,6 +76,10 @@ class LotkaVolterra(AbstractField):
         self, growth: float = 1.5, predation: float = 1.0, reproduction: float = 1.0, death: float = 3.0
     ) -> None:
         self.rates = jnp.asarray([growth, predation, reproduction, death], float)
+
+    def named_parameters(self) -> dict[str, Float[Array, ""]]:
+        """The rates by name: growth and death in 1/time, the others in 1/(time state)."""
+        return dict(zip(_RATES, self.rates, strict=True))
 
     def __call__(self, t: Any, y: Float[Array, "*batch 2"], args: Any = None) -> Float[Array, "*batch 2"]:
         """The derivative of (x, z)."""

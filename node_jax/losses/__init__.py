@@ -1,7 +1,13 @@
 """Losses and regularizers: pure functions of arrays and parameters, and solves with costs beside the state."""
 
 from node_jax.losses.gradient_matching import gradient_matching_loss
-from node_jax.losses.integral_costs import AbstractIntegralCost, JacobianNorm, KineticEnergy, TotalDerivative
+from node_jax.losses.integral_costs import (
+    AbstractIntegralCost,
+    JacobianNorm,
+    KineticEnergy,
+    ResidualNorm,
+    TotalDerivative,
+)
 from node_jax.losses.parameters import l1_norm, l2_norm_squared, spectral_excess, spectral_norms
 from node_jax.losses.regression import masked_mean_squared_error
 from node_jax.losses.regularization import Regularization
@@ -14,6 +20,7 @@ __all__ = [
     "JacobianNorm",
     "KineticEnergy",
     "Regularization",
+    "ResidualNorm",
     "TotalDerivative",
     "gradient_matching_loss",
     "horizon_times",

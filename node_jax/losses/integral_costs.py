@@ -5,6 +5,7 @@ at every evaluation of the field and without a look at the solver; `record=` of 
 """
 
 import abc
+import inspect
 from typing import Any, Literal
 
 import equinox as eqx
@@ -13,6 +14,7 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
+from node_jax.fields import HybridField
 from node_jax.tree import tree_size, tree_vdot
 from node_jax.types import Args, Key, State, Time, VectorField
 
@@ -40,7 +42,7 @@ class AbstractIntegralCost(eqx.Module):
         """The rate r at (t, y), a scalar.
 
         Arguments:
-            field: dy/dt = field(t, y, args), in the dtypes of y.
+            field: dy/dt = field(t, y, args), in the dtypes of y; `inspect.unwrap(field)` is the field of the solve.
             t, y, args: where the solver evaluates it.
             drawn: what `draw` returned.
         """
@@ -164,6 +166,48 @@ class TotalDerivative(AbstractIntegralCost):
             return jax.jvp(lambda t, y: nth(order - 1, t, y), (t, y), (jnp.ones_like(t), slope))[1]
 
         return nth(self.order, t, y)
+
+
+class ResidualNorm(AbstractIntegralCost):
+    r"""r = ‖a(t, y)‖² / n for what the residual of a `HybridField` adds, a, with n the number of elements of y.
+
+    Least beside a small error of the trajectories, it leaves to the residual only what the mechanism cannot explain:
+    then the division between the two is unique, where the mechanism's derivatives are a set of unique projection, such
+    as a convex one, and the mechanism's parameters mean something. Costs an evaluation of the residual each time.
+
+    Arguments:
+        is_relative: r = ‖a‖² / ‖y‖² instead, in 1/time²: the same weight for small states as for large ones.
+
+    Raises:
+        ValueError: when the field of a solve is no `HybridField`.
+
+    Reference: Yin et al. (2021), arXiv:2010.04456.
+
+    Example:
+        >>> import jax.numpy as jnp, node_jax as nj
+        >>> field = nj.fields.HybridField(lambda t, y, args: 0 * y, lambda t, y, args: 2 + 0 * y)
+        >>> costs = {"residual": nj.losses.ResidualNorm()}
+        >>> _, found = nj.losses.solve_with_costs(nj.Integrator(), field, jnp.ones(1), [0.0, 3.0], costs=costs)
+        >>> round(float(found["residual"]), 4)
+        12.0
+    """
+
+    is_relative: bool = eqx.field(static=True, default=False)
+
+    def rate(self, field: VectorField, t: Time, y: State, args: Args, drawn: Any = None) -> Float[Array, ""]:
+        """The mean of a² over all elements, or the ratio of the norms."""
+        del drawn
+        hybrid = inspect.unwrap(field)
+        if not isinstance(hybrid, HybridField):
+            raise ValueError(
+                f"ResidualNorm: expected a HybridField, whose residual is to be small, got {type(hybrid).__name__}. "
+                "Leave the cost out, or write the field as HybridField(mechanism, residual)."
+            )
+        added = hybrid.correction(t, y, args)
+        if not self.is_relative:
+            return _mean_square(added)
+        # Where the state is 0 the ratio has no value; there it is that of a state beside it.
+        return tree_vdot(added, added) / (tree_vdot(y, y) + 1e-6)
 
 
 def _mean_square(x: State) -> Float[Array, ""]:

@@ -164,6 +164,8 @@ class FieldWithCosts(eqx.Module):
                 return slope
             return as_derivative(self.field(t1, y1, args1), y1)
 
+        # As functools.wraps has it, for rates that look into the field.
+        field.__wrapped__ = self.field  # pyright: ignore[reportFunctionMemberAccess]
         rates = {
             name: _as_scalar(name, cost.rate(field, t, y, args, inputs.drawn[name]))
             for name, cost in self.costs.items()

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from node_jax.analysis import Prediction, draw_fit
+from node_jax.analysis import Identification, Prediction, draw_fit
 from node_jax.data import TimeSeries, Trajectories, as_trajectories
 from node_jax.errors import UsageError
 from node_jax.fields import AbstractField, draw_dropout
@@ -28,6 +28,8 @@ from node_jax.status import is_success
 from node_jax.tasks.base import AbstractTask, Evaluation, Inspection, Phase
 from node_jax.tasks.inputs import Inputs
 from node_jax.tasks.looks import inspect_solves, monitor_solve, require_room, solve_metrics, with_more_steps
+from node_jax.tasks.parameters import describe_parameters, identify_parameters, parameter_metrics
+from node_jax.tasks.portraits import draw_portraits
 from node_jax.tasks.rows import Rows, Segments, draw_batch, flatten_series, relative_errors, rows_of
 from node_jax.tasks.stages import (
     Collocation,
@@ -328,6 +330,12 @@ class TrajectoryTask(AbstractTask):
             if name == "model":
                 metrics = row
         metrics["validation_loss"] = float(self.validation_loss(model))
+        log("identifying the parameters")
+        parameters = self.identify(model)
+        if parameters is not None:
+            field = model.forecaster.field
+            table += ["", describe_parameters(parameters, field, self.scaling, data.time_unit)]
+            metrics |= parameter_metrics(parameters)
         summary = (
             f"Fitted to {data.source}: {len(data.times)} series of up to {data.times.shape[1]} rows, each solved once "
             "from its initial state over all its times. Errors are root mean squares relative to the standard "
@@ -336,14 +344,24 @@ class TrajectoryTask(AbstractTask):
         )
         return Evaluation(metrics, "\n".join(table), self.draw(model, others, directory), summary)
 
+    def identify(self, model: TrajectoryModel) -> Identification | None:
+        """The physical parameters of a model's field, or of its mechanism, with their covariance and in the model's
+        units; `None` for a field that names none. See `identify_parameters`.
+        """
+        noise = self.noise if self.has_free_starts else None
+        return identify_parameters(model.forecaster.field, self.integrator, self.rows, self.starts(model), noise)
+
     def draw(self, model: Any, others: dict[str, Any], directory: Path) -> tuple[str, ...]:
-        """Whole solves of the training trajectories over their data."""
+        """Whole solves of the training trajectories over their data; of two quantities, the phase portrait."""
         data = self.data
         share = np.linspace(0.0, 1.0, _FINER * (data.times.shape[1] - 1) + 1)
         times = data.times[:, :1] + share * (data.times[:, -1:] - data.times[:, :1])
         taus = self.scaling.time_to_model(times)
         fits = {name: (times, self._fit_of(one, taus, _FINER)[0]) for name, one in {"model": model, **others}.items()}
         draw_fit(data, fits, self.scaling.is_log, directory / "fit.png")
+        fields = {name: one.forecaster.field for name, one in {"model": model, **others}.items()}
+        if draw_portraits(fields, data, self.scaling, directory / "portrait.png"):
+            return ("fit.png", "portrait.png")
         return ("fit.png",)
 
     def _fit_of(self, model: TrajectoryModel, times: Array, finer: int = 1) -> tuple[np.ndarray, int]:

@@ -9,7 +9,7 @@ from node_jax.train.report import write_report
 from node_jax.train.run_directory import RunDirectory
 from node_jax.train.settings import FitSettings, Stage
 from node_jax.train.several import Candidate, fit_several
-from node_jax.train.step import StepSettings, make_advance, update_multiplier
+from node_jax.train.step import StepSettings, make_advance, tighten_constraint, update_multiplier
 from node_jax.train.trainer import TrainingError
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "load_best",
     "make_advance",
     "read_metrics",
+    "tighten_constraint",
     "update_multiplier",
     "write_report",
 ]

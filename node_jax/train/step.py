@@ -33,12 +33,15 @@ class StepSettings:
             training; `None` keeps the multiplier at 1.
         budget_rate: how fast the multiplier moves: its logarithm grows by budget_rate (evaluations / budget - 1) a
             step.
+        constraint_rate: how fast the multiplier falls by the error of the fit; see `tighten_constraint`. `None` leaves
+            it alone.
     """
 
     accumulate: int = 1
     ema_decay: float | None = None
     nfe_budget: float | None = None
     budget_rate: float = 0.02
+    constraint_rate: float | None = None
 
 
 LARGEST_LOG_MULTIPLIER = 12.0
@@ -69,6 +72,34 @@ def update_multiplier(log_multiplier: Float[Array, ""], num_evals: Any, budget: 
         0.25
     """
     moved = log_multiplier + rate * (num_evals / budget - 1)
+    return jnp.clip(moved, -LARGEST_LOG_MULTIPLIER, LARGEST_LOG_MULTIPLIER).astype(log_multiplier.dtype)
+
+
+def tighten_constraint(log_multiplier: Float[Array, ""], error: Any, rate: float) -> Float[Array, ""]:
+    """One step of gradient ascent on the multiplier λ of the constraint (error) = 0, under which the regularizers are
+    to be least:
+
+        min R  subject to  L = 0:        λ <- λ + rate L,  with the loss  L + R / λ,  from λ = 1 on.
+
+    What multiplies the regularizers is 1/λ: it falls as long as the fit is not exact. At least exp(-12).
+
+    Arguments:
+        log_multiplier: -log λ, a scalar array.
+        error: L of this step, >= 0.
+        rate: > 0; the larger, the sooner the error rules.
+
+    Returns:
+        -log λ for the next step, in the same dtype.
+
+    Reference: Yin et al. (2021), arXiv:2010.04456, whose loss is λ L + R.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from node_jax.train import tighten_constraint
+        >>> round(float(jnp.exp(-tighten_constraint(jnp.zeros(()), 0.5, rate=4.0))), 4)
+        3.0
+    """
+    moved = log_multiplier - jnp.log1p(rate * error * jnp.exp(log_multiplier))
     return jnp.clip(moved, -LARGEST_LOG_MULTIPLIER, LARGEST_LOG_MULTIPLIER).astype(log_multiplier.dtype)
 
 
@@ -120,6 +151,8 @@ def make_advance(
                 followed = update_multiplier(log_multiplier, evals, settings.nfe_budget, rate)
                 # A stage that solves nothing, such as collocation, says nothing of the budget.
                 log_multiplier = jnp.where(evals > 0, followed, log_multiplier)
+            if settings.constraint_rate is not None:
+                log_multiplier = tighten_constraint(log_multiplier, metrics["error_loss"], settings.constraint_rate)
             moved = TrainState(
                 state.step,
                 parameters,
@@ -130,7 +163,7 @@ def make_advance(
             )
             state = tree_where(is_fine, moved, state)
             counted = {"loss": value, "gradient_norm": norm, "skipped_share": 1.0 - is_fine, **metrics}
-            if settings.nfe_budget is not None:
+            if settings.nfe_budget is not None or settings.constraint_rate is not None:
                 counted["multiplier"] = phase.multiplier
             return eqx.tree_at(lambda s: s.step, state, state.step + 1), counted
 

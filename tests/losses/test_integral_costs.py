@@ -107,3 +107,25 @@ def test_total_derivatives_follow_a_control_input():
 def test_what_no_cost_can_be_is_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_the_residual_norm_is_that_of_what_a_hybrid_adds():
+    def added(t, y, args):
+        return jnp.stack([0 * t + 3.0, 5.0 * y[0]])
+
+    field = nj.fields.HybridField(lambda t, y, args: -y, added, acts_on=(0,))
+    y = jnp.array([1.0, 2.0])
+    assert float(nj.losses.ResidualNorm().rate(field, jnp.zeros(()), y, None)) == pytest.approx(9.0 / 2)
+    assert float(nj.losses.ResidualNorm(True).rate(field, jnp.zeros(()), y, None)) == pytest.approx(9.0 / 5)
+    costs = {"residual": nj.losses.ResidualNorm()}
+    ts = [0.0, 2.0]
+    _, one = nj.losses.solve_with_costs(nj.Integrator(), field, y, ts, costs=costs)
+    assert float(one["residual"]) == pytest.approx(9.0)
+    _, many = nj.losses.solve_batch_with_costs(nj.Integrator(), field, jnp.stack([y, 2 * y]), ts, costs=costs)
+    np.testing.assert_allclose(many["residual"], 9.0, rtol=1e-5)
+
+
+def test_the_residual_norm_wants_a_hybrid():
+    costs = {"residual": nj.losses.ResidualNorm()}
+    with pytest.raises(ValueError, match="expected a HybridField"):
+        nj.losses.solve_with_costs(nj.Integrator(), lambda t, y, args: -y, jnp.ones(1), [0.0, 1.0], costs=costs)

@@ -58,6 +58,9 @@ def test_a_config_adds_its_regularizers_to_the_loss_and_takes_the_same_steps():
     ("make", "message"),
     [
         (lambda: Regularize(nfe_budget=40), "regularize.nfe_budget: expected a weight > 0 of one of kinetic"),
+        (lambda: Regularize(constraint_rate=1.0), "regularize.constraint_rate: expected a weight > 0 of one of"),
+        (lambda: Regularize(constraint_rate=0.0, residual=1), "regularize.constraint_rate: expected > 0"),
+        (lambda: Regularize(constraint_rate=1.0, residual=1, nfe_budget=9), "None with a constraint_rate"),
         (lambda: Regularize(nfe_budget=0, kinetic=1), "regularize.nfe_budget: expected > 0"),
         (lambda: Regularize(kinetic=-1), "regularize.kinetic: expected at least 0"),
         (lambda: Regularize(derivative_order=0), "regularize.derivative_order"),

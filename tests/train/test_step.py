@@ -86,6 +86,22 @@ def test_steps_that_solve_nothing_leave_the_multiplier_alone():
     assert float(state.log_multiplier) == 0
 
 
+def test_under_a_constraint_the_regularizers_fall_until_the_fit_is_exact():
+    class Fitted(Bowl):
+        """min |w|² subject to (w - target)² = 0, by the loss error + multiplier |w|²."""
+
+        def loss(self, model, key, phase):
+            error = jnp.sum((model.w - self.target) ** 2)
+            return error + phase.multiplier * jnp.sum(model.w**2), {"error_loss": error}
+
+    rate = 20.0
+    state, metrics = _train(Fitted(TARGET), optax.sgd(0.1), 300, StepSettings(constraint_rate=rate))
+    ratios = 1 / metrics["multiplier"]
+    np.testing.assert_allclose(jnp.diff(ratios), rate * metrics["error_loss"][:-1], rtol=1e-2, atol=1e-3)
+    assert float(metrics["error_loss"][-1]) < 1e-3 < float(metrics["error_loss"][0])
+    np.testing.assert_allclose(state.parameters.w, TARGET, atol=0.03)
+
+
 def test_without_a_budget_the_multiplier_stays_at_one():
     state, metrics = _train(Bowl(TARGET), optax.sgd(0.1), 3)
     assert float(state.log_multiplier) == 0
