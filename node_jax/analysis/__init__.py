@@ -1,6 +1,7 @@
 """Looks at fields and solutions: growth, ensembles, chaos, plots."""
 
 from node_jax.analysis.chaos import lyapunov_exponents, valid_times
+from node_jax.analysis.decisions import draw_confusion, draw_decision
 from node_jax.analysis.ensemble import Ensemble, Prediction, draw_ensemble
 from node_jax.analysis.fits import draw_fit
 from node_jax.analysis.growth import Growth, measure_growth
@@ -12,6 +13,8 @@ __all__ = [
     "Ensemble",
     "Growth",
     "Prediction",
+    "draw_confusion",
+    "draw_decision",
     "draw_ensemble",
     "draw_fit",
     "draw_forecast",

@@ -3,8 +3,8 @@
 `from node_jax.config import Run, ...` needs no jax, so that a config file and `--help` answer at once.
 """
 
-from node_jax.config.data import CsvData, HareLynxData, SimulatedData
-from node_jax.config.fields import HybridLotkaVolterra, MLPField
+from node_jax.config.data import ConcentricSpheresData, CsvData, DigitsData, HareLynxData, SimulatedData
+from node_jax.config.fields import ConcatSquashField, GalerkinMLPField, HybridLotkaVolterra, HyperMLPField, MLPField
 from node_jax.config.optimizers import (
     LBFGS,
     SGD,
@@ -20,7 +20,15 @@ from node_jax.config.regularize import Regularize
 from node_jax.config.schema import Run
 from node_jax.config.solver import RK4, ConstantStep, DiffraxSolver, FixedSteps, PIController, Tsit5
 from node_jax.config.sweep import Sweep
-from node_jax.config.tasks import Collocation, Forecast, GrowingHorizon, MultipleShooting, RollOut, Trajectory
+from node_jax.config.tasks import (
+    Classification,
+    Collocation,
+    Forecast,
+    GrowingHorizon,
+    MultipleShooting,
+    RollOut,
+    Trajectory,
+)
 from node_jax.config.train import Train
 
 __all__ = [
@@ -29,18 +37,24 @@ __all__ = [
     "SGD",
     "Adam",
     "AdamW",
+    "Classification",
     "Collocation",
+    "ConcatSquashField",
+    "ConcentricSpheresData",
     "ConstantSchedule",
     "ConstantStep",
     "CosineSchedule",
     "CsvData",
     "DiffraxSolver",
+    "DigitsData",
     "ExponentialSchedule",
     "FixedSteps",
     "Forecast",
+    "GalerkinMLPField",
     "GrowingHorizon",
     "HareLynxData",
     "HybridLotkaVolterra",
+    "HyperMLPField",
     "Lion",
     "MLPField",
     "MultipleShooting",

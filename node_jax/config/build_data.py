@@ -30,13 +30,14 @@ def load_series(data: HareLynxData | CsvData) -> TimeSeries:
 
 def load_trajectories(run: Run, task: Trajectory) -> tuple[Trajectories, Trajectories | None]:
     """What is fitted, and what validates."""
-    if not isinstance(run.data, SimulatedData):
+    if isinstance(run.data, HareLynxData | CsvData):
         series = load_series(run.data)
         if task.train_until is None:
             return as_trajectories(series), None
         train, test = series.split(task.train_until)
         return as_trajectories(train), as_trajectories(test)
     config = run.data
+    assert isinstance(config, SimulatedData)
     ts = np.linspace(0.0, config.duration, config.num_times)
     if config.system == "lotka-volterra":
         names = ("prey", "predator")

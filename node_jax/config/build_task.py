@@ -5,14 +5,16 @@ from functools import partial
 import jax.numpy as jnp
 
 from node_jax import tasks
+from node_jax.config.build_classification import build_classification
 from node_jax.config.build_data import load_series, load_trajectories
 from node_jax.config.build_field import build_field
 from node_jax.config.build_integrator import build_integrator
-from node_jax.config.data import SimulatedData
+from node_jax.config.data import CsvData, HareLynxData
 from node_jax.config.fields import Field
 from node_jax.config.regularize import SOLVE_COSTS, Regularize
 from node_jax.config.schema import Run
 from node_jax.config.tasks import (
+    Classification,
     Collocation,
     CurriculumStage,
     Forecast,
@@ -29,13 +31,15 @@ from node_jax.models import fit_scaling
 def build_task(run: Run, field: Field) -> tasks.AbstractTask:
     """The task of a run with one of its fields."""
     integrator = build_integrator(run.solver, run.controller, run.max_steps)
+    if isinstance(run.task, Classification):
+        return build_classification(run, run.task, field, integrator, _build_regularization(run.regularize))
     if isinstance(run.task, Trajectory):
         return _build_trajectory(run, run.task, field, integrator)
     return _build_forecast(run, run.task, field, integrator)
 
 
 def _build_forecast(run: Run, task: Forecast, field: Field, integrator: Integrator) -> tasks.ForecastTask:
-    assert not isinstance(run.data, SimulatedData)
+    assert isinstance(run.data, HareLynxData | CsvData)
     train, test = load_series(run.data).split(task.train_until)
     fitted = train if task.validate_after is None else train.split(task.validate_after)[0]
     return tasks.ForecastTask(

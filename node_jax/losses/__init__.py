@@ -1,5 +1,6 @@
 """Losses and regularizers: pure functions of arrays and parameters, and solves with costs beside the state."""
 
+from node_jax.losses.classification import cross_entropy, huber_on_signs, masked_mean
 from node_jax.losses.gradient_matching import gradient_matching_loss
 from node_jax.losses.integral_costs import AbstractIntegralCost, JacobianNorm, KineticEnergy, TotalDerivative
 from node_jax.losses.parameters import l1_norm, l2_norm_squared, spectral_excess, spectral_norms
@@ -15,10 +16,13 @@ __all__ = [
     "KineticEnergy",
     "Regularization",
     "TotalDerivative",
+    "cross_entropy",
     "gradient_matching_loss",
     "horizon_times",
+    "huber_on_signs",
     "l1_norm",
     "l2_norm_squared",
+    "masked_mean",
     "masked_mean_squared_error",
     "multiple_shooting_loss",
     "segment_rows",

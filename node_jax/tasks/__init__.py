@@ -1,12 +1,14 @@
 """Model, loss and metrics for one kind of problem."""
 
 from node_jax.tasks.base import AbstractTask, Evaluation, Inspection, Phase
+from node_jax.tasks.classification import ClassificationTask
 from node_jax.tasks.forecast import ForecastTask
 from node_jax.tasks.stages import Collocation, CurriculumStage, GrowingHorizon, MultipleShooting, RollOut
 from node_jax.tasks.trajectory import TrajectoryModel, TrajectoryTask
 
 __all__ = [
     "AbstractTask",
+    "ClassificationTask",
     "Collocation",
     "CurriculumStage",
     "Evaluation",
