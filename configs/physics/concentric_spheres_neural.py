@@ -18,5 +18,5 @@ CONFIG = Run(
     max_steps=512,
     optimizer=Adam(lr=1e-3),
     schedule=ConstantSchedule(),
-    train=Train(num_steps=960, log_every=16, checkpoint_every=96, clip_norm=None),
+    train=Train(num_steps=960, log_every=32, checkpoint_every=96, clip_norm=None),
 )
