@@ -9,7 +9,7 @@ Cost: three minutes on 2 CPU cores, most of it compilation; one with --quick.
 Command: python -m experiments.physics.concentric_spheres [--quick] [--record]
 
 What differs from the published runs: five seeds instead of ten; a solve for each point with steps of its own, instead
-of one for a batch; Tsit5 instead of Dopri5, at the same tolerances of 1e-3; the weights' initial distribution; points to
+of one for a batch; Tsit5 instead of Dopri5, at the same tolerances of 1e-3; other initial weights; points to
 validate and to test on, which are drawn anew. The loss is the published one, the Huber loss of outputs that shall be 1
 and -1; beside it stands the usual one, cross-entropy.
 """

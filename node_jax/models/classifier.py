@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from node_jax.fields import AbstractField
-from node_jax.fields.perceptron import Perceptron, require_sizes
+from node_jax.fields import AbstractField, Network
+from node_jax.fields.network import check_sizes
 from node_jax.integrate import Integrator
 from node_jax.models.scaling import Scaling
 from node_jax.types import Key
@@ -45,8 +45,8 @@ class Classifier(eqx.Module):
     """
 
     field: AbstractField
-    encoder: Perceptron | None
-    head: Perceptron
+    encoder: Network | None
+    head: Network
     scaling: Scaling | None
     integrator: Integrator
     num_augmented: int = eqx.field(static=True)
@@ -65,12 +65,12 @@ class Classifier(eqx.Module):
         end_time: float = 1.0,
         key: Key,
     ) -> None:
-        require_sizes("Classifier", {"num_inputs": (num_inputs, 1), "num_classes": (num_classes, 2)})
+        check_sizes("Classifier", num_inputs=(num_inputs, 1), num_classes=(num_classes, 2))
         if not end_time > 0:
             raise ValueError(f"Classifier: expected end_time > 0, got {end_time!r}.")
         key_encoder, key_head = jax.random.split(key)
-        self.encoder = None if encoder_dim is None else Perceptron([num_inputs, encoder_dim], key=key_encoder)
-        self.head = Perceptron([state_dim(num_inputs, encoder_dim, num_augmented), num_classes], key=key_head)
+        self.encoder = None if encoder_dim is None else _affine(num_inputs, encoder_dim, key_encoder)
+        self.head = _affine(state_dim(num_inputs, encoder_dim, num_augmented), num_classes, key_head)
         self.field, self.scaling, self.integrator = field, scaling, integrator
         self.num_augmented, self.end_time = num_augmented, end_time
 
@@ -92,6 +92,10 @@ class Classifier(eqx.Module):
 
 def state_dim(num_inputs: int, encoder_dim: int | None, num_augmented: int) -> int:
     """Size of the state of a `Classifier`."""
-    sizes = {"num_augmented": (num_augmented, 0), "encoder_dim": (1 if encoder_dim is None else encoder_dim, 1)}
-    require_sizes("Classifier", sizes)
+    encoder_size = 1 if encoder_dim is None else encoder_dim
+    check_sizes("Classifier", num_augmented=(num_augmented, 0), encoder_dim=(encoder_size, 1))
     return (num_inputs if encoder_dim is None else encoder_dim) + num_augmented
+
+
+def _affine(in_size: int, out_size: int, key: Key) -> Network:
+    return Network(in_size, (out_size,), width=1, depth=0, key=key)
