@@ -3,8 +3,22 @@
 `from node_jax.config import Run, ...` needs no jax, so that a config file and `--help` answer at once.
 """
 
-from node_jax.config.data import ConcentricSpheresData, CsvData, DigitsData, HareLynxData, SimulatedData
-from node_jax.config.fields import ConcatSquashField, GalerkinMLPField, HybridLotkaVolterra, HyperMLPField, MLPField
+from node_jax.config.data import (
+    ConcentricSpheresData,
+    CsvData,
+    DigitsData,
+    HareLynxData,
+    OscillatorNetworkData,
+    SimulatedData,
+)
+from node_jax.config.fields import (
+    ConcatSquashField,
+    GalerkinMLPField,
+    GraphMLPField,
+    HybridLotkaVolterra,
+    HyperMLPField,
+    MLPField,
+)
 from node_jax.config.optimizers import (
     LBFGS,
     SGD,
@@ -51,6 +65,7 @@ __all__ = [
     "FixedSteps",
     "Forecast",
     "GalerkinMLPField",
+    "GraphMLPField",
     "GrowingHorizon",
     "HareLynxData",
     "HybridLotkaVolterra",
@@ -58,6 +73,7 @@ __all__ = [
     "Lion",
     "MLPField",
     "MultipleShooting",
+    "OscillatorNetworkData",
     "PIController",
     "Regularize",
     "RollOut",

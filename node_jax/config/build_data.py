@@ -4,7 +4,8 @@ from functools import partial
 
 import numpy as np
 
-from node_jax.config.data import CsvData, HareLynxData, SimulatedData
+from node_jax.config.build_graph import load_oscillators
+from node_jax.config.data import CsvData, HareLynxData, OscillatorNetworkData, SimulatedData
 from node_jax.config.schema import Run
 from node_jax.config.tasks import Trajectory
 from node_jax.data import TimeSeries, Trajectories, as_trajectories, load_hare_lynx, read_csv_series, simulate
@@ -36,6 +37,8 @@ def load_trajectories(run: Run, task: Trajectory) -> tuple[Trajectories, Traject
             return as_trajectories(series), None
         train, test = series.split(task.train_until)
         return as_trajectories(train), as_trajectories(test)
+    if isinstance(run.data, OscillatorNetworkData):
+        return load_oscillators(run.data, run.seed)
     config = run.data
     assert isinstance(config, SimulatedData)
     ts = np.linspace(0.0, config.duration, config.num_times)

@@ -3,7 +3,14 @@
 import jax
 import jax.numpy as jnp
 
-from node_jax.config.fields import ConcatSquashField, Field, GalerkinMLPField, HybridLotkaVolterra, HyperMLPField
+from node_jax.config.fields import (
+    ConcatSquashField,
+    Field,
+    GalerkinMLPField,
+    HybridLotkaVolterra,
+    HyperMLPField,
+    MLPField,
+)
 from node_jax.fields import (
     MLP,
     AbstractField,
@@ -19,7 +26,7 @@ from node_jax.fields import (
 )
 from node_jax.types import Key
 
-_ACTIVATIONS = {"tanh": jnp.tanh, "softplus": jax.nn.softplus, "silu": jax.nn.silu, "relu": jax.nn.relu}
+ACTIVATIONS = {"tanh": jnp.tanh, "softplus": jax.nn.softplus, "silu": jax.nn.silu, "relu": jax.nn.relu}
 _BASES = {
     "polynomials": Polynomials,
     "fourier": Fourier,
@@ -34,7 +41,7 @@ def build_field(field: Field, dim: int, key: Key) -> AbstractField:
         mechanism = LogLotkaVolterra(field.growth, field.predation, field.reproduction, field.death)
         return HybridField(mechanism, build_field(field.residual, dim, key))
     if isinstance(field, ConcatSquashField):
-        activation = _ACTIVATIONS[field.activation]
+        activation = ACTIVATIONS[field.activation]
         return ConcatSquashMLP(
             dim, field.width, field.depth, activation=activation, final_scale=field.final_scale, key=key
         )
@@ -46,11 +53,12 @@ def build_field(field: Field, dim: int, key: Key) -> AbstractField:
         first, last = field.span
         network = build_field(field.network, dim, key)
         return HyperField(network, field.hyper_width, field.hyper_depth, span=(first, last), key=key_hyper)
+    assert isinstance(field, MLPField)
     return MLP(
         dim,
         field.width,
         field.depth,
-        activation=_ACTIVATIONS[field.activation],
+        activation=ACTIVATIONS[field.activation],
         is_time_dependent=field.is_time_dependent,
         final_scale=field.final_scale,
         dropout=field.dropout,

@@ -8,9 +8,10 @@ from node_jax import tasks
 from node_jax.config.build_classification import build_classification
 from node_jax.config.build_data import load_series, load_trajectories
 from node_jax.config.build_field import build_field
+from node_jax.config.build_graph import build_graph_field
 from node_jax.config.build_integrator import build_integrator
-from node_jax.config.data import CsvData, HareLynxData
-from node_jax.config.fields import Field
+from node_jax.config.data import CsvData, HareLynxData, OscillatorNetworkData
+from node_jax.config.fields import Field, GraphMLPField
 from node_jax.config.regularize import SOLVE_COSTS, Regularize
 from node_jax.config.schema import Run
 from node_jax.config.tasks import (
@@ -59,10 +60,14 @@ def _build_forecast(run: Run, task: Forecast, field: Field, integrator: Integrat
 def _build_trajectory(run: Run, task: Trajectory, field: Field, integrator: Integrator) -> tasks.TrajectoryTask:
     data, validation = load_trajectories(run, task)
     times, values = data.times[0], data.values.reshape(-1, len(data.names))
+    make_field = partial(build_field, field, len(data.names))
+    if isinstance(field, GraphMLPField):
+        assert isinstance(run.data, OscillatorNetworkData)
+        make_field = partial(build_graph_field, field, run.data, run.seed)
     return tasks.TrajectoryTask(
         data,
         fit_scaling(times, values, task.time_scale, task.transform),
-        partial(build_field, field, len(data.names)),
+        make_field,
         integrator,
         [_build_stage(stage) for stage in task.stages],
         validation=validation,

@@ -106,8 +106,47 @@ class DigitsData:
         require(0 < share <= 0.5, "data.test_share", "a share in (0, 0.5]", share, "0.25 is usual.")
 
 
+@dataclass(frozen=True, kw_only=True)
+class OscillatorNetworkData:
+    """Noisy trajectories of oscillators with springs between neighbours on random graphs, which make one graph of
+    several components; graphs, starts and noise follow the seed of the run.
+    """
+
+    num_graphs: int = 3
+    """Components, at least 1."""
+    num_nodes: int = 6
+    """Oscillators of each, at least 2."""
+    mean_degree: float = 2.5
+    """Mean number of neighbours, in [0, num_nodes - 1]."""
+    duration: float = 10.0
+    """From the first row to the last, > 0; an oscillator alone has the period 2 pi."""
+    num_times: int = 101
+    """Rows of each trajectory, evenly spaced, at least 3."""
+    noise: float = 0.01
+    """Standard deviation of the noise, as a share of that of each quantity, >= 0."""
+    num_series: int = 16
+    """Trajectories that are fitted, from different starts, at least 1."""
+    num_held_out: int = 4
+    """Trajectories without noise that validate, at least 0; 0 validates by the fitted ones."""
+
+    def __post_init__(self) -> None:
+        require(is_positive(self.duration), "data.duration", "a time > 0", self.duration, "Two periods are a start.")
+        for name, least in (
+            ("num_graphs", 1),
+            ("num_nodes", 2),
+            ("num_times", 3),
+            ("noise", 0),
+            ("num_series", 1),
+            ("num_held_out", 0),
+        ):
+            require_at_least(getattr(self, name), least, f"data.{name}", "The defaults are a start.")
+        is_fine = 0 <= self.mean_degree <= self.num_nodes - 1
+        expected = f"a number in [0, {self.num_nodes - 1}]"
+        require(is_fine, "data.mean_degree", expected, self.mean_degree, "2 to 3 is usual.")
+
+
 LabelledData: TypeAlias = ConcentricSpheresData | DigitsData
 """Points with labels, for a Classification."""
 
 
-Data: TypeAlias = ConcentricSpheresData | CsvData | DigitsData | HareLynxData | SimulatedData
+Data: TypeAlias = ConcentricSpheresData | CsvData | DigitsData | HareLynxData | OscillatorNetworkData | SimulatedData

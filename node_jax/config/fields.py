@@ -5,7 +5,7 @@ from dataclasses import field as dataclass_field
 from typing import Any, Literal, TypeAlias
 
 from node_jax.config.checks import is_positive
-from node_jax.config.data import CsvData
+from node_jax.config.data import CsvData, OscillatorNetworkData
 from node_jax.errors import UsageError, require
 
 Activation: TypeAlias = Literal["tanh", "softplus", "silu", "relu"]
@@ -151,6 +151,41 @@ class GalerkinMLPField:
 
 
 @dataclass(frozen=True, kw_only=True)
+class GraphMLPField:
+    """Networks for messages and nodes of a graph, shared by all of them (Poli et al. 2019). Needs data on a graph."""
+
+    width: int = 32
+    """Size of each hidden layer of both networks, at least 1."""
+    depth: int = 2
+    """Hidden layers of both networks, at least 0."""
+    message_dim: int = 16
+    """Size of a message, at least 1."""
+    activation: Activation = "tanh"
+    """Nonlinearity; all but relu are smooth, as an adaptive solver wants."""
+    final_scale: float = 0.1
+    """Factor of the initial weights of the nodes' last layer, > 0; small starts near a field of zero."""
+    edges: Literal["graph", "none", "mean-field"] = "graph"
+    """graph: the sum over neighbours; none: every node alone; mean-field: the mean over all nodes of a component."""
+
+    def __post_init__(self) -> None:
+        _check_network(self.width, self.depth, self.final_scale)
+        require(self.message_dim >= 1, "field.message_dim", "at least 1", self.message_dim, "16 is a start.")
+
+    def check(self, run: Any) -> None:
+        """What this field needs of its run."""
+        has_graph = isinstance(run.data, OscillatorNetworkData)
+        cure = "Choose data:oscillator-network-data, or another field."
+        require(has_graph, "field, data", "data on a graph", type(run.data).__name__, cure)
+        transform, cure = run.task.transform, "Each node is to have the same units: choose --task.transform none."
+        require(transform == "none", "field, task.transform", "none", transform, cure)
+
+    @property
+    def max_dropout(self) -> float:
+        """The largest share that is dropped anywhere in the field."""
+        return 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
 class HyperMLPField:
     """A network whose weights come from a second network, of time (Ha et al. 2017)."""
 
@@ -177,4 +212,4 @@ class HyperMLPField:
         return self.network.dropout
 
 
-Field: TypeAlias = ConcatSquashField | GalerkinMLPField | HybridLotkaVolterra | HyperMLPField | MLPField
+Field: TypeAlias = ConcatSquashField | GalerkinMLPField | GraphMLPField | HybridLotkaVolterra | HyperMLPField | MLPField

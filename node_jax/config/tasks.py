@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 from node_jax.config.checks import is_positive, require_at_least
-from node_jax.config.data import CsvData, LabelledData, SimulatedData
+from node_jax.config.data import CsvData, LabelledData, OscillatorNetworkData, SimulatedData
 from node_jax.errors import require
 
 Transform: TypeAlias = Literal["log", "standard", "none"]
@@ -57,7 +57,7 @@ class Forecast:
     def check(self, run: Any) -> None:
         """What this task needs of its run."""
         _refuse_labels(run)
-        is_series = not isinstance(run.data, SimulatedData)
+        is_series = not isinstance(run.data, OscillatorNetworkData | SimulatedData)
         cure = "Choose a task Trajectory for simulated data."
         require(is_series, "task, data", "one measured series to forecast", type(run.data).__name__, cure)
         has_missing = isinstance(run.data, CsvData) and run.data.has_missing
@@ -166,7 +166,7 @@ class Trajectory:
     def check(self, run: Any) -> None:
         """What this task needs of its run."""
         _refuse_labels(run)
-        is_fine = self.train_until is None or not isinstance(run.data, SimulatedData)
+        is_fine = self.train_until is None or not isinstance(run.data, OscillatorNetworkData | SimulatedData)
         cure = "Simulated data are held out by data.num-held-out."
         require(is_fine, "task.train_until", "None with simulated data", self.train_until, cure)
         log_every = run.train.log_every

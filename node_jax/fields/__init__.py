@@ -15,6 +15,7 @@ from node_jax.fields.linear import LinearField
 from node_jax.fields.mechanical import MassSpring, Pendulum, TwoBody
 from node_jax.fields.mlp import MLP
 from node_jax.fields.network import Network
+from node_jax.fields.oscillators import OscillatorNetwork
 from node_jax.fields.population import LogLotkaVolterra, LotkaVolterra
 from node_jax.fields.split import SplitField
 from node_jax.fields.time_bases import AbstractTimeBasis, Fourier, PiecewiseConstant, PiecewiseLinear, Polynomials
@@ -47,6 +48,7 @@ __all__ = [
     "MassSpring",
     "NaturalLagrangianField",
     "Network",
+    "OscillatorNetwork",
     "Pendulum",
     "PiecewiseConstant",
     "PiecewiseLinear",
