@@ -3,8 +3,25 @@
 `from node_jax.config import Run, ...` needs no jax, so that a config file and `--help` answer at once.
 """
 
-from node_jax.config.data import CsvData, HareLynxData, MechanicalData, SimulatedData
-from node_jax.config.fields import HamiltonianNetwork, HybridLotkaVolterra, LagrangianNetwork, MLPField
+from node_jax.config.data import (
+    ConcentricSpheresData,
+    CsvData,
+    DigitsData,
+    HareLynxData,
+    MechanicalData,
+    OscillatorNetworkData,
+    SimulatedData,
+)
+from node_jax.config.fields import (
+    ConcatSquashField,
+    GalerkinMLPField,
+    GraphMLPField,
+    HamiltonianNetwork,
+    HybridLotkaVolterra,
+    HyperMLPField,
+    LagrangianNetwork,
+    MLPField,
+)
 from node_jax.config.optimizers import (
     LBFGS,
     SGD,
@@ -23,6 +40,7 @@ from node_jax.config.structured_data import ControlledPendulumData, DampedOscill
 from node_jax.config.structured_fields import PortHamiltonian, SecondOrder, StableDynamics
 from node_jax.config.sweep import Sweep
 from node_jax.config.tasks import (
+    Classification,
     Collocation,
     DerivativeMatching,
     Forecast,
@@ -39,7 +57,10 @@ __all__ = [
     "SGD",
     "Adam",
     "AdamW",
+    "Classification",
     "Collocation",
+    "ConcatSquashField",
+    "ConcentricSpheresData",
     "ConstantSchedule",
     "ConstantStep",
     "ControlledPendulumData",
@@ -48,18 +69,23 @@ __all__ = [
     "DampedOscillatorData",
     "DerivativeMatching",
     "DiffraxSolver",
+    "DigitsData",
     "ExponentialSchedule",
     "FixedSteps",
     "Forecast",
+    "GalerkinMLPField",
+    "GraphMLPField",
     "GrowingHorizon",
     "HamiltonianNetwork",
     "HareLynxData",
     "HybridLotkaVolterra",
+    "HyperMLPField",
     "LagrangianNetwork",
     "Lion",
     "MLPField",
     "MechanicalData",
     "MultipleShooting",
+    "OscillatorNetworkData",
     "PIController",
     "PortHamiltonian",
     "Regularize",
