@@ -214,8 +214,8 @@ _NOTES = [
     "one fit; that of the mass and spring stretches its horizon from solve to solve, up to 79 time units, which the "
     "energy of a Hamiltonian network does not notice and that of a plain network does.",
     "As published: the notebook of the pendulum computes q² + p² in place of the energy, so that it sees errors of "
-    "phase as well. That column does the same, and is what the published number is to be compared with; the next has the "
-    "energy.",
+    "phase as well. That column does the same, and is what the published number is to be compared with; the next has "
+    "the energy.",
     "Rows of the published set-up: 200 tanh units twice, Adam at 1e-3, 2000 steps with the whole data and weight decay "
     "1e-4 (two bodies 10000 steps of 200 rows). Different are the initial weights (Glorot in place of orthogonal), and "
     "solves by Tsit5 with tolerances of 1e-6.",
