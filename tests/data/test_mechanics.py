@@ -49,10 +49,9 @@ def test_simulated_derivatives_are_those_of_the_states_behind_the_noise(name):
 
 
 def test_published_starts_lie_where_they_should():
-    for name, nearest, farthest in (("mass-spring", 0.1, 1.0), ("pendulum", 1.3, 2.3)):
-        setup = dataclasses.replace(MECHANICAL_SETUPS[name], num_series=40, num_test=1, num_times=2, noise=0.0)
-        distances = np.linalg.norm(simulate_mechanics(name, setup).train.states[:, 0], axis=-1)
-        assert nearest <= distances.min() < distances.max() <= farthest
+    setup = dataclasses.replace(MECHANICAL_SETUPS["pendulum"], num_series=40, num_test=1, num_times=2, noise=0.0)
+    distances = np.linalg.norm(simulate_mechanics("pendulum", setup).train.states[:, 0], axis=-1)
+    assert 1.3 <= distances.min() < distances.max() <= 2.3
 
 
 @pytest.mark.parametrize(

@@ -102,7 +102,7 @@ def test_the_report_holds_fields_side_by_side_and_draws_their_energy(trained, tm
     assert evaluation.figures == ("rollouts.png", "energy.png")
     assert all((tmp_path / name).is_file() for name in evaluation.figures)
     assert evaluation.table.count("\n") == 3
-    assert evaluation.metrics == task.measure(model)
+    assert 0 < evaluation.metrics["energy_mse"] < 0.02
 
 
 def test_a_batch_is_inspected_and_the_first_roll_out_predicted(trained):
