@@ -2,6 +2,7 @@
 
 from node_jax.analysis.chaos import lyapunov_exponents, valid_times
 from node_jax.analysis.conservation import Drift, draw_drift, measure_drift
+from node_jax.analysis.decisions import draw_confusion, draw_decision
 from node_jax.analysis.ensemble import Ensemble, Prediction, draw_ensemble
 from node_jax.analysis.equilibria import Equilibrium, find_equilibria
 from node_jax.analysis.fits import draw_fit
@@ -19,7 +20,9 @@ __all__ = [
     "Growth",
     "Identification",
     "Prediction",
+    "draw_confusion",
     "draw_correction",
+    "draw_decision",
     "draw_drift",
     "draw_ensemble",
     "draw_fit",

@@ -10,6 +10,8 @@ from node_jax.analysis.plots import Series
 
 _MOST_SERIES = 3
 """Trajectories that are drawn side by side."""
+_MOST_QUANTITIES = 12
+"""Quantities of a trajectory that are drawn, the first ones."""
 
 
 class Trajectories(Series, Protocol):
@@ -37,7 +39,7 @@ def draw_fit(
         is_log: logarithmic axis of values.
         path: where the PNG goes.
     """
-    dim, columns = len(data.names), min(_MOST_SERIES, len(data.times))
+    dim, columns = min(_MOST_QUANTITIES, len(data.names)), min(_MOST_SERIES, len(data.times))
     figure, grid = new_figure(dim, columns, (10 if columns > 1 else 9, 2.3 * dim + 0.9))
     for j in range(columns):
         for i in range(dim):

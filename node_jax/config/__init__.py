@@ -3,8 +3,10 @@
 `from node_jax.config import Run, ...` needs no jax, so that a config file and `--help` answer at once.
 """
 
+from node_jax.config.classification import Classification, ConcentricSpheresData, DigitsData
 from node_jax.config.data import CsvData, HareLynxData, MechanicalData, SimulatedData
 from node_jax.config.fields import HamiltonianNetwork, HybridLotkaVolterra, LagrangianNetwork, MLPField
+from node_jax.config.graph import GraphMLPField, OscillatorNetworkData
 from node_jax.config.optimizers import (
     LBFGS,
     SGD,
@@ -31,6 +33,7 @@ from node_jax.config.tasks import (
     RollOut,
     Trajectory,
 )
+from node_jax.config.time_fields import ConcatSquashField, GalerkinMLPField, HyperMLPField
 from node_jax.config.train import Train
 
 __all__ = [
@@ -39,7 +42,10 @@ __all__ = [
     "SGD",
     "Adam",
     "AdamW",
+    "Classification",
     "Collocation",
+    "ConcatSquashField",
+    "ConcentricSpheresData",
     "ConstantSchedule",
     "ConstantStep",
     "ControlledPendulumData",
@@ -48,18 +54,23 @@ __all__ = [
     "DampedOscillatorData",
     "DerivativeMatching",
     "DiffraxSolver",
+    "DigitsData",
     "ExponentialSchedule",
     "FixedSteps",
     "Forecast",
+    "GalerkinMLPField",
+    "GraphMLPField",
     "GrowingHorizon",
     "HamiltonianNetwork",
     "HareLynxData",
     "HybridLotkaVolterra",
+    "HyperMLPField",
     "LagrangianNetwork",
     "Lion",
     "MLPField",
     "MechanicalData",
     "MultipleShooting",
+    "OscillatorNetworkData",
     "PIController",
     "PortHamiltonian",
     "Regularize",

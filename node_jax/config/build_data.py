@@ -6,8 +6,10 @@ from functools import partial
 import numpy as np
 
 from node_jax import data as host
+from node_jax.config.build_graph import load_oscillators
 from node_jax.config.build_structured_data import load_controlled_pendulum, load_damped_oscillator
 from node_jax.config.data import CsvData, HareLynxData, MechanicalData, SimulatedData
+from node_jax.config.graph import OscillatorNetworkData
 from node_jax.config.schema import Run
 from node_jax.config.structured_data import ControlledPendulumData, DampedOscillatorData
 from node_jax.config.tasks import Trajectory
@@ -50,13 +52,16 @@ def load_trajectories(run: Run, task: Trajectory) -> tuple[Trajectories, Traject
         return load_controlled_pendulum(run.data, run.seed)
     if isinstance(run.data, DampedOscillatorData):
         return load_damped_oscillator(run.data, run.seed)
-    if not isinstance(run.data, SimulatedData):
+    if isinstance(run.data, HareLynxData | CsvData):
         series = load_series(run.data)
         if task.train_until is None:
             return as_trajectories(series), None
         train, test = series.split(task.train_until)
         return as_trajectories(train), as_trajectories(test)
+    if isinstance(run.data, OscillatorNetworkData):
+        return load_oscillators(run.data, run.seed)
     config = run.data
+    assert isinstance(config, SimulatedData)
     ts = np.linspace(0.0, config.duration, config.num_times)
     if config.system == "lotka-volterra":
         names = ("prey", "predator")

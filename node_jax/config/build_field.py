@@ -5,18 +5,26 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from node_jax.config.fields import Field, HamiltonianNetwork, HybridLotkaVolterra, LagrangianNetwork
+from node_jax.config.fields import Field, HamiltonianNetwork, HybridLotkaVolterra, LagrangianNetwork, MLPField
 from node_jax.config.structured_fields import PortHamiltonian, SecondOrder, StableDynamics
+from node_jax.config.time_fields import ConcatSquashField, GalerkinMLPField, HyperMLPField
 from node_jax.errors import UsageError
 from node_jax.fields import (
     MLP,
     AbstractField,
     AccelerationNetwork,
+    ConcatSquashMLP,
+    Fourier,
+    GalerkinField,
     HamiltonianField,
     HybridField,
+    HyperField,
     LagrangianField,
     LogLotkaVolterra,
     NaturalLagrangianField,
+    PiecewiseConstant,
+    PiecewiseLinear,
+    Polynomials,
     SecondOrderField,
     SeparableHamiltonianField,
     StableField,
@@ -24,7 +32,13 @@ from node_jax.fields import (
 )
 from node_jax.types import Key
 
-_ACTIVATIONS = {"tanh": jnp.tanh, "softplus": jax.nn.softplus, "silu": jax.nn.silu}
+ACTIVATIONS = {"tanh": jnp.tanh, "softplus": jax.nn.softplus, "silu": jax.nn.silu, "relu": jax.nn.relu}
+_BASES = {
+    "polynomials": Polynomials,
+    "fourier": Fourier,
+    "piecewise-constant": PiecewiseConstant,
+    "piecewise-linear": PiecewiseLinear,
+}
 
 
 def build_field(field: Field, dim: int, key: Key, num_controls: int = 0) -> AbstractField:
@@ -34,20 +48,38 @@ def build_field(field: Field, dim: int, key: Key, num_controls: int = 0) -> Abst
         return HybridField(mechanism, build_field(field.residual, dim, key, num_controls))
     if isinstance(field, (HamiltonianNetwork, LagrangianNetwork)):
         make = _mechanics_of(field)
-        return make(dim, field.width, field.depth, activation=_ACTIVATIONS[field.activation], key=key)
+        return make(dim, field.width, field.depth, activation=ACTIVATIONS[field.activation], key=key)
     if isinstance(field, PortHamiltonian | StableDynamics | SecondOrder):
         return _build_structured(field, dim, num_controls, key)
+    if isinstance(field, ConcatSquashField | GalerkinMLPField | HyperMLPField):
+        return _build_time_dependent(field, dim, key)
+    assert isinstance(field, MLPField)
     return MLP(
         dim,
         field.width,
         field.depth,
-        activation=_ACTIVATIONS[field.activation],
+        activation=ACTIVATIONS[field.activation],
         is_time_dependent=field.is_time_dependent,
         num_controls=num_controls,
         final_scale=field.final_scale,
         dropout=field.dropout,
         key=key,
     )
+
+
+def _build_time_dependent(
+    field: ConcatSquashField | GalerkinMLPField | HyperMLPField, dim: int, key: Key
+) -> AbstractField:
+    sizes = (dim, field.width, field.depth)
+    settings = {"activation": ACTIVATIONS[field.activation], "final_scale": field.final_scale}
+    if isinstance(field, ConcatSquashField):
+        return ConcatSquashMLP(*sizes, **settings, key=key)
+    first, last = field.span
+    if isinstance(field, GalerkinMLPField):
+        return GalerkinField(MLP(*sizes, **settings, key=key), _BASES[field.basis](field.num, (first, last)))
+    key, key_hyper = jax.random.split(key)
+    network = MLP(*sizes, **settings, key=key)
+    return HyperField(network, field.hyper_width, field.hyper_depth, span=(first, last), key=key_hyper)
 
 
 def _mechanics_of(field: HamiltonianNetwork | LagrangianNetwork) -> Callable[..., AbstractField]:
@@ -64,7 +96,7 @@ def _mechanics_of(field: HamiltonianNetwork | LagrangianNetwork) -> Callable[...
 def _build_structured(
     field: PortHamiltonian | StableDynamics | SecondOrder, dim: int, num_controls: int, key: Key
 ) -> AbstractField:
-    activation = _ACTIVATIONS[field.activation]
+    activation = ACTIVATIONS[field.activation]
     if isinstance(field, StableDynamics):
         key_nominal, key_lyapunov = jax.random.split(key)
         sizes = (dim, field.width, field.depth)

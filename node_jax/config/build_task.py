@@ -5,14 +5,18 @@ from functools import partial
 import jax.numpy as jnp
 
 from node_jax import tasks
+from node_jax.config.build_classification import build_classification
 from node_jax.config.build_data import load_mechanics, load_series, load_trajectories
 from node_jax.config.build_field import build_field
+from node_jax.config.build_graph import build_graph_field
 from node_jax.config.build_integrator import build_integrator
 from node_jax.config.data import CsvData, HareLynxData, MechanicalData
 from node_jax.config.fields import Field
+from node_jax.config.graph import GraphMLPField, OscillatorNetworkData
 from node_jax.config.regularize import SOLVE_COSTS, Regularize
 from node_jax.config.schema import Run
 from node_jax.config.tasks import (
+    Classification,
     Collocation,
     CurriculumStage,
     DerivativeMatching,
@@ -31,6 +35,8 @@ from node_jax.models import fit_scaling
 def build_task(run: Run, field: Field) -> tasks.AbstractTask:
     """The task of a run with one of its fields."""
     integrator = build_integrator(run.solver, run.controller, run.max_steps)
+    if isinstance(run.task, Classification):
+        return build_classification(run, run.task, field, integrator, _build_regularization(run.regularize))
     if isinstance(run.task, Trajectory):
         return _build_trajectory(run, run.task, field, integrator)
     if isinstance(run.task, DerivativeMatching):
@@ -60,10 +66,14 @@ def _build_trajectory(run: Run, task: Trajectory, field: Field, integrator: Inte
     data, validation = load_trajectories(run, task)
     times, values = data.times[0], data.values.reshape(-1, len(data.names))
     num_controls = 0 if data.controls is None else len(data.controls.names)
+    make_field = partial(build_field, field, len(data.names), num_controls=num_controls)
+    if isinstance(field, GraphMLPField):
+        assert isinstance(run.data, OscillatorNetworkData)
+        make_field = partial(build_graph_field, field, run.data, run.seed)
     return tasks.TrajectoryTask(
         data,
         fit_scaling(times, values, task.time_scale, task.transform),
-        partial(build_field, field, len(data.names), num_controls=num_controls),
+        make_field,
         integrator,
         [_build_stage(stage) for stage in task.stages],
         validation=validation,

@@ -4,12 +4,12 @@ from dataclasses import dataclass
 from dataclasses import field as dataclass_field
 from typing import Any, Literal, TypeAlias
 
-from node_jax.config.checks import is_positive
+from node_jax.config.checks import Activation, is_positive
 from node_jax.config.data import CsvData
+from node_jax.config.graph import GraphMLPField
 from node_jax.config.structured_fields import PortHamiltonian, SecondOrder, StableDynamics
+from node_jax.config.time_fields import ConcatSquashField, GalerkinMLPField, HyperMLPField
 from node_jax.errors import UsageError, require
-
-Activation: TypeAlias = Literal["tanh", "softplus", "silu"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +21,7 @@ class MLPField:
     depth: int = 2
     """Number of hidden layers, at least 0."""
     activation: Activation = "tanh"
-    """Nonlinearity; all are smooth, as an adaptive solver wants."""
+    """Nonlinearity; all but relu are smooth, as an adaptive solver wants."""
     is_time_dependent: bool = False
     """Whether time is an input beside the state."""
     final_scale: float = 0.1
@@ -165,4 +165,8 @@ Field: TypeAlias = (
     | PortHamiltonian
     | StableDynamics
     | SecondOrder
+    | ConcatSquashField
+    | GalerkinMLPField
+    | HyperMLPField
+    | GraphMLPField
 )

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 from node_jax.config.checks import is_positive, require_at_least
+from node_jax.config.classification import Classification, LabelledData
 from node_jax.config.data import SIMULATED, CsvData, MechanicalData
 from node_jax.config.regularize import SOLVE_COSTS
 from node_jax.errors import require
@@ -13,6 +14,11 @@ Transform: TypeAlias = Literal["log", "standard", "none"]
 
 def _check_time_scale(value: float) -> None:
     require(is_positive(value), "task.time_scale", "a number > 0", value, "About half a period is good.")
+
+
+def _refuse_labels(run: Any) -> None:
+    has_labels = isinstance(run.data, LabelledData)
+    require(not has_labels, "task, data", "series in time", type(run.data).__name__, "Choose a task Classification.")
 
 
 def _check_stage(stage: Any) -> None:
@@ -52,6 +58,7 @@ class Forecast:
 
     def check(self, run: Any) -> None:
         """What this task needs of its run."""
+        _refuse_labels(run)
         is_series = not isinstance(run.data, SIMULATED)
         cure = "Choose a task Trajectory for simulated data."
         require(is_series, "task, data", "one measured series to forecast", type(run.data).__name__, cure)
@@ -160,6 +167,7 @@ class Trajectory:
 
     def check(self, run: Any) -> None:
         """What this task needs of its run."""
+        _refuse_labels(run)
         is_fine = self.train_until is None or not isinstance(run.data, SIMULATED)
         cure = "Simulated data are held out by whole trajectories."
         require(is_fine, "task.train_until", "None with simulated data", self.train_until, cure)
@@ -207,4 +215,4 @@ class DerivativeMatching:
         require(not run.train.watch_growth, "train.watch_growth", "False with DerivativeMatching", True, cure)
 
 
-Task: TypeAlias = Forecast | Trajectory | DerivativeMatching
+Task: TypeAlias = Classification | Forecast | Trajectory | DerivativeMatching

@@ -2,7 +2,9 @@
 
 from node_jax.data.controls import Controls
 from node_jax.data.derivatives import Derivatives, integrate_derivatives
+from node_jax.data.graphs import complete_graph, grid_graph, join_graphs, random_graph, ring_graph, scale_free_graph
 from node_jax.data.hare_lynx import load_hare_lynx
+from node_jax.data.labelled import LabelledPoints, LabelledSplits, draw_concentric_spheres, load_digits, split_labelled
 from node_jax.data.mcycle import load_mcycle
 from node_jax.data.mechanics import MECHANICAL_SETUPS, MechanicalData, MechanicalSetup, simulate_mechanics
 from node_jax.data.ragged import RaggedBatch, buckets, ragged
@@ -16,6 +18,8 @@ __all__ = [
     "MECHANICAL_SETUPS",
     "Controls",
     "Derivatives",
+    "LabelledPoints",
+    "LabelledSplits",
     "MechanicalData",
     "MechanicalSetup",
     "RaggedBatch",
@@ -24,14 +28,23 @@ __all__ = [
     "Trajectories",
     "as_trajectories",
     "buckets",
+    "complete_graph",
+    "draw_concentric_spheres",
     "fetch",
+    "grid_graph",
     "integrate_derivatives",
+    "join_graphs",
+    "load_digits",
     "load_hare_lynx",
     "load_mcycle",
     "load_table",
     "ragged",
+    "random_graph",
     "read_csv_series",
+    "ring_graph",
+    "scale_free_graph",
     "simulate",
     "simulate_mechanics",
     "smooth",
+    "split_labelled",
 ]

@@ -17,6 +17,7 @@ from node_jax.fields.linear import LinearField
 from node_jax.fields.mechanical import MassSpring, Pendulum, TwoBody
 from node_jax.fields.mlp import MLP
 from node_jax.fields.network import Network
+from node_jax.fields.oscillators import OscillatorNetwork
 from node_jax.fields.pendulum import DampedPendulum
 from node_jax.fields.population import LogLotkaVolterra, LotkaVolterra
 from node_jax.fields.port_hamiltonian import PortHamiltonianField
@@ -60,6 +61,7 @@ __all__ = [
     "MechanicalEnergy",
     "NaturalLagrangianField",
     "Network",
+    "OscillatorNetwork",
     "Pendulum",
     "PiecewiseConstant",
     "PiecewiseLinear",

@@ -151,30 +151,38 @@ class GraphField(AbstractField):
 
 
 class FlatGraphField(AbstractField):
-    """A `GraphField` on states (*batch, node * dim): what tasks for vectors take, the features of each node in a row.
+    """A field on states (*batch, node, dim) as one on states (*batch, node * dim), the features of a node in a row.
+
+    It is what a task for vectors takes, such as `TrajectoryTask`.
 
     Arguments:
-        field: the field on states (*batch, node, dim).
+        field: the field on nodes, such as a `GraphField`.
+        dim: features of a node.
+
+    Raises:
+        ValueError: for states that no number of nodes gives.
 
     Example:
         >>> import jax, jax.numpy as jnp, node_jax as nj
         >>> ring = nj.fields.Graph([0, 1, 2], [1, 2, 0], num_nodes=3)
         >>> field = nj.fields.GraphField(dim=2, width=8, depth=1, graph=ring, key=jax.random.key(0))
-        >>> nj.fields.FlatGraphField(field)(0.0, jnp.ones(6)).shape
+        >>> nj.fields.FlatGraphField(field, dim=2)(0.0, jnp.ones(6)).shape
         (6,)
     """
 
-    field: GraphField
+    field: AbstractField
+    dim: int = eqx.field(static=True)
 
     def __call__(self, t: Any, y: Float[Array, "*batch flat"], args: Any = None) -> Float[Array, "*batch flat"]:
         """The derivative, in the shape of y."""
-        y, dim = jnp.asarray(y), self.field.dim
-        if y.ndim < 1 or y.shape[-1] % dim:
+        y = jnp.asarray(y)
+        if y.ndim < 1 or y.shape[-1] % self.dim:
             raise ValueError(
-                f"FlatGraphField: expected a state whose last axis is a multiple of the {dim} features of a node, got "
-                f"shape {y.shape}."
+                f"FlatGraphField: expected a state whose last axis is a multiple of the {self.dim} features of a node, "
+                f"got shape {y.shape}."
             )
-        return self.field(t, y.reshape(*y.shape[:-1], -1, dim), args).reshape(y.shape)
+        nodes = y.reshape(*y.shape[:-1], -1, self.dim)
+        return jnp.asarray(self.field(t, nodes, args)).reshape(y.shape)
 
 
 def _sum_at(receivers: Int[Array, " edge"], values: Float[Array, "*batch edge size"], num_nodes: int) -> Array:

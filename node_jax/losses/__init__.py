@@ -1,5 +1,6 @@
 """Losses and regularizers: pure functions of arrays and parameters, and solves with costs beside the state."""
 
+from node_jax.losses.classification import cross_entropy, huber_on_signs, masked_mean
 from node_jax.losses.gradient_matching import gradient_matching_loss
 from node_jax.losses.integral_costs import (
     AbstractIntegralCost,
@@ -22,10 +23,13 @@ __all__ = [
     "Regularization",
     "ResidualNorm",
     "TotalDerivative",
+    "cross_entropy",
     "gradient_matching_loss",
     "horizon_times",
+    "huber_on_signs",
     "l1_norm",
     "l2_norm_squared",
+    "masked_mean",
     "masked_mean_squared_error",
     "multiple_shooting_loss",
     "segment_rows",

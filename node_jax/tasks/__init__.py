@@ -1,6 +1,7 @@
 """Model, loss and metrics for one kind of problem."""
 
 from node_jax.tasks.base import AbstractTask, Evaluation, Inspection, Phase
+from node_jax.tasks.classification import ClassificationTask
 from node_jax.tasks.derivatives import DerivativeTask
 from node_jax.tasks.forecast import ForecastTask
 from node_jax.tasks.stages import Collocation, CurriculumStage, GrowingHorizon, MultipleShooting, RollOut
@@ -8,6 +9,7 @@ from node_jax.tasks.trajectory import TrajectoryModel, TrajectoryTask
 
 __all__ = [
     "AbstractTask",
+    "ClassificationTask",
     "Collocation",
     "CurriculumStage",
     "DerivativeTask",

@@ -74,8 +74,38 @@ def test_batch_axes_come_first_and_flat_states_are_the_same_states():
     field = make(graph=graph)
     ys = jnp.stack([y, -y])
     np.testing.assert_allclose(field(0.0, ys)[1], field(0.0, -y), rtol=1e-4, atol=1e-5)
-    flat = nj.fields.FlatGraphField(field)
+    flat = nj.fields.FlatGraphField(field, dim=3)
     np.testing.assert_array_equal(flat(0.0, ys.reshape(2, 15)), field(0.0, ys).reshape(2, 15))
+
+
+def test_oscillators_keep_their_energy_but_for_damping(x64):
+    graph, random = nj.data.random_graph(6, 2.0, seed=1).pad(7, 14), np.random.default_rng(0)
+    y = jnp.asarray(random.normal(size=(2, 7, 2)))
+    for damping in (0.0, 0.3):
+        field = nj.fields.OscillatorNetwork(graph, frequency=1.3, coupling=0.7, cubic=0.4, damping=damping)
+        slope = field(0.0, y)
+        np.testing.assert_array_equal(slope[:, 6], 0.0)
+        change = jax.vmap(lambda y, slope, field=field: jax.jvp(field.energy, (y,), (slope,))[1])(y, slope)
+        np.testing.assert_allclose(change, -damping * jnp.sum(y[:, :6, 1] ** 2, axis=1), atol=1e-12)
+    assert set(field.named_parameters()) == {"frequency", "coupling", "cubic", "damping"}
+
+
+def test_graphs_have_the_degrees_of_their_kind():
+    def degrees(graph):
+        assert sorted(zip(graph.senders.tolist(), graph.receivers.tolist(), strict=True)) == sorted(
+            zip(graph.receivers.tolist(), graph.senders.tolist(), strict=True)
+        )
+        return np.bincount(graph.receivers, minlength=graph.num_nodes)
+
+    assert (degrees(nj.data.ring_graph(5)) == 2).all()
+    assert (degrees(nj.data.complete_graph(4)) == 3).all()
+    assert sorted(degrees(nj.data.grid_graph(3, 3))) == [2, 2, 2, 2, 3, 3, 3, 3, 4]
+    assert degrees(nj.data.random_graph(10, 3.0)).sum() == 30
+    hubs = degrees(nj.data.scale_free_graph(40, 2))
+    assert hubs.sum() == 2 * 2 * 38
+    assert hubs.max() >= 8
+    joined = nj.data.join_graphs([nj.data.ring_graph(3), nj.data.complete_graph(4)])
+    assert degrees(joined).tolist() == [2, 2, 2, 3, 3, 3, 3]
 
 
 @pytest.mark.parametrize(
@@ -89,11 +119,18 @@ def test_batch_axes_come_first_and_flat_states_are_the_same_states():
         (lambda: nj.fields.Graph([0], [1], 2, edge_features=[[1.0], [2.0]]), r"edge_features of shape \(1, feature\)"),
         (lambda: nj.fields.Graph([0], [1], 2, node_mask=[1, 0]), "node_mask of 2 booleans, got int64"),
         (lambda: nj.fields.Graph([0], [1], 2).pad(1, 1), "at least 2 nodes and 1 edges, got 1 and 1"),
+        (lambda: nj.data.random_graph(3, 4.0), "mean degree between 0 and 2, with 3 nodes, got 4.0"),
+        (lambda: nj.data.ring_graph(2), "at least 3 nodes, got 2"),
+        (lambda: nj.data.scale_free_graph(3, 3), "num_links between 1 and 2, got 3"),
+        (lambda: nj.data.join_graphs([draw()[0]]), "all without features"),
+        (lambda: nj.fields.OscillatorNetwork(nj.data.ring_graph(3), coupling=0.0), "coupling to be positive"),
+        (lambda: nj.fields.OscillatorNetwork(nj.data.ring_graph(3), damping=-1.0), "damping of 0 or more, got -1.0"),
+        (lambda: nj.fields.OscillatorNetwork(nj.data.ring_graph(3))(0.0, jnp.ones((4, 2))), r"3, 2\).*\(4, 2\)"),
         (lambda: make("max"), "'sum' or 'mean', got 'max'"),
         (lambda: make(graph=nj.fields.Graph([0], [1], 2)), "a graph with 1 node_features, got 0"),
         (lambda: make()(0.0, jnp.ones((5, 3))), "a Graph as args of the solve, got NoneType"),
         (lambda: make()(0.0, jnp.ones((4, 3)), draw()[0]), r"shape \(..., 5, 3\).*got \(4, 3\)"),
-        (lambda: nj.fields.FlatGraphField(make())(0.0, jnp.ones(4), draw()[0]), "multiple of the 3 features.*(4,)"),
+        (lambda: nj.fields.FlatGraphField(make(), 3)(0.0, jnp.ones(4), draw()[0]), "multiple of the 3 features.*(4,)"),
     ],
 )
 def test_what_does_not_fit_is_refused(call, message):

@@ -1,0 +1,171 @@
+"""Can a neural ODE part concentric spheres, and what do dimensions beside the data change?
+
+Question: In the set-up of Dupont et al. (2019, arXiv:1904.01681; config.json of their repository: a disc of 500 points
+    in a ring of 1500, hidden size 32, rate 1e-3, 30 epochs), how do loss, accuracy and evaluations of a solve change
+    through training, for a plain neural ODE and for one with five components beside the data?
+Expected: the augmented one separates the classes with evaluations that stay within a third of those at the start; the
+    evaluations of the plain one double, or it fails. Published is the same in words and curves, without a table.
+Cost: three minutes on 2 CPU cores, most of it compilation; one with --quick.
+Command: python -m experiments.physics.concentric_spheres [--quick] [--record]
+
+What differs from the published runs: five seeds instead of ten; a solve for each point with steps of its own, instead
+of one for a batch; Tsit5 instead of Dopri5, at the same tolerances of 1e-3; other initial weights; points to
+validate and to test on, which are drawn anew. The loss is the published one, the Huber loss of outputs that shall be 1
+and -1; beside it stands the usual one, cross-entropy.
+"""
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from experiments.benchmarks.report import Results, Table, show, write
+from experiments.physics.runs import Trained, keep, load, mean_and_spread, results_folder, seconds, train_seeds
+from node_jax.analysis import draw_decision
+from node_jax.analysis.figures import MODEL, OTHERS, dress, new_figure, save_figure
+from node_jax.config import Classification, Run
+from node_jax.tasks import ClassificationTask
+
+_NAME = "concentric_spheres"
+_MOST_FLAT, _LEAST_GROWN = 4 / 3, 2.0
+"""Evaluations at the end over those at the start: at most so many are flat, at least so many are grown."""
+_SEPARATED = 0.999
+"""Test accuracy of a classifier that parts the classes."""
+
+
+def study(is_quick: bool, folder: Path) -> Results:
+    """Train both models with both losses; tables and figures."""
+    num_seeds = 2 if is_quick else 5
+    runs: dict[str, list[Trained]] = {}
+    for name, config in (("neural ODE", "neural"), ("augmented", "augmented")):
+        run = load(f"{_NAME}_{config}")
+        runs[f"{name}, Huber loss"] = train_seeds(run, num_seeds, is_quick)
+        runs[f"{name}, cross-entropy"] = train_seeds(_with_cross_entropy(run), num_seeds, is_quick)
+    rows = [_row(name, found) for name, found in sorted(runs.items(), key=lambda item: item[0].split(", ")[1])]
+    columns = (
+        "model, loss",
+        "last loss",
+        "test accuracy",
+        "separated",
+        "evaluations, first epoch",
+        "evaluations, last epoch",
+        "growth",
+        "growth of the most a point took",
+        "seconds a seed",
+    )
+    caption = f"Concentric spheres, mean ± standard deviation over {num_seeds} seeds"
+    _draw_curves(runs, folder / f"{_NAME}.png")
+    flows = {}
+    for name in ("neural ODE", "augmented"):
+        first = runs[f"{name}, Huber loss"][0]
+        assert isinstance(first.task, ClassificationTask)
+        flows[name] = first.task.flow(first.model)
+    draw_decision(flows, ("inner", "outer"), folder / f"{_NAME}_flow.png")
+    return Results(
+        _NAME,
+        "Can a neural ODE part concentric spheres, and what do dimensions beside the data change?",
+        [Table(caption, columns, rows)],
+        notes=[
+            f"separated: seeds with a test accuracy of at least {100 * _SEPARATED:g} %",
+            "growth: evaluations of the last epoch over those of the first",
+            "Published (Dupont et al. 2019, figures, no table): the neural ODE's evaluations grow and it does not "
+            "separate the classes, the augmented one's stay about constant and it does.",
+            f"Claim: augmented separates with growth of at most {_MOST_FLAT:.2f}: {_verdict(runs, True)}. The neural "
+            f"ODE has growth of at least {_LEAST_GROWN:g}, or does not separate: {_verdict(runs, False)}.",
+        ],
+        data={name: {"evaluations": _curve(found, "num_evals").tolist()} for name, found in runs.items()},
+        is_quick=is_quick,
+    )
+
+
+def _with_cross_entropy(run: Run) -> Run:
+    assert isinstance(run.task, Classification)
+    return replace(run, name=f"{run.name}_cross_entropy", task=replace(run.task, criterion="cross-entropy"))
+
+
+def _curve(found: list[Trained], key: str) -> np.ndarray:
+    """What was logged, an epoch a column, shape (seed, row)."""
+    return np.array([[row[key] for row in one.rows] for one in found])
+
+
+def _growth(found: list[Trained], key: str) -> np.ndarray:
+    curve = _curve(found, key)
+    return curve[:, -1] / curve[:, 0]
+
+
+def _is_separated(found: list[Trained]) -> np.ndarray:
+    return np.array([one.evaluation.metrics["accuracy"] >= _SEPARATED for one in found])
+
+
+def _row(name: str, found: list[Trained]) -> tuple[Any, ...]:
+    evals = _curve(found, "num_evals")
+    return (
+        name,
+        mean_and_spread(_curve(found, "loss")[:, -1].tolist()),
+        mean_and_spread([one.evaluation.metrics["accuracy"] for one in found]),
+        f"{_is_separated(found).sum()} of {len(found)}",
+        mean_and_spread(evals[:, 0].tolist()),
+        mean_and_spread(evals[:, -1].tolist()),
+        mean_and_spread(_growth(found, "num_evals").tolist()),
+        mean_and_spread(_growth(found, "max_evals").tolist()),
+        float(np.mean([seconds(one) for one in found])),
+    )
+
+
+def _verdict(runs: dict[str, list[Trained]], is_augmented: bool) -> str:
+    """Of how many seeds the claim holds, for both losses."""
+    parts = []
+    for loss in ("Huber loss", "cross-entropy"):
+        found = runs[f"{'augmented' if is_augmented else 'neural ODE'}, {loss}"]
+        growth, is_separated = _growth(found, "num_evals"), _is_separated(found)
+        holds = is_separated & (growth <= _MOST_FLAT) if is_augmented else ~is_separated | (growth >= _LEAST_GROWN)
+        parts.append(f"{holds.sum()} of {len(found)} seeds ({loss})")
+    return ", ".join(parts)
+
+
+def _draw_curves(runs: dict[str, list[Trained]], path: Path) -> None:
+    """Loss and evaluations over epochs, the range over seeds as a band."""
+    figure, grid = new_figure(1, 3, (12, 3.9))
+    colours = {"neural ODE": OTHERS[0], "augmented": MODEL}
+    panels = (
+        ("loss", "training loss"),
+        ("num_evals", "evaluations of a solve, mean"),
+        ("max_evals", "most of a batch"),
+    )
+    for (key, title), axes in zip(panels, grid[0], strict=True):
+        for name, found in runs.items():
+            model, loss = name.split(", ")
+            curve = _curve(found, key)
+            epochs = np.arange(1, curve.shape[1] + 1)
+            style = "-" if loss == "Huber loss" else "--"
+            axes.plot(epochs, np.median(curve, axis=0), style, color=colours[model], linewidth=1.6, label=name)
+            axes.fill_between(
+                epochs, curve.min(axis=0), curve.max(axis=0), color=colours[model], alpha=0.12, linewidth=0
+            )
+        axes.set_title(title, fontsize=10)
+        axes.set_xlabel("epoch")
+        dress(axes)
+    grid[0, 0].set_yscale("log")
+    for axes in grid[0, 1:]:
+        axes.set_ylim(bottom=0)
+    handles, labels = grid[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=4, frameon=False, fontsize=9)
+    save_figure(figure, path)
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description="Concentric spheres; results go to runs/physics/concentric_spheres/.")
+    parser.add_argument("--quick", action="store_true", help="a few steps of two seeds: does it run?")
+    parser.add_argument("--record", action="store_true", help="keep the results in docs/results/physics")
+    options = parser.parse_args()
+    path = write(results := study(options.quick, results_folder(_NAME)), results_folder(_NAME))
+    show(results)
+    if options.record:
+        keep(path)
+
+
+if __name__ == "__main__":
+    main()
