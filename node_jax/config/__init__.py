@@ -3,25 +3,10 @@
 `from node_jax.config import Run, ...` needs no jax, so that a config file and `--help` answer at once.
 """
 
-from node_jax.config.data import (
-    ConcentricSpheresData,
-    CsvData,
-    DigitsData,
-    HareLynxData,
-    MechanicalData,
-    OscillatorNetworkData,
-    SimulatedData,
-)
-from node_jax.config.fields import (
-    ConcatSquashField,
-    GalerkinMLPField,
-    GraphMLPField,
-    HamiltonianNetwork,
-    HybridLotkaVolterra,
-    HyperMLPField,
-    LagrangianNetwork,
-    MLPField,
-)
+from node_jax.config.classification import Classification, ConcentricSpheresData, DigitsData
+from node_jax.config.data import CsvData, HareLynxData, MechanicalData, SimulatedData
+from node_jax.config.fields import HamiltonianNetwork, HybridLotkaVolterra, LagrangianNetwork, MLPField
+from node_jax.config.graph import GraphMLPField, OscillatorNetworkData
 from node_jax.config.optimizers import (
     LBFGS,
     SGD,
@@ -40,7 +25,6 @@ from node_jax.config.structured_data import ControlledPendulumData, DampedOscill
 from node_jax.config.structured_fields import PortHamiltonian, SecondOrder, StableDynamics
 from node_jax.config.sweep import Sweep
 from node_jax.config.tasks import (
-    Classification,
     Collocation,
     DerivativeMatching,
     Forecast,
@@ -49,6 +33,7 @@ from node_jax.config.tasks import (
     RollOut,
     Trajectory,
 )
+from node_jax.config.time_fields import ConcatSquashField, GalerkinMLPField, HyperMLPField
 from node_jax.config.train import Train
 
 __all__ = [

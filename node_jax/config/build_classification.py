@@ -6,10 +6,9 @@ import jax
 import numpy as np
 
 from node_jax.config.build_field import build_field
-from node_jax.config.data import ConcentricSpheresData, DigitsData, LabelledData
+from node_jax.config.classification import Classification, ConcentricSpheresData, DigitsData, LabelledData
 from node_jax.config.fields import Field
 from node_jax.config.schema import Run
-from node_jax.config.tasks import Classification
 from node_jax.data import LabelledPoints, LabelledSplits, draw_concentric_spheres, load_digits
 from node_jax.integrate import Integrator
 from node_jax.losses import Regularization

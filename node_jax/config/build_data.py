@@ -8,7 +8,8 @@ import numpy as np
 from node_jax import data as host
 from node_jax.config.build_graph import load_oscillators
 from node_jax.config.build_structured_data import load_controlled_pendulum, load_damped_oscillator
-from node_jax.config.data import CsvData, HareLynxData, MechanicalData, OscillatorNetworkData, SimulatedData
+from node_jax.config.data import CsvData, HareLynxData, MechanicalData, SimulatedData
+from node_jax.config.graph import OscillatorNetworkData
 from node_jax.config.schema import Run
 from node_jax.config.structured_data import ControlledPendulumData, DampedOscillatorData
 from node_jax.config.tasks import Trajectory

@@ -5,17 +5,9 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from node_jax.config.fields import (
-    ConcatSquashField,
-    Field,
-    GalerkinMLPField,
-    HamiltonianNetwork,
-    HybridLotkaVolterra,
-    HyperMLPField,
-    LagrangianNetwork,
-    MLPField,
-)
+from node_jax.config.fields import Field, HamiltonianNetwork, HybridLotkaVolterra, LagrangianNetwork, MLPField
 from node_jax.config.structured_fields import PortHamiltonian, SecondOrder, StableDynamics
+from node_jax.config.time_fields import ConcatSquashField, GalerkinMLPField, HyperMLPField
 from node_jax.errors import UsageError
 from node_jax.fields import (
     MLP,
@@ -59,21 +51,8 @@ def build_field(field: Field, dim: int, key: Key, num_controls: int = 0) -> Abst
         return make(dim, field.width, field.depth, activation=ACTIVATIONS[field.activation], key=key)
     if isinstance(field, PortHamiltonian | StableDynamics | SecondOrder):
         return _build_structured(field, dim, num_controls, key)
-    if isinstance(field, ConcatSquashField):
-        activation = ACTIVATIONS[field.activation]
-        return ConcatSquashMLP(
-            dim, field.width, field.depth, activation=activation, final_scale=field.final_scale, key=key
-        )
-    if isinstance(field, GalerkinMLPField):
-        first, last = field.span
-        return GalerkinField(
-            build_field(field.network, dim, key, num_controls), _BASES[field.basis](field.num, (first, last))
-        )
-    if isinstance(field, HyperMLPField):
-        key, key_hyper = jax.random.split(key)
-        first, last = field.span
-        network = build_field(field.network, dim, key, num_controls)
-        return HyperField(network, field.hyper_width, field.hyper_depth, span=(first, last), key=key_hyper)
+    if isinstance(field, ConcatSquashField | GalerkinMLPField | HyperMLPField):
+        return _build_time_dependent(field, dim, key)
     assert isinstance(field, MLPField)
     return MLP(
         dim,
@@ -86,6 +65,21 @@ def build_field(field: Field, dim: int, key: Key, num_controls: int = 0) -> Abst
         dropout=field.dropout,
         key=key,
     )
+
+
+def _build_time_dependent(
+    field: ConcatSquashField | GalerkinMLPField | HyperMLPField, dim: int, key: Key
+) -> AbstractField:
+    sizes = (dim, field.width, field.depth)
+    settings = {"activation": ACTIVATIONS[field.activation], "final_scale": field.final_scale}
+    if isinstance(field, ConcatSquashField):
+        return ConcatSquashMLP(*sizes, **settings, key=key)
+    first, last = field.span
+    if isinstance(field, GalerkinMLPField):
+        return GalerkinField(MLP(*sizes, **settings, key=key), _BASES[field.basis](field.num, (first, last)))
+    key, key_hyper = jax.random.split(key)
+    network = MLP(*sizes, **settings, key=key)
+    return HyperField(network, field.hyper_width, field.hyper_depth, span=(first, last), key=key_hyper)
 
 
 def _mechanics_of(field: HamiltonianNetwork | LagrangianNetwork) -> Callable[..., AbstractField]:

@@ -3,15 +3,14 @@
 import numpy as np
 
 from node_jax.config.build_field import ACTIVATIONS
-from node_jax.config.data import OscillatorNetworkData
-from node_jax.config.fields import GraphMLPField
+from node_jax.config.graph import GraphMLPField, OscillatorNetworkData
 from node_jax.data import Trajectories, complete_graph, join_graphs, random_graph, simulate
 from node_jax.fields import FlatGraphField, Graph, GraphField, OscillatorNetwork
 from node_jax.types import Key
 
-_SPREAD = 1.0
-"""Standard deviation of displacements and velocities at the start; stretches of 1 and more, where the springs are not
-linear, are usual then."""
+SPREAD = 0.7
+"""Standard deviation of displacements and velocities at the start. Stretches of 1 are usual then, where half of the
+linear part of a spring's force is the size of the cubic one, and errors of a forecast grow slowly."""
 
 
 def load_oscillators(config: OscillatorNetworkData, seed: int) -> tuple[Trajectories, Trajectories | None]:
@@ -19,7 +18,7 @@ def load_oscillators(config: OscillatorNetworkData, seed: int) -> tuple[Trajecto
     num_fitted, num_all = config.num_series, config.num_series + config.num_held_out
     graph = graph_of(config, seed)
     shape = (num_all, 2 * graph.num_nodes)
-    starts = _SPREAD * np.random.default_rng(seed).standard_normal(shape)
+    starts = SPREAD * np.random.default_rng(seed).standard_normal(shape)
     ts = np.linspace(0.0, config.duration, config.num_times)
     names = tuple(f"{what}{node}" for node in range(graph.num_nodes) for what in ("x", "v"))
     field = FlatGraphField(OscillatorNetwork(graph), dim=2)

@@ -10,8 +10,9 @@ from node_jax.config.build_data import load_mechanics, load_series, load_traject
 from node_jax.config.build_field import build_field
 from node_jax.config.build_graph import build_graph_field
 from node_jax.config.build_integrator import build_integrator
-from node_jax.config.data import CsvData, HareLynxData, MechanicalData, OscillatorNetworkData
-from node_jax.config.fields import Field, GraphMLPField
+from node_jax.config.data import CsvData, HareLynxData, MechanicalData
+from node_jax.config.fields import Field
+from node_jax.config.graph import GraphMLPField, OscillatorNetworkData
 from node_jax.config.regularize import SOLVE_COSTS, Regularize
 from node_jax.config.schema import Run
 from node_jax.config.tasks import (

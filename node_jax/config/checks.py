@@ -1,8 +1,12 @@
 """Checks that configs make of their fields; each raises one sentence."""
 
 import math
+from typing import Literal, TypeAlias
 
 from node_jax.errors import require
+
+Activation: TypeAlias = Literal["tanh", "softplus", "silu", "relu"]
+"""Nonlinearity of a network; all but relu are smooth."""
 
 
 def is_positive(value: float) -> bool:
@@ -24,3 +28,10 @@ def require_decays(b1: float, b2: float) -> None:
 def require_at_least(value: float, least: float, where: str, cure: str) -> None:
     """A number no smaller than `least`."""
     require(value >= least, where, f"at least {least:g}", value, cure)
+
+
+def require_network(width: int, depth: int, final_scale: float) -> None:
+    """Sizes and scale of a network."""
+    require_at_least(width, 1, "field.width", "16 to 64 is usual for few variables.")
+    require_at_least(depth, 0, "field.depth", "2 is usual.")
+    require(is_positive(final_scale), "field.final_scale", "a finite number > 0", final_scale, "0.1 to 1 is usual.")

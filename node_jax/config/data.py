@@ -1,10 +1,11 @@
 """Where the numbers come from."""
 
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Literal, TypeAlias, get_args
 
 from node_jax.config.checks import is_positive, require_at_least
+from node_jax.config.classification import LabelledData
+from node_jax.config.graph import OscillatorNetworkData
 from node_jax.config.structured_data import ControlledPendulumData, DampedOscillatorData
 from node_jax.errors import require
 
@@ -91,95 +92,9 @@ class MechanicalData:
         require_at_least(self.num_rollouts, 1, "data.num_rollouts", "15 is as published.")
 
 
-@dataclass(frozen=True, kw_only=True)
-class ConcentricSpheresData:
-    """Points of a ball and of a shell around it, each a class (Dupont et al. 2019); seeds are those of the run."""
-
-    dim: int = 2
-    """Dimensions of the space, at least 1."""
-    num_inner: int = 500
-    """Points of the ball that are fitted, at least 1."""
-    num_outer: int = 1500
-    """Points of the shell that are fitted, at least 1."""
-    inner_radius: float = 0.5
-    """Radius of the ball, > 0."""
-    outer_radii: tuple[float, ...] = (1.0, 1.5)
-    """Radii of the shell, inside and outside, beyond the ball."""
-    num_validation: int = 500
-    """Points that choose the best model, at least 0, in the same proportion; 0 chooses by the loss."""
-    num_test: int = 2000
-    """Points to test on, at least 4, in the same proportion."""
-
-    def __post_init__(self) -> None:
-        for name, least in (("dim", 1), ("num_inner", 1), ("num_outer", 1), ("num_validation", 0), ("num_test", 4)):
-            require_at_least(getattr(self, name), least, f"data.{name}", "The defaults are those of the paper.")
-        radii = (0.0, self.inner_radius, *self.outer_radii)
-        is_fine = len(radii) == 4 and all(low < high for low, high in pairwise(radii))
-        cure = "0.5 and 1 1.5 are those of the paper."
-        require(is_fine, "data.inner_radius, data.outer_radii", "three radii > 0 that grow", radii[1:], cure)
-
-
-@dataclass(frozen=True, kw_only=True)
-class DigitsData:
-    """Handwritten digits of 8 by 8 pixels, ten classes, 1797 images; shipped with scikit-learn, which it needs."""
-
-    validation_share: float = 0.1
-    """Share of the images that chooses the best model, in [0, 0.5]; 0 chooses by the loss."""
-    test_share: float = 0.25
-    """Share of the images to test on, in (0, 0.5]."""
-
-    def __post_init__(self) -> None:
-        share = self.validation_share
-        require(0 <= share <= 0.5, "data.validation_share", "a share in [0, 0.5]", share, "0.1 is usual.")
-        share = self.test_share
-        require(0 < share <= 0.5, "data.test_share", "a share in (0, 0.5]", share, "0.25 is usual.")
-
-
-@dataclass(frozen=True, kw_only=True)
-class OscillatorNetworkData:
-    """Noisy trajectories of oscillators with springs between neighbours on random graphs, which make one graph of
-    several components; graphs, starts and noise follow the seed of the run.
-    """
-
-    num_graphs: int = 3
-    """Components, at least 1."""
-    num_nodes: int = 6
-    """Oscillators of each, at least 2."""
-    mean_degree: float = 2.5
-    """Mean number of neighbours, in [0, num_nodes - 1]."""
-    duration: float = 10.0
-    """From the first row to the last, > 0; an oscillator alone has the period 2 pi."""
-    num_times: int = 101
-    """Rows of each trajectory, evenly spaced, at least 3."""
-    noise: float = 0.01
-    """Standard deviation of the noise, as a share of that of each quantity, >= 0."""
-    num_series: int = 16
-    """Trajectories that are fitted, from different starts, at least 1."""
-    num_held_out: int = 4
-    """Trajectories without noise that validate, at least 0; 0 validates by the fitted ones."""
-
-    def __post_init__(self) -> None:
-        require(is_positive(self.duration), "data.duration", "a time > 0", self.duration, "Two periods are a start.")
-        for name, least in (
-            ("num_graphs", 1),
-            ("num_nodes", 2),
-            ("num_times", 3),
-            ("noise", 0),
-            ("num_series", 1),
-            ("num_held_out", 0),
-        ):
-            require_at_least(getattr(self, name), least, f"data.{name}", "The defaults are a start.")
-        is_fine = 0 <= self.mean_degree <= self.num_nodes - 1
-        expected = f"a number in [0, {self.num_nodes - 1}]"
-        require(is_fine, "data.mean_degree", expected, self.mean_degree, "2 to 3 is usual.")
-
-
-LabelledData: TypeAlias = ConcentricSpheresData | DigitsData
-"""Points with labels, for a Classification."""
-
 Simulated: TypeAlias = (
     SimulatedData | MechanicalData | ControlledPendulumData | DampedOscillatorData | OscillatorNetworkData
 )
-Data: TypeAlias = HareLynxData | CsvData | LabelledData | Simulated
+Data: TypeAlias = HareLynxData | CsvData | Simulated | LabelledData
 SIMULATED = get_args(Simulated)
 """Those that are simulated: several trajectories, of which some may be held out."""

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 from node_jax.config.checks import is_positive, require_at_least
-from node_jax.config.data import SIMULATED, CsvData, LabelledData, MechanicalData
+from node_jax.config.classification import Classification, LabelledData
+from node_jax.config.data import SIMULATED, CsvData, MechanicalData
 from node_jax.config.regularize import SOLVE_COSTS
 from node_jax.errors import require
 
@@ -15,17 +16,17 @@ def _check_time_scale(value: float) -> None:
     require(is_positive(value), "task.time_scale", "a number > 0", value, "About half a period is good.")
 
 
+def _refuse_labels(run: Any) -> None:
+    has_labels = isinstance(run.data, LabelledData)
+    require(not has_labels, "task, data", "series in time", type(run.data).__name__, "Choose a task Classification.")
+
+
 def _check_stage(stage: Any) -> None:
     require_at_least(stage.num_steps, 1, "stage.num_steps", "A stage must end; 1000 is a start.")
     patience_is_fine = stage.patience is None or stage.patience >= 1
     require(patience_is_fine, "stage.patience", "at least 1 or None", stage.patience, "5 is usual.")
     batch_is_fine = stage.batch_size is None or stage.batch_size >= 1
     require(batch_is_fine, "stage.batch_size", "at least 1 or None", stage.batch_size, "None takes all.")
-
-
-def _refuse_labels(run: Any) -> None:
-    has_labels = isinstance(run.data, LabelledData)
-    require(not has_labels, "task, data", "series in time", type(run.data).__name__, "Choose a task Classification.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -214,35 +215,4 @@ class DerivativeMatching:
         require(not run.train.watch_growth, "train.watch_growth", "False with DerivativeMatching", True, cure)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Classification:
-    """Classify points by a flow and an affine map behind it."""
-
-    batch_size: int | None = 64
-    """Points drawn for each training step, at least 1; None takes all."""
-    num_augmented: int = 0
-    """Components of the state beside the data, which start at zero (Dupont et al. 2019), at least 0."""
-    encoder_dim: int | None = None
-    """Size of the state that an affine map makes of a point, at least 1; None starts at the point itself."""
-    end_time: float = 1.0
-    """Length of the flow, > 0."""
-    criterion: Literal["cross-entropy", "huber"] = "cross-entropy"
-    """cross-entropy; or the Huber loss of outputs that shall be 1 for their class and -1 for others."""
-    transform: Literal["standard", "none"] = "none"
-    """standard: each component of a point is centred and divided by its standard deviation; none: as they are."""
-
-    def __post_init__(self) -> None:
-        for name, least in (("batch_size", 1), ("num_augmented", 0), ("encoder_dim", 1)):
-            value = getattr(self, name)
-            is_fine = value >= least if value is not None else name != "num_augmented"
-            require(is_fine, f"task.{name}", f"at least {least}", value, "64, 0 and None are usual.")
-        require(is_positive(self.end_time), "task.end_time", "a time > 0", self.end_time, "1 is usual.")
-
-    def check(self, run: Any) -> None:
-        """What this task needs of its run."""
-        has_labels = isinstance(run.data, LabelledData)
-        cure = "Choose data:concentric-spheres-data, or another task."
-        require(has_labels, "task, data", "points with labels", type(run.data).__name__, cure)
-
-
-Task: TypeAlias = Forecast | Trajectory | DerivativeMatching | Classification
+Task: TypeAlias = Classification | Forecast | Trajectory | DerivativeMatching

@@ -37,7 +37,7 @@ class OscillatorNetwork(AbstractEnergyField, AbstractParametricField):
         >>> pair = nj.fields.Graph([0, 1], [1, 0], num_nodes=2)
         >>> field = nj.fields.OscillatorNetwork(pair, damping=0.0)
         >>> field(0.0, jnp.array([[1.0, 0.0], [0.0, 0.0]])).tolist()
-        [[0.0, -3.0], [0.0, 2.0]]
+        [[0.0, -2.5], [0.0, 1.5]]
     """
 
     graph: Graph
@@ -45,7 +45,7 @@ class OscillatorNetwork(AbstractEnergyField, AbstractParametricField):
     damping: Float[Array, ""]
 
     def __init__(
-        self, graph: Graph, *, frequency: float = 1.0, coupling: float = 1.0, cubic: float = 1.0, damping: float = 0.05
+        self, graph: Graph, *, frequency: float = 1.0, coupling: float = 1.0, cubic: float = 0.5, damping: float = 0.05
     ) -> None:
         for name, value in (("frequency", frequency), ("coupling", coupling), ("cubic", cubic)):
             if not value > 0:
