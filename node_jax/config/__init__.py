@@ -4,7 +4,8 @@
 """
 
 from node_jax.config.data import CsvData, HareLynxData, MechanicalData, SimulatedData
-from node_jax.config.fields import HamiltonianNetwork, HybridLotkaVolterra, LagrangianNetwork, MLPField
+from node_jax.config.fields import HamiltonianNetwork, Hybrid, HybridLotkaVolterra, LagrangianNetwork, MLPField
+from node_jax.config.mechanisms import LotkaVolterraField, PendulumField
 from node_jax.config.optimizers import (
     LBFGS,
     SGD,
@@ -54,13 +55,16 @@ __all__ = [
     "GrowingHorizon",
     "HamiltonianNetwork",
     "HareLynxData",
+    "Hybrid",
     "HybridLotkaVolterra",
     "LagrangianNetwork",
     "Lion",
+    "LotkaVolterraField",
     "MLPField",
     "MechanicalData",
     "MultipleShooting",
     "PIController",
+    "PendulumField",
     "PortHamiltonian",
     "Regularize",
     "RollOut",

@@ -5,13 +5,15 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from node_jax.config.fields import Field, HamiltonianNetwork, HybridLotkaVolterra, LagrangianNetwork
+from node_jax.config.fields import Field, HamiltonianNetwork, Hybrid, HybridLotkaVolterra, LagrangianNetwork
+from node_jax.config.mechanisms import LotkaVolterraField, PendulumField
 from node_jax.config.structured_fields import PortHamiltonian, SecondOrder, StableDynamics
 from node_jax.errors import UsageError
 from node_jax.fields import (
     MLP,
     AbstractField,
     AccelerationNetwork,
+    DampedPendulum,
     HamiltonianField,
     HybridField,
     LagrangianField,
@@ -29,6 +31,13 @@ _ACTIVATIONS = {"tanh": jnp.tanh, "softplus": jax.nn.softplus, "silu": jax.nn.si
 
 def build_field(field: Field, dim: int, key: Key, num_controls: int = 0) -> AbstractField:
     """A fresh field on states of `dim` quantities, that reads `num_controls` control inputs."""
+    if isinstance(field, PendulumField):
+        return DampedPendulum(field.period, field.damping)
+    if isinstance(field, LotkaVolterraField):
+        return LogLotkaVolterra(field.growth, field.predation, field.reproduction, field.death)
+    if isinstance(field, Hybrid):
+        parts = [build_field(part, dim, key, num_controls) for part in (field.mechanism, field.residual)]
+        return HybridField(*parts, acts_on=field.acts_on, sees=field.sees)
     if isinstance(field, HybridLotkaVolterra):
         mechanism = LogLotkaVolterra(field.growth, field.predation, field.reproduction, field.death)
         return HybridField(mechanism, build_field(field.residual, dim, key, num_controls))
