@@ -5,8 +5,9 @@
 
 from node_jax.config.classification import Classification, ConcentricSpheresData, DigitsData
 from node_jax.config.data import CsvData, HareLynxData, MechanicalData, SimulatedData
-from node_jax.config.fields import HamiltonianNetwork, HybridLotkaVolterra, LagrangianNetwork, MLPField
+from node_jax.config.fields import HamiltonianNetwork, Hybrid, HybridLotkaVolterra, LagrangianNetwork, MLPField
 from node_jax.config.graph import GraphMLPField, OscillatorNetworkData
+from node_jax.config.mechanisms import LotkaVolterraField, PendulumField
 from node_jax.config.optimizers import (
     LBFGS,
     SGD,
@@ -63,15 +64,18 @@ __all__ = [
     "GrowingHorizon",
     "HamiltonianNetwork",
     "HareLynxData",
+    "Hybrid",
     "HybridLotkaVolterra",
     "HyperMLPField",
     "LagrangianNetwork",
     "Lion",
+    "LotkaVolterraField",
     "MLPField",
     "MechanicalData",
     "MultipleShooting",
     "OscillatorNetworkData",
     "PIController",
+    "PendulumField",
     "PortHamiltonian",
     "Regularize",
     "RollOut",

@@ -23,10 +23,23 @@ from node_jax.data import (
     simulate,
     simulate_mechanics,
 )
-from node_jax.fields import Lorenz, LotkaVolterra
+from node_jax.fields import DampedPendulum, Lorenz, LotkaVolterra
 
 _BURN_IN = 10.0
 """Time units of Lorenz's system after which a solution is on the attractor, to the eye and beyond."""
+
+PENDULUM = (6.0, 0.2)
+"""Period and friction of the simulated pendulum."""
+
+
+def pendulum_starts(num: int, seed: int) -> np.ndarray:
+    """Angles and rates, shape (num, 2), of a length between 1.3 and 2.3 in the direction of a random point of a square.
+
+    Reference: the code of Yin et al. (2021), arXiv:2010.04456.
+    """
+    rng = np.random.default_rng(seed)
+    points, lengths = rng.uniform(-1, 1, (num, 2)), rng.uniform(1.3, 2.3, (num, 1))
+    return points / np.linalg.norm(points, axis=1, keepdims=True) * lengths
 
 
 def load_series(data: HareLynxData | CsvData) -> TimeSeries:
@@ -67,6 +80,11 @@ def load_trajectories(run: Run, task: Trajectory) -> tuple[Trajectories, Traject
         names = ("prey", "predator")
         return simulate(LotkaVolterra(), np.ones((1, 2)), ts, noise=config.noise, seed=run.seed, names=names), None
     num = config.num_series + config.num_held_out
+    if config.system == "damped-pendulum":
+        made = partial(simulate, DampedPendulum(*PENDULUM), ts=ts, seed=run.seed, names=("angle", "rate"))
+        starts = pendulum_starts(num, run.seed)
+        held_out = made(starts[config.num_series :]) if config.num_held_out else None
+        return made(starts[: config.num_series], noise=config.noise), held_out
     starts = np.array([0.0, 0.0, 25.0]) + 5 * np.random.default_rng(run.seed).standard_normal((num, 3))
     made = partial(simulate, Lorenz(), ts=ts, seed=run.seed, burn_in=_BURN_IN, names=("x", "y", "z"))
     held_out = made(starts[config.num_series :]) if config.num_held_out else None

@@ -5,7 +5,15 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from node_jax.config.fields import Field, HamiltonianNetwork, HybridLotkaVolterra, LagrangianNetwork, MLPField
+from node_jax.config.fields import (
+    Field,
+    HamiltonianNetwork,
+    Hybrid,
+    HybridLotkaVolterra,
+    LagrangianNetwork,
+    MLPField,
+)
+from node_jax.config.mechanisms import LotkaVolterraField, PendulumField
 from node_jax.config.structured_fields import PortHamiltonian, SecondOrder, StableDynamics
 from node_jax.config.time_fields import ConcatSquashField, GalerkinMLPField, HyperMLPField
 from node_jax.errors import UsageError
@@ -14,6 +22,7 @@ from node_jax.fields import (
     AbstractField,
     AccelerationNetwork,
     ConcatSquashMLP,
+    DampedPendulum,
     Fourier,
     GalerkinField,
     HamiltonianField,
@@ -43,6 +52,13 @@ _BASES = {
 
 def build_field(field: Field, dim: int, key: Key, num_controls: int = 0) -> AbstractField:
     """A fresh field on states of `dim` quantities, that reads `num_controls` control inputs."""
+    if isinstance(field, PendulumField):
+        return DampedPendulum(field.period, field.damping)
+    if isinstance(field, LotkaVolterraField):
+        return LogLotkaVolterra(field.growth, field.predation, field.reproduction, field.death)
+    if isinstance(field, Hybrid):
+        parts = [build_field(part, dim, key, num_controls) for part in (field.mechanism, field.residual)]
+        return HybridField(*parts, acts_on=field.acts_on, sees=field.sees)
     if isinstance(field, HybridLotkaVolterra):
         mechanism = LogLotkaVolterra(field.growth, field.predation, field.reproduction, field.death)
         return HybridField(mechanism, build_field(field.residual, dim, key, num_controls))

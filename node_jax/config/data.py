@@ -40,8 +40,9 @@ class CsvData:
 class SimulatedData:
     """Noisy trajectories of a known system, to study how well a fit finds it; seeds are those of the run."""
 
-    system: Literal["lotka-volterra", "lorenz"] = "lotka-volterra"
-    """Whose trajectories: predator and prey from (1, 1), or the attractor of Lorenz from random places on it."""
+    system: Literal["lotka-volterra", "lorenz", "damped-pendulum"] = "lotka-volterra"
+    """Whose trajectories: predator and prey from (1, 1); the attractor of Lorenz from random places on it; a pendulum
+    of period 6 and friction 0.2, from angles and rates of a length between 1.3 and 2.3 (Yin et al. 2021)."""
     duration: float = 16.6
     """From the first row to the last, in the system's time, > 0; a period of predator and prey is 3.32."""
     num_times: int = 101

@@ -7,6 +7,7 @@ from typing import Any, Literal, TypeAlias
 from node_jax.config.checks import Activation, is_positive
 from node_jax.config.data import CsvData
 from node_jax.config.graph import GraphMLPField
+from node_jax.config.mechanisms import LotkaVolterraField, Mechanism, PendulumField
 from node_jax.config.structured_fields import PortHamiltonian, SecondOrder, StableDynamics
 from node_jax.config.time_fields import ConcatSquashField, GalerkinMLPField, HyperMLPField
 from node_jax.errors import UsageError, require
@@ -90,6 +91,35 @@ class HybridLotkaVolterra:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Hybrid:
+    """A mechanism whose parameters are trained, plus a network for what it misses."""
+
+    mechanism: Mechanism = dataclass_field(default_factory=PendulumField)
+    """What is known."""
+    residual: MLPField = dataclass_field(default_factory=MLPField)
+    """The network that is added; regularize.residual keeps it small."""
+    acts_on: tuple[int, ...] | None = None
+    """Indices of the quantities that the network changes; None is all."""
+    sees: tuple[int, ...] | None = None
+    """Indices of the quantities that the network depends on; None is all."""
+
+    def __post_init__(self) -> None:
+        for name in ("acts_on", "sees"):
+            chosen = getattr(self, name)
+            is_fine = chosen is None or (all(i >= 0 for i in chosen) and len(set(chosen)) == len(chosen))
+            require(is_fine, f"field.{name}", "different indices from 0 on, or None", chosen, "1 is the second alone.")
+
+    def check(self, run: Any) -> None:
+        """What this field needs of its run."""
+        self.mechanism.check(run)
+
+    @property
+    def max_dropout(self) -> float:
+        """The largest share that is dropped anywhere in the field."""
+        return self.residual.dropout
+
+
+@dataclass(frozen=True, kw_only=True)
 class HamiltonianNetwork:
     """Hamilton's equations of a network as energy (Greydanus et al. 2019), for positions and momenta in their units."""
 
@@ -159,7 +189,10 @@ def _check_is_canonical(run: Any, name: str) -> None:
 
 Field: TypeAlias = (
     MLPField
+    | Hybrid
     | HybridLotkaVolterra
+    | PendulumField
+    | LotkaVolterraField
     | HamiltonianNetwork
     | LagrangianNetwork
     | PortHamiltonian
