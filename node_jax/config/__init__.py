@@ -5,6 +5,7 @@
 
 from node_jax.config.data import (
     ConcentricSpheresData,
+    CrashTestData,
     CsvData,
     DigitsData,
     HareLynxData,
@@ -46,6 +47,7 @@ from node_jax.config.tasks import (
     Forecast,
     GrowingHorizon,
     MultipleShooting,
+    NoisyReadings,
     RollOut,
     Trajectory,
 )
@@ -65,6 +67,7 @@ __all__ = [
     "ConstantStep",
     "ControlledPendulumData",
     "CosineSchedule",
+    "CrashTestData",
     "CsvData",
     "DampedOscillatorData",
     "DerivativeMatching",
@@ -85,6 +88,7 @@ __all__ = [
     "MLPField",
     "MechanicalData",
     "MultipleShooting",
+    "NoisyReadings",
     "OscillatorNetworkData",
     "PIController",
     "PortHamiltonian",

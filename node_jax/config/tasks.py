@@ -1,11 +1,12 @@
 """What is fitted and measured: tasks, and the stages of a curriculum."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Literal, TypeAlias
 
 from node_jax.config.checks import is_positive, require_at_least
-from node_jax.config.data import SIMULATED, CsvData, LabelledData, MechanicalData
+from node_jax.config.data import SIMULATED, CrashTestData, CsvData, LabelledData, MechanicalData
 from node_jax.config.regularize import SOLVE_COSTS
+from node_jax.config.structured_fields import SecondOrder
 from node_jax.errors import require
 
 Transform: TypeAlias = Literal["log", "standard", "none"]
@@ -58,8 +59,8 @@ class Forecast:
     def check(self, run: Any) -> None:
         """What this task needs of its run."""
         _refuse_labels(run)
-        is_series = not isinstance(run.data, SIMULATED)
-        cure = "Choose a task Trajectory for simulated data."
+        is_series = not isinstance(run.data, (*SIMULATED, CrashTestData))
+        cure = "Choose a task Trajectory for simulated data, NoisyReadings for the crash test."
         require(is_series, "task, data", "one measured series to forecast", type(run.data).__name__, cure)
         has_missing = isinstance(run.data, CsvData) and run.data.has_missing
         cure = "Choose a task Trajectory, which masks missing values."
@@ -245,4 +246,38 @@ class Classification:
         require(has_labels, "task, data", "points with labels", type(run.data).__name__, cure)
 
 
-Task: TypeAlias = Forecast | Trajectory | DerivativeMatching | Classification
+@dataclass(frozen=True, kw_only=True)
+class NoisyReadings:
+    """Fit a motion of second order to readings of its position, and the noise of these, which changes in time."""
+
+    time_scale: float = 10.0
+    """Unit of the model's time, in the data's time unit, > 0."""
+    noise_knots: int = 8
+    """Times, evenly spaced, at which the noise is fitted; at least 2."""
+    num_folds: int | None = 10
+    """Readings are dealt to so many folds at random, and the fold with the number seed mod num_folds is held out; None
+    fits all."""
+
+    batch_size: None = None
+    """All readings are taken in each step."""
+
+    def __post_init__(self) -> None:
+        _check_time_scale(self.time_scale)
+        require_at_least(self.noise_knots, 2, "task.noise_knots", "8 is usual.")
+        folds_are_fine = self.num_folds is None or self.num_folds >= 2
+        require(folds_are_fine, "task.num_folds", "at least 2 or None", self.num_folds, "10 holds a tenth out.")
+
+    def check(self, run: Any) -> None:
+        """What this task needs of its run."""
+        kind = type(run.data).__name__
+        require(
+            isinstance(run.data, CrashTestData), "task, data", "CrashTestData", kind, "Choose data:crash-test-data."
+        )
+        kind = type(run.field).__name__
+        require(isinstance(run.field, SecondOrder), "task, field", "SecondOrder", kind, "Choose field:second-order.")
+        require(run.reference is None, "task, reference", "None with NoisyReadings", "one", "Leave it out.")
+        is_plain = all(getattr(run.regularize, f.name) == f.default for f in fields(run.regularize))
+        require(is_plain, "task, regularize", "no regularizer with NoisyReadings", run.regularize, "Leave them out.")
+
+
+Task: TypeAlias = Forecast | Trajectory | DerivativeMatching | Classification | NoisyReadings
