@@ -25,11 +25,11 @@ CONFIG = Run(
     name="crash_test",
     task=NoisyReadings(time_scale=10.0, noise_knots=8, num_folds=10),
     data=CrashTestData(),
-    field=SecondOrder(width=16, depth=2, is_time_dependent=True),
+    field=SecondOrder(width=32, depth=2, is_time_dependent=True, final_scale=1.0),
     solver=RK4(),
     controller=FixedSteps(n=1),
     max_steps=128,
     optimizer=AdamW(lr=1e-2, weight_decay=1e-3),
     schedule=CosineSchedule(final_fraction=0.01),
-    train=Train(num_steps=3000, log_every=100, checkpoint_every=1000),
+    train=Train(num_steps=4000, log_every=200, checkpoint_every=2000),
 )

@@ -9,7 +9,8 @@ Cost: about five minutes on 2 CPU cores; one with --quick.
 Command: python -m experiments.physics.crash_test [--quick] [--record]
 
 The fold of a run is its seed modulo ten; the members of an ensemble are the seeds with the same fold, and differ in
-their initial weights. Nothing was chosen by the readings that are held out: the settings of the config are the first.
+their initial weights. Nothing was chosen by the readings that are held out: width, scale of the initial weights and
+number of steps are the better of six settings by the error at the fitted readings of the first fold.
 """
 
 import argparse
