@@ -24,9 +24,11 @@ def _check_stage(stage: Any) -> None:
     require(batch_is_fine, "stage.batch_size", "at least 1 or None", stage.batch_size, "None takes all.")
 
 
-def _refuse_labels(run: Any) -> None:
+def _require_series(run: Any) -> None:
     has_labels = isinstance(run.data, LabelledData)
     require(not has_labels, "task, data", "series in time", type(run.data).__name__, "Choose a task Classification.")
+    are_readings = isinstance(run.data, CrashTestData)
+    require(not are_readings, "task, data", "series in time", type(run.data).__name__, "Choose a task NoisyReadings.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,9 +60,9 @@ class Forecast:
 
     def check(self, run: Any) -> None:
         """What this task needs of its run."""
-        _refuse_labels(run)
-        is_series = not isinstance(run.data, (*SIMULATED, CrashTestData))
-        cure = "Choose a task Trajectory for simulated data, NoisyReadings for the crash test."
+        _require_series(run)
+        is_series = not isinstance(run.data, SIMULATED)
+        cure = "Choose a task Trajectory for simulated data."
         require(is_series, "task, data", "one measured series to forecast", type(run.data).__name__, cure)
         has_missing = isinstance(run.data, CsvData) and run.data.has_missing
         cure = "Choose a task Trajectory, which masks missing values."
@@ -167,7 +169,7 @@ class Trajectory:
 
     def check(self, run: Any) -> None:
         """What this task needs of its run."""
-        _refuse_labels(run)
+        _require_series(run)
         is_fine = self.train_until is None or not isinstance(run.data, SIMULATED)
         cure = "Simulated data are held out by whole trajectories."
         require(is_fine, "task.train_until", "None with simulated data", self.train_until, cure)
