@@ -17,7 +17,8 @@ class Prediction:
         times: shape (time,).
         truth: shape (time, dim).
         values: shape (time, dim), the forecast.
-        noise: shape (dim,), the scale of what the model left unexplained in the data that it was fitted to.
+        noise: shape (dim,), the scale of what the model left unexplained in the data that it was fitted to; or (time,
+            dim), where it changes.
         names: one name a component.
         unit: of the values.
     """

@@ -4,7 +4,7 @@
 """
 
 from node_jax.config.classification import Classification, ConcentricSpheresData, DigitsData
-from node_jax.config.data import CsvData, HareLynxData, MechanicalData, SimulatedData
+from node_jax.config.data import CrashTestData, CsvData, HareLynxData, MechanicalData, SimulatedData
 from node_jax.config.fields import HamiltonianNetwork, Hybrid, HybridLotkaVolterra, LagrangianNetwork, MLPField
 from node_jax.config.graph import GraphMLPField, OscillatorNetworkData
 from node_jax.config.mechanisms import LotkaVolterraField, PendulumField
@@ -31,6 +31,7 @@ from node_jax.config.tasks import (
     Forecast,
     GrowingHorizon,
     MultipleShooting,
+    NoisyReadings,
     RollOut,
     Trajectory,
 )
@@ -51,6 +52,7 @@ __all__ = [
     "ConstantStep",
     "ControlledPendulumData",
     "CosineSchedule",
+    "CrashTestData",
     "CsvData",
     "DampedOscillatorData",
     "DerivativeMatching",
@@ -73,6 +75,7 @@ __all__ = [
     "MLPField",
     "MechanicalData",
     "MultipleShooting",
+    "NoisyReadings",
     "OscillatorNetworkData",
     "PIController",
     "PendulumField",

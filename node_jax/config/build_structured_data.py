@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from node_jax.config.structured_data import ControlledPendulumData, DampedOscillatorData
-from node_jax.data import Controls, Trajectories, simulate
+from node_jax.data import Controls, Readings, Trajectories, load_table, simulate
 from node_jax.fields import ControlledPendulum, SecondOrderField
 
 
@@ -62,3 +62,10 @@ def load_damped_oscillator(config: DampedOscillatorData, seed: int) -> tuple[Tra
     made = partial(simulate, damped_oscillator(config.damping), ts=ts, seed=seed, names=("position", "velocity"))
     fitted = made(starts[~held_out], noise=config.noise)
     return fitted, made(starts[held_out]) if config.num_held_out else None
+
+
+def load_crash_test() -> Readings:
+    """All readings of the crash test."""
+    table = load_table("mcycle")
+    units = ("head acceleration", "ms", "g", "mcycle (Silverman 1985)")
+    return Readings(table["times"].astype(float), table["accel"].astype(float), *units)

@@ -3,6 +3,7 @@
 from functools import partial
 
 import jax.numpy as jnp
+import numpy as np
 
 from node_jax import tasks
 from node_jax.config.build_classification import build_classification
@@ -10,6 +11,7 @@ from node_jax.config.build_data import load_mechanics, load_series, load_traject
 from node_jax.config.build_field import build_field
 from node_jax.config.build_graph import build_graph_field
 from node_jax.config.build_integrator import build_integrator
+from node_jax.config.build_structured_data import load_crash_test
 from node_jax.config.data import CsvData, HareLynxData, MechanicalData
 from node_jax.config.fields import Field
 from node_jax.config.graph import GraphMLPField, OscillatorNetworkData
@@ -23,10 +25,11 @@ from node_jax.config.tasks import (
     Forecast,
     GrowingHorizon,
     MultipleShooting,
+    NoisyReadings,
     RollOut,
     Trajectory,
 )
-from node_jax.data import integrate_derivatives
+from node_jax.data import folds, integrate_derivatives
 from node_jax.integrate import Integrator
 from node_jax.losses import JacobianNorm, KineticEnergy, Regularization, ResidualNorm, TotalDerivative
 from node_jax.models import fit_scaling
@@ -41,7 +44,18 @@ def build_task(run: Run, field: Field) -> tasks.AbstractTask:
         return _build_trajectory(run, run.task, field, integrator)
     if isinstance(run.task, DerivativeMatching):
         return _build_derivatives(run, run.task, field, integrator)
+    if isinstance(run.task, NoisyReadings):
+        return _build_readings(run, run.task, field, integrator)
     return _build_forecast(run, run.task, field, integrator)
+
+
+def _build_readings(run: Run, task: NoisyReadings, field: Field, integrator: Integrator) -> tasks.ReadingsTask:
+    readings, num_folds = load_crash_test(), task.num_folds
+    is_held_out = np.zeros(len(readings.times), bool)
+    if num_folds is not None:
+        is_held_out = folds(len(readings.times), num_folds) == run.seed % num_folds
+    make_field = partial(build_field, field, 2)
+    return tasks.ReadingsTask(readings, is_held_out, task.time_scale, task.noise_knots, make_field, integrator)
 
 
 def _build_forecast(run: Run, task: Forecast, field: Field, integrator: Integrator) -> tasks.ForecastTask:

@@ -66,6 +66,12 @@ class SimulatedData:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CrashTestData:
+    """133 readings of the acceleration of a dummy's head in a simulated motorcycle crash (Silverman 1985), fetched once
+    by `node-jax data get mcycle`."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class MechanicalData:
     """States with noise and exact derivatives of a known mechanical system, with the set-up of Greydanus, Dzamba &
     Yosinski (2019) where None is given; seeds are those of the run."""
@@ -96,6 +102,6 @@ class MechanicalData:
 Simulated: TypeAlias = (
     SimulatedData | MechanicalData | ControlledPendulumData | DampedOscillatorData | OscillatorNetworkData
 )
-Data: TypeAlias = HareLynxData | CsvData | Simulated | LabelledData
+Data: TypeAlias = HareLynxData | CsvData | CrashTestData | Simulated | LabelledData
 SIMULATED = get_args(Simulated)
 """Those that are simulated: several trajectories, of which some may be held out."""

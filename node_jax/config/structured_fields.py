@@ -98,11 +98,12 @@ class SecondOrder:
 
     def check(self, run: Any) -> None:
         """What this field needs of its run."""
-        cure = "Velocities are slopes of positions: choose --task.transform none."
-        require(run.task.transform == "none", "task.transform", "none with SecondOrder", run.task.transform, cure)
-        cure = "Choose --task.time-scale 1."
-        scale = run.task.time_scale
-        require(scale == 1, "task.time_scale", "1 with SecondOrder", scale, cure)
+        # A task without a transform scales position and time itself, and takes the velocity along.
+        transform, scale = getattr(run.task, "transform", "none"), run.task.time_scale
+        cure = "Velocities are slopes of positions: choose --task.transform none and --task.time-scale 1."
+        require(transform == "none", "task.transform", "none with SecondOrder", transform, cure)
+        is_fine = scale == 1 or not hasattr(run.task, "transform")
+        require(is_fine, "task.time_scale", "1 with SecondOrder", scale, cure)
 
     @property
     def max_dropout(self) -> float:

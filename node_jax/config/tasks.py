@@ -1,12 +1,13 @@
 """What is fitted and measured: tasks, and the stages of a curriculum."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Literal, TypeAlias
 
 from node_jax.config.checks import is_positive, require_at_least
 from node_jax.config.classification import Classification, LabelledData
-from node_jax.config.data import SIMULATED, CsvData, MechanicalData
+from node_jax.config.data import SIMULATED, CrashTestData, CsvData, MechanicalData
 from node_jax.config.regularize import SOLVE_COSTS
+from node_jax.config.structured_fields import SecondOrder
 from node_jax.errors import require
 
 Transform: TypeAlias = Literal["log", "standard", "none"]
@@ -16,17 +17,19 @@ def _check_time_scale(value: float) -> None:
     require(is_positive(value), "task.time_scale", "a number > 0", value, "About half a period is good.")
 
 
-def _refuse_labels(run: Any) -> None:
-    has_labels = isinstance(run.data, LabelledData)
-    require(not has_labels, "task, data", "series in time", type(run.data).__name__, "Choose a task Classification.")
-
-
 def _check_stage(stage: Any) -> None:
     require_at_least(stage.num_steps, 1, "stage.num_steps", "A stage must end; 1000 is a start.")
     patience_is_fine = stage.patience is None or stage.patience >= 1
     require(patience_is_fine, "stage.patience", "at least 1 or None", stage.patience, "5 is usual.")
     batch_is_fine = stage.batch_size is None or stage.batch_size >= 1
     require(batch_is_fine, "stage.batch_size", "at least 1 or None", stage.batch_size, "None takes all.")
+
+
+def _require_series(run: Any) -> None:
+    has_labels = isinstance(run.data, LabelledData)
+    require(not has_labels, "task, data", "series in time", type(run.data).__name__, "Choose a task Classification.")
+    are_readings = isinstance(run.data, CrashTestData)
+    require(not are_readings, "task, data", "series in time", type(run.data).__name__, "Choose a task NoisyReadings.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +61,7 @@ class Forecast:
 
     def check(self, run: Any) -> None:
         """What this task needs of its run."""
-        _refuse_labels(run)
+        _require_series(run)
         is_series = not isinstance(run.data, SIMULATED)
         cure = "Choose a task Trajectory for simulated data."
         require(is_series, "task, data", "one measured series to forecast", type(run.data).__name__, cure)
@@ -167,7 +170,7 @@ class Trajectory:
 
     def check(self, run: Any) -> None:
         """What this task needs of its run."""
-        _refuse_labels(run)
+        _require_series(run)
         is_fine = self.train_until is None or not isinstance(run.data, SIMULATED)
         cure = "Simulated data are held out by whole trajectories."
         require(is_fine, "task.train_until", "None with simulated data", self.train_until, cure)
@@ -215,4 +218,38 @@ class DerivativeMatching:
         require(not run.train.watch_growth, "train.watch_growth", "False with DerivativeMatching", True, cure)
 
 
-Task: TypeAlias = Classification | Forecast | Trajectory | DerivativeMatching
+@dataclass(frozen=True, kw_only=True)
+class NoisyReadings:
+    """Fit a motion of second order to readings of its position, and the noise of these, which changes in time."""
+
+    time_scale: float = 10.0
+    """Unit of the model's time, in the data's time unit, > 0."""
+    noise_knots: int = 8
+    """Times, evenly spaced, at which the noise is fitted; at least 2."""
+    num_folds: int | None = 10
+    """Readings are dealt to so many folds at random, and the fold with the number seed mod num_folds is held out; None
+    fits all."""
+
+    batch_size: None = None
+    """All readings are taken in each step."""
+
+    def __post_init__(self) -> None:
+        _check_time_scale(self.time_scale)
+        require_at_least(self.noise_knots, 2, "task.noise_knots", "8 is usual.")
+        folds_are_fine = self.num_folds is None or self.num_folds >= 2
+        require(folds_are_fine, "task.num_folds", "at least 2 or None", self.num_folds, "10 holds a tenth out.")
+
+    def check(self, run: Any) -> None:
+        """What this task needs of its run."""
+        kind = type(run.data).__name__
+        require(
+            isinstance(run.data, CrashTestData), "task, data", "CrashTestData", kind, "Choose data:crash-test-data."
+        )
+        kind = type(run.field).__name__
+        require(isinstance(run.field, SecondOrder), "task, field", "SecondOrder", kind, "Choose field:second-order.")
+        require(run.reference is None, "task, reference", "None with NoisyReadings", "one", "Leave it out.")
+        is_plain = all(getattr(run.regularize, f.name) == f.default for f in fields(run.regularize))
+        require(is_plain, "task, regularize", "no regularizer with NoisyReadings", run.regularize, "Leave them out.")
+
+
+Task: TypeAlias = Classification | Forecast | Trajectory | DerivativeMatching | NoisyReadings

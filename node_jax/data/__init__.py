@@ -8,6 +8,7 @@ from node_jax.data.labelled import LabelledPoints, LabelledSplits, draw_concentr
 from node_jax.data.mcycle import load_mcycle
 from node_jax.data.mechanics import MECHANICAL_SETUPS, MechanicalData, MechanicalSetup, simulate_mechanics
 from node_jax.data.ragged import RaggedBatch, buckets, ragged
+from node_jax.data.readings import Readings, folds
 from node_jax.data.series import TimeSeries, read_csv_series
 from node_jax.data.smoothing import Smoothed, smooth
 from node_jax.data.store import fetch, load_table
@@ -23,6 +24,7 @@ __all__ = [
     "MechanicalData",
     "MechanicalSetup",
     "RaggedBatch",
+    "Readings",
     "Smoothed",
     "TimeSeries",
     "Trajectories",
@@ -31,6 +33,7 @@ __all__ = [
     "complete_graph",
     "draw_concentric_spheres",
     "fetch",
+    "folds",
     "grid_graph",
     "integrate_derivatives",
     "join_graphs",

@@ -4,6 +4,7 @@ from node_jax.tasks.base import AbstractTask, Evaluation, Inspection, Phase
 from node_jax.tasks.classification import ClassificationTask
 from node_jax.tasks.derivatives import DerivativeTask
 from node_jax.tasks.forecast import ForecastTask
+from node_jax.tasks.readings import ReadingsModel, ReadingsTask
 from node_jax.tasks.stages import Collocation, CurriculumStage, GrowingHorizon, MultipleShooting, RollOut
 from node_jax.tasks.trajectory import TrajectoryModel, TrajectoryTask
 
@@ -19,6 +20,8 @@ __all__ = [
     "Inspection",
     "MultipleShooting",
     "Phase",
+    "ReadingsModel",
+    "ReadingsTask",
     "RollOut",
     "TrajectoryModel",
     "TrajectoryTask",
