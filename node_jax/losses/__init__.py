@@ -10,7 +10,7 @@ from node_jax.losses.gradient_matching import gradient_matching_loss
 )
 from node_jax.losses.integral_costs import (
 from node_jax.losses.integral_costs import AbstractIntegralCost, JacobianNorm, KineticEnergy, TotalDerivative
-from node_jax.losses.laplace import AbstractConditional, Marginal, laplace_marginal
+from node_jax.losses.laplace import AbstractConditional, Marginal, Posterior, find_posterior, laplace_marginal
 from node_jax.losses.parameters import l1_norm, l2_norm_squared, spectral_excess, spectral_norms
 from node_jax.losses.regression import masked_mean_squared_error
 from node_jax.losses.regularization import Regularization
@@ -25,11 +25,13 @@ __all__ = [
     "JacobianNorm",
     "KineticEnergy",
     "Marginal",
+    "Posterior",
     "Regularization",
     "ResidualError",
     "ResidualNorm",
     "TotalDerivative",
     "cross_entropy",
+    "find_posterior",
     "gradient_matching_loss",
     "horizon_times",
     "huber_on_signs",

@@ -30,19 +30,26 @@ class AbstractConditional(eqx.Module):
         """ρ'' at each prediction, or its expectation; never negative, and 0 where nothing was measured."""
 
 
+class Posterior(NamedTuple):
+    """The normal approximation of p(η | y)."""
+
+    mode: Float[Array, " effect"]
+    """η̂, the most likely random effects."""
+    precision: Float[Array, "effect effect"]
+    """The inverse of their covariance, with the expected curvature."""
+    num_iterations: Int[Array, ""]
+    """Steps of the search for the mode."""
+    has_converged: Bool[Array, ""]
+    """Whether its last step was within the tolerance."""
+
+
 class Marginal(NamedTuple):
     """What Laplace's method finds for one subject."""
 
     value: Float[Array, ""]
     """-log p(y)."""
-    mode: Float[Array, " effect"]
-    """η̂, the most likely random effects. No gradient flows through it."""
-    precision: Float[Array, "effect effect"]
-    """H, the inverse of the covariance of η given y, at the mode."""
-    num_iterations: Int[Array, ""]
-    """Steps of the search for the mode."""
-    has_converged: Bool[Array, ""]
-    """Whether its last step was within the tolerance."""
+    posterior: Posterior
+    """No gradient flows through it."""
 
 
 class _Local(NamedTuple):
@@ -60,7 +67,7 @@ def laplace_marginal(
     search: AbstractConditional | None = None,
     curvature: Curvature = "expected",
     max_iterations: int = 30,
-    tolerance: float = 1e-3,
+    tolerance: float = 1e-4,
 ) -> Marginal:
     r"""-log p(y) for y | η ~ p(y | η) and η ~ N(0, I), by Laplace's method.
 
@@ -93,24 +100,23 @@ def laplace_marginal(
     estimation methods, J. Pharmacokinet. Pharmacodyn. 34, 575-593, doi:10.1007/s10928-007-9060-6; the gradient:
     Almquist, Leander & Jirstrand (2015), J. Pharmacokinet. Pharmacodyn. 42, 191-209, doi:10.1007/s10928-015-9409-1.
     """
-    require(dim >= 1, "laplace_marginal", "at least 1 random effect", dim, "Without any the likelihood is no integral.")
     require(curvature in ("expected", "exact"), "laplace_marginal", "'expected' or 'exact'", curvature, "See there.")
-    require(max_iterations >= 1, "laplace_marginal", "at least 1 iteration", max_iterations, "30 is usual.")
-    require(tolerance > 0, "laplace_marginal", "a tolerance > 0", tolerance, "1e-3 is usual.")
     frozen = jax.tree.map(_stop, conditional if search is None else search)
-    mode, num_iterations, has_converged = _find_mode(frozen, dim, max_iterations, tolerance)
+    posterior = find_posterior(frozen, dim, max_iterations=max_iterations, tolerance=tolerance)
 
-    def moving(effects: Array) -> tuple[Array, Array]:
+    def moving(effects: Array) -> tuple[tuple[Array, Array], Array]:
         local = _look(frozen, effects, curvature)
-        return local.slope, _half_log_determinant(local.precision)
+        return (local.slope, _half_log_determinant(local.precision)), local.slope
 
-    hessian, determinant_slope = jax.jacfwd(moving)(mode)
+    (hessian, determinant_slope), slope = jax.jacfwd(moving, has_aux=True)(posterior.mode)
+    # A last step of Newton's method: the value is right to second order without it, the gradient to first order only.
+    mode = posterior.mode - jnp.where(posterior.has_converged, jnp.linalg.solve(hessian, slope), 0.0)
     # How the determinant changes where the mode moves: -determinant_slope · (∇²l)⁻¹ d(∇l). The value is left alone.
     weights = lax.stop_gradient(jnp.linalg.solve(hessian, determinant_slope))
     local = _look(conditional, mode, curvature)
     drift = jnp.dot(weights, local.slope)
     value = local.energy + _half_log_determinant(local.precision) - (drift - lax.stop_gradient(drift))
-    return Marginal(value, mode, lax.stop_gradient(local.precision), num_iterations, has_converged)
+    return Marginal(value, posterior)
 
 
 def _stop(leaf: Any) -> Any:
@@ -157,13 +163,30 @@ class _Search(NamedTuple):
     num: Int[Array, ""]
 
 
-def _find_mode(
-    conditional: AbstractConditional, dim: int, max_iterations: int, tolerance: float
-) -> tuple[Array, Array, Array]:
-    """Where l is least, the number of iterations, and whether the last step was small."""
+def find_posterior(
+    conditional: AbstractConditional, dim: int, *, max_iterations: int = 30, tolerance: float = 1e-4
+) -> Posterior:
+    """The most likely random effects and their precision, by Gauss-Newton steps with Levenberg-Marquardt damping.
+
+    Arguments:
+        conditional: p(y | η) of one subject, for forward-mode derivatives.
+        dim: number of random effects.
+        max_iterations: steps at most.
+        tolerance: largest change of an effect in the last step, in standard deviations of the population.
+
+    Returns:
+        A `Posterior`. The search is not to be differentiated.
+
+    Raises:
+        UsageError: for a dim, a number of iterations or a tolerance that cannot be.
+    """
+    where = "find_posterior"
+    require(dim >= 1, where, "at least 1 random effect", dim, "Without any there is nothing to find.")
+    require(max_iterations >= 1, where, "at least 1 iteration", max_iterations, "30 is usual.")
+    require(tolerance > 0, where, "a tolerance > 0", tolerance, "1e-4 is usual.")
 
     def is_going_on(state: _Search) -> Bool[Array, ""]:
-        return (state.num < max_iterations) & (state.step > tolerance)
+        return (state.num <= max_iterations) & (state.step > tolerance)
 
     def iterate(state: _Search) -> _Search:
         local = state.local
@@ -171,19 +194,19 @@ def _find_mode(
         step = -jnp.linalg.solve(damped, local.slope)
         trial = state.mode + step
         found = _look(conditional, trial, "expected")
-        size = jnp.max(jnp.abs(step))
         # Rounding may hide the gain of a last small step.
-        slack = 8 * jnp.finfo(step.dtype).eps * jnp.abs(local.energy)
+        slack = 8 * jnp.finfo(step.dtype).eps * jnp.abs(jnp.where(state.num > 0, local.energy, 0.0))
         is_better = jnp.isfinite(found.energy) & (found.energy <= local.energy + slack)
         best = jax.tree.map(lambda new, old: jnp.where(is_better, new, old), (trial, found), (state.mode, local))
         damping = jnp.where(is_better, 0.1 * state.damping, jnp.maximum(10 * state.damping, 1e-2))
-        # A small step tells that the mode is near, unless it is the damping that makes it small.
-        size = jnp.where(state.damping <= 1, size, infinite)
+        # A small step tells that the mode is near, unless it is the damping that makes it small, or the first look.
+        is_telling = (state.damping <= 1) & (state.num > 0) & jnp.isfinite(best[1].energy)
+        size = jnp.where(is_telling, jnp.max(jnp.abs(step)), infinite)
         return _Search(*best, jnp.clip(damping, 1e-9, 1e9), size, state.num + 1)
 
-    start = jnp.zeros(dim)
-    infinite = jnp.asarray(jnp.inf, start.dtype)
-    local, damping = _look(conditional, start, "expected"), jnp.asarray(1e-3, start.dtype)
-    first = _Search(start, local, damping, infinite, jnp.asarray(0))
-    last = lax.while_loop(is_going_on, iterate, first)
-    return last.mode, last.num, last.step <= tolerance
+    zero, identity = jnp.zeros(dim), jnp.eye(dim)
+    infinite = jnp.asarray(jnp.inf, zero.dtype)
+    # Where nothing is known the first step has no length: one program looks at the start and at all that follows.
+    start = _Search(zero, _Local(infinite, zero, identity), jnp.asarray(1e-2, zero.dtype), infinite, jnp.asarray(0))
+    last = lax.while_loop(is_going_on, iterate, start)
+    return Posterior(last.mode, last.local.precision, last.num - 1, last.step <= tolerance)
