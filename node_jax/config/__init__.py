@@ -18,6 +18,7 @@ from node_jax.config.optimizers import (
     Lion,
     StepSchedule,
 )
+from node_jax.config.population import ClearanceCorrection, Compartments, Population, SubjectsData
 from node_jax.config.regularize import Regularize
 from node_jax.config.schema import Run
 from node_jax.config.solver import RK4, ConstantStep, DiffraxSolver, FixedSteps, PIController, Tsit5
@@ -43,7 +44,9 @@ __all__ = [
     "Adam",
     "AdamW",
     "Classification",
+    "ClearanceCorrection",
     "Collocation",
+    "Compartments",
     "ConcatSquashField",
     "ConcentricSpheresData",
     "ConstantSchedule",
@@ -72,6 +75,7 @@ __all__ = [
     "MultipleShooting",
     "OscillatorNetworkData",
     "PIController",
+    "Population",
     "PortHamiltonian",
     "Regularize",
     "RollOut",
@@ -80,6 +84,7 @@ __all__ = [
     "SimulatedData",
     "StableDynamics",
     "StepSchedule",
+    "SubjectsData",
     "Sweep",
     "Train",
     "Trajectory",

@@ -6,6 +6,7 @@ from typing import Literal, TypeAlias, get_args
 from node_jax.config.checks import is_positive, require_at_least
 from node_jax.config.classification import LabelledData
 from node_jax.config.graph import OscillatorNetworkData
+from node_jax.config.population import SubjectsData
 from node_jax.config.structured_data import ControlledPendulumData, DampedOscillatorData
 from node_jax.errors import require
 
@@ -92,9 +93,10 @@ class MechanicalData:
         require_at_least(self.num_rollouts, 1, "data.num_rollouts", "15 is as published.")
 
 
-Simulated: TypeAlias = (
     SimulatedData | MechanicalData | ControlledPendulumData | DampedOscillatorData | OscillatorNetworkData
+"""Those that are simulated: several trajectories, of which some may be held out."""
 )
 Data: TypeAlias = HareLynxData | CsvData | Simulated | LabelledData
+Data: TypeAlias = HareLynxData | CsvData | SimulatedData | MechanicalData | SubjectsData
 SIMULATED = get_args(Simulated)
-"""Those that are simulated: several trajectories, of which some may be held out."""
+Simulated: TypeAlias = (

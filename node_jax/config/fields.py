@@ -7,6 +7,7 @@ from typing import Any, Literal, TypeAlias
 from node_jax.config.checks import Activation, is_positive
 from node_jax.config.data import CsvData
 from node_jax.config.graph import GraphMLPField
+from node_jax.config.population import Compartments
 from node_jax.config.structured_fields import PortHamiltonian, SecondOrder, StableDynamics
 from node_jax.config.time_fields import ConcatSquashField, GalerkinMLPField, HyperMLPField
 from node_jax.errors import UsageError, require
@@ -157,16 +158,17 @@ def _check_is_canonical(run: Any, name: str) -> None:
     require(is_even, "field, data.columns", f"an even number of columns with {name}", "an odd one", cure)
 
 
-Field: TypeAlias = (
     MLPField
-    | HybridLotkaVolterra
-    | HamiltonianNetwork
-    | LagrangianNetwork
-    | PortHamiltonian
-    | StableDynamics
-    | SecondOrder
     | ConcatSquashField
     | GalerkinMLPField
-    | HyperMLPField
     | GraphMLPField
+    | HamiltonianNetwork
+    | HybridLotkaVolterra
+    | HyperMLPField
+    | LagrangianNetwork
+    | PortHamiltonian
+    | SecondOrder
+    | StableDynamics
 )
+Field: TypeAlias = (
+Field: TypeAlias = MLPField | HybridLotkaVolterra | HamiltonianNetwork | LagrangianNetwork | Compartments

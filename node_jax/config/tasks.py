@@ -5,7 +5,9 @@ from typing import Any, Literal, TypeAlias
 
 from node_jax.config.checks import is_positive, require_at_least
 from node_jax.config.classification import Classification, LabelledData
+from node_jax.config.data import CsvData, MechanicalData, SimulatedData
 from node_jax.config.data import SIMULATED, CsvData, MechanicalData
+from node_jax.config.population import Population, SubjectsData
 from node_jax.config.regularize import SOLVE_COSTS
 from node_jax.errors import require
 
@@ -59,6 +61,7 @@ class Forecast:
     def check(self, run: Any) -> None:
         """What this task needs of its run."""
         _refuse_labels(run)
+        is_series = not isinstance(run.data, (SimulatedData, MechanicalData, SubjectsData))
         is_series = not isinstance(run.data, SIMULATED)
         cure = "Choose a task Trajectory for simulated data."
         require(is_series, "task, data", "one measured series to forecast", type(run.data).__name__, cure)
@@ -168,6 +171,7 @@ class Trajectory:
     def check(self, run: Any) -> None:
         """What this task needs of its run."""
         _refuse_labels(run)
+        is_fine = self.train_until is None or not isinstance(run.data, (SimulatedData, MechanicalData, SubjectsData))
         is_fine = self.train_until is None or not isinstance(run.data, SIMULATED)
         cure = "Simulated data are held out by whole trajectories."
         require(is_fine, "task.train_until", "None with simulated data", self.train_until, cure)
@@ -216,3 +220,4 @@ class DerivativeMatching:
 
 
 Task: TypeAlias = Classification | Forecast | Trajectory | DerivativeMatching
+Task: TypeAlias = Forecast | Trajectory | DerivativeMatching | Population

@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 from node_jax.errors import require
 from node_jax.fields.base import AbstractParametricField
 from node_jax.fields.dosing import Regimen
+from node_jax.fields.network import Network
 from node_jax.types import Key
 
 
@@ -29,10 +30,10 @@ class ClearanceNetwork(eqx.Module):
         key: random key of the initial weights.
 
     Raises:
-        UsageError: for sizes that cannot be.
+        UsageError, ValueError: for a scale, a bound or sizes that cannot be.
     """
 
-    network: eqx.nn.MLP
+    network: Network
     scale: float = eqx.field(static=True)
     bound: float = eqx.field(static=True)
 
@@ -49,14 +50,7 @@ class ClearanceNetwork(eqx.Module):
     ) -> None:
         require(scale > 0, "ClearanceNetwork", "a usual concentration > 0", scale, "The mean of the data will do.")
         require(bound > 0, "ClearanceNetwork", "a bound > 0", bound, "1 lets the clearance change by a factor of e.")
-        require(width >= 1, "ClearanceNetwork", "a width of at least 1", width, "8 is plenty.")
-        network = eqx.nn.MLP(1 + num_covariates, "scalar", width, depth, activation=jnp.tanh, key=key)
-        last = network.layers[-1]
-        self.network = eqx.tree_at(
-            lambda net: (net.layers[-1].weight, net.layers[-1].bias),
-            network,
-            (final_scale * last.weight, jnp.zeros_like(last.bias)),
-        )
+        self.network = Network(1 + num_covariates, (), width, depth, final_scale=final_scale, key=key)
         self.scale, self.bound = scale, bound
 
     def __call__(self, concentration: Any, covariates: Float[Array, " covariate"]) -> Float[Array, ""]:

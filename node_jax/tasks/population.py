@@ -13,9 +13,9 @@ from jaxtyping import Array, Float
 
 from node_jax.analysis import Prediction, draw_observed, draw_subjects
 from node_jax.data import Subjects
-from node_jax.errors import UsageError
+from node_jax.errors import UsageError, require
 from node_jax.integrate import Integrator
-from node_jax.losses import Marginal, Posterior, find_posterior, laplace_marginal
+from node_jax.losses import Marginal, Posterior, find_posterior, l2_norm_squared, laplace_marginal
 from node_jax.losses.laplace import Curvature
 from node_jax.status import Status
 from node_jax.tasks.base import AbstractTask, Evaluation, Inspection, Phase
@@ -47,6 +47,8 @@ class PopulationTask(AbstractTask):
         others: subjects that were not fitted; the loss of these chooses the best model and the end of training.
         batch_size: subjects drawn for each training step; `None` takes all.
         curvature, tolerance: of the approximation, see `laplace_marginal`.
+        weight_penalty: factor of the sum of squared weights of what all subjects share (the matrices of
+            `PopulationModel.individual`), which is added to -log p of all data: a normal prior on them.
 
     Raises:
         UsageError: for `held_out` with other times, or a batch that the subjects do not fill.
@@ -65,6 +67,7 @@ class PopulationTask(AbstractTask):
     batch_size: int | None = eqx.field(static=True)
     curvature: Curvature = eqx.field(static=True)
     tolerance: float = eqx.field(static=True)
+    weight_penalty: float = eqx.field(static=True)
 
     def __init__(
         self,
@@ -77,6 +80,7 @@ class PopulationTask(AbstractTask):
         batch_size: int | None = None,
         curvature: Curvature = "expected",
         tolerance: float = 1e-4,
+        weight_penalty: float = 0.0,
     ) -> None:
         num = len(data.ids)
         if held_out is not None and not (held_out.ids == data.ids and np.array_equal(held_out.times, data.times)):
@@ -86,11 +90,13 @@ class PopulationTask(AbstractTask):
                 f"PopulationTask: expected batch_size between 1 and the number of subjects, {num}, got {batch_size}. "
                 "None takes all."
             )
+        require(weight_penalty >= 0, "PopulationTask", "a weight_penalty >= 0", weight_penalty, "1 is a start.")
         self.records = records_of(data)
         self.other_records = None if others is None else records_of(others)
         self.integrator, self.make_model = integrator, make_model
         self.data, self.held_out, self.others = data, held_out, others
         self.batch_size, self.curvature, self.tolerance = batch_size, curvature, tolerance
+        self.weight_penalty = weight_penalty
 
     def init(self, key: Key) -> PopulationModel:
         """A fresh model."""
@@ -126,7 +132,12 @@ class PopulationTask(AbstractTask):
         if self.batch_size is not None:
             chosen = jax.random.choice(key, records.times.shape[0], (self.batch_size,), replace=False)
             records = jax.tree.map(lambda leaf: leaf[chosen], records)
-        return self._mean(model, records)
+        value, metrics = self._mean(model, records)
+        if self.weight_penalty > 0:
+            penalty = self.weight_penalty * l2_norm_squared(model.individual) / jnp.sum(self.records.mask)
+            metrics["penalty"] = penalty
+            value = value + penalty
+        return value, metrics
 
     def _mean(self, model: PopulationModel, records: Records) -> tuple[Array, dict[str, Array]]:
         found = self.marginals(model, records)
