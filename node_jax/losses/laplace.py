@@ -111,24 +111,29 @@ def laplace_marginal(
     (hessian, determinant_slope), slope = jax.jacfwd(moving, has_aux=True)(posterior.mode)
     # A last step of Newton's method: the value is right to second order without it, the gradient to first order only.
     mode = posterior.mode - jnp.where(posterior.has_converged, jnp.linalg.solve(hessian, slope), 0.0)
+    is_good = jnp.all(jnp.isfinite(slope))
     # How the determinant changes where the mode moves: -determinant_slope · (∇²l)⁻¹ d(∇l). The value is left alone.
-    weights = lax.stop_gradient(jnp.linalg.solve(hessian, determinant_slope))
-    local = _look(conditional, mode, curvature)
+    weights = jnp.where(is_good, jnp.linalg.solve(hessian, determinant_slope), 0.0)
+    local = _look(conditional, mode, curvature, is_safe=True)
     drift = jnp.dot(weights, local.slope)
     value = local.energy + _half_log_determinant(local.precision) - (drift - lax.stop_gradient(drift))
-    return Marginal(value, posterior)
+    return Marginal(jnp.where(is_good, value, jnp.nan), posterior)
 
 
 def _stop(leaf: Any) -> Any:
     return lax.stop_gradient(leaf) if eqx.is_inexact_array(leaf) else leaf
 
 
-def _look(conditional: AbstractConditional, effects: Array, curvature: Curvature) -> _Local:
-    """l, ∇l and H at one η."""
+def _look(conditional: AbstractConditional, effects: Array, curvature: Curvature, *, is_safe: bool = False) -> _Local:
+    """l, ∇l and H at one η; if it is safe, with 1 for a prediction that failed, whose NaN would spoil the gradient of
+    all others, masked or not.
+    """
 
     def slope_of(effects: Array) -> tuple[Array, tuple[Array, Array, Array]]:
         def predict(effects: Array) -> tuple[Array, Array]:
             prediction = conditional.predict(effects)
+            if is_safe:
+                prediction = jnp.where(jnp.isfinite(prediction), prediction, 1.0)
             return prediction, prediction
 
         jacobian, prediction = jax.jacfwd(predict, has_aux=True)(effects)

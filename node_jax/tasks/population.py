@@ -188,7 +188,7 @@ class PopulationTask(AbstractTask):
         num = len(subjects.ids)
         modes, precisions = jnp.zeros((num, dim)), jnp.broadcast_to(jnp.eye(dim), (num, dim, dim))
         if not is_new:
-            posterior = _find_posteriors(self, model, records)
+            posterior = _find_posteriors(self.integrator, model, records, self.tolerance)
             modes, precisions = posterior.mode, posterior.precision
         wanted = dataclasses.replace(records, times=jnp.asarray(times))
         integrator = with_more_steps(self.integrator, 1 + times.shape[1] // subjects.times.shape[1])
@@ -198,7 +198,7 @@ class PopulationTask(AbstractTask):
     def inspect(self, model: PopulationModel, key: Key, phase: Phase) -> Inspection:
         """All subjects at their most likely random effects."""
         del key, phase
-        found = _find_posteriors(self, model, self.records)
+        found = _find_posteriors(self.integrator, model, self.records, self.tolerance)
         states = eqx.filter_jit(_predict_all)(self.integrator, model, self.records, found.mode)[..., None]
         targets = np.where(self.data.mask, self.data.values, np.nan)[..., None]
         failed = ~np.isfinite(np.where(self.data.mask, states[..., 0], 0.0)).all(axis=1)
@@ -281,12 +281,12 @@ def _predict_all(integrator: Integrator, model: PopulationModel, records: Record
 
 
 @eqx.filter_jit
-def _find_posteriors(task: PopulationTask, model: PopulationModel, records: Records) -> Posterior:
+def _find_posteriors(integrator: Integrator, model: PopulationModel, records: Records, tolerance: float) -> Posterior:
     """Of each subject."""
 
     def of(records: Records) -> Posterior:
-        conditional = SubjectConditional(model, records, task.integrator)
-        return find_posterior(conditional.for_search(), len(model.random), tolerance=task.tolerance)
+        conditional = SubjectConditional(model, records, integrator)
+        return find_posterior(conditional.for_search(), len(model.random), tolerance=tolerance)
 
     return jax.vmap(of)(records)
 

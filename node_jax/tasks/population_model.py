@@ -48,12 +48,14 @@ class PopulationModel(eqx.Module):
     individual: AbstractIndividual
     noise: ResidualError
     fixed_effects: Float[Array, " parameter"]
-    coefficients: Float[Array, "parameter covariate"]
+    coefficients: Float[Array, "parameter covariate"] | None
+    """C; `None` without covariates. Only the `free_coefficients` count."""
     log_scales: Float[Array, " effect"]
-    correlations: Float[Array, " pair"]
-    """The triangle below the diagonal of L, in units of the scale of its row; empty if there is none."""
+    correlations: Float[Array, " pair"] | None
+    """The triangle below the diagonal of L, in units of the scale of its row; `None` if there is none."""
     free_coefficients: Subset
     random: tuple[str, ...] = eqx.field(static=True)
+    covariate_names: tuple[str, ...] = eqx.field(static=True)
 
     def __init__(
         self,
@@ -84,18 +86,18 @@ class PopulationModel(eqx.Module):
         num = len(random)
         self.individual, self.noise = individual, noise
         self.fixed_effects = jnp.asarray([start[name] for name in names], float)
-        self.coefficients = jnp.zeros(is_free.shape)
-        self.log_scales = jnp.full(num, jnp.log(random_scale))
-        self.correlations = jnp.zeros(num * (num - 1) // 2 if is_correlated else 0)
+        self.coefficients = jnp.zeros(is_free.shape) if is_free.size else None
+        self.log_scales = jnp.full(num, np.log(random_scale), float)
+        self.correlations = jnp.zeros(num * (num - 1) // 2) if is_correlated and num > 1 else None
         self.free_coefficients = Subset(is_free)
-        self.random = tuple(random)
+        self.random, self.covariate_names = tuple(random), tuple(covariate_names)
 
     @property
     def cholesky(self) -> Float[Array, "effect effect"]:
         """L."""
         num = len(self.random)
         triangle = jnp.eye(num)
-        if self.correlations.shape[0]:
+        if self.correlations is not None:
             triangle = triangle.at[jnp.tril_indices(num, -1)].set(self.correlations)
         return jnp.exp(self.log_scales)[:, None] * triangle
 
@@ -108,19 +110,22 @@ class PopulationModel(eqx.Module):
     ) -> Float[Array, " parameter"]:
         """φ of one subject."""
         places = jnp.array([self.individual.names.index(name) for name in self.random])
-        typical = self.fixed_effects + jnp.where(self.free_coefficients.is_free, self.coefficients, 0.0) @ covariates
+        typical = self.fixed_effects
+        if self.coefficients is not None:
+            typical = typical + jnp.where(self.free_coefficients.is_free, self.coefficients, 0.0) @ covariates
         return typical.at[places].add(self.cholesky @ effects)
 
     def named(self) -> dict[str, Array]:
         """β, C, the standard deviations and correlations of Ω, and those of the noise, by name."""
         found = dict(zip(self.individual.names, self.fixed_effects, strict=True))
-        for i, j in np.argwhere(self.free_coefficients.is_free):
-            found[f"{self.individual.names[i]}, covariate {j + 1}"] = self.coefficients[i, j]
+        if self.coefficients is not None:
+            for i, j in np.argwhere(self.free_coefficients.is_free):
+                found[f"{self.individual.names[i]}:{self.covariate_names[j]}"] = self.coefficients[i, j]
         covariance = self.covariance()
         scales = jnp.sqrt(jnp.diagonal(covariance))
         for i, name in enumerate(self.random):
             found[f"sd {name}"] = scales[i]
-            for j in range(i if self.correlations.shape[0] else 0):
+            for j in range(0 if self.correlations is None else i):
                 found[f"corr {self.random[j]} {name}"] = covariance[i, j] / (scales[i] * scales[j])
         if self.noise.log_additive is not None:
             found["sd additive"] = jnp.exp(self.noise.log_additive)
