@@ -12,7 +12,6 @@ from node_jax.config.build_graph import build_graph_field
 from node_jax.config.build_integrator import build_integrator
 from node_jax.config.build_population import build_population
 from node_jax.config.data import CsvData, HareLynxData, MechanicalData
-from node_jax.config.data import MechanicalData, SimulatedData
 from node_jax.config.fields import Field
 from node_jax.config.graph import GraphMLPField, OscillatorNetworkData
 from node_jax.config.population import Compartments, Population, SubjectsData
@@ -53,7 +52,6 @@ def build_task(run: Run, field: Field) -> tasks.AbstractTask:
 
 def _build_forecast(run: Run, task: Forecast, field: Field, integrator: Integrator) -> tasks.ForecastTask:
     assert isinstance(run.data, HareLynxData | CsvData)
-    assert not isinstance(run.data, (SimulatedData, MechanicalData, SubjectsData))
     train, test = load_series(run.data).split(task.train_until)
     fitted = train if task.validate_after is None else train.split(task.validate_after)[0]
     return tasks.ForecastTask(

@@ -93,10 +93,9 @@ class MechanicalData:
         require_at_least(self.num_rollouts, 1, "data.num_rollouts", "15 is as published.")
 
 
-    SimulatedData | MechanicalData | ControlledPendulumData | DampedOscillatorData | OscillatorNetworkData
-"""Those that are simulated: several trajectories, of which some may be held out."""
-)
-Data: TypeAlias = HareLynxData | CsvData | Simulated | LabelledData
-Data: TypeAlias = HareLynxData | CsvData | SimulatedData | MechanicalData | SubjectsData
-SIMULATED = get_args(Simulated)
 Simulated: TypeAlias = (
+    SimulatedData | MechanicalData | ControlledPendulumData | DampedOscillatorData | OscillatorNetworkData
+)
+Data: TypeAlias = HareLynxData | CsvData | Simulated | LabelledData | SubjectsData
+SIMULATED = get_args(Simulated)
+"""Those that are simulated: several trajectories, of which some may be held out."""

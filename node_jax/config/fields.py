@@ -158,17 +158,17 @@ def _check_is_canonical(run: Any, name: str) -> None:
     require(is_even, "field, data.columns", f"an even number of columns with {name}", "an odd one", cure)
 
 
-    MLPField
-    | ConcatSquashField
-    | GalerkinMLPField
-    | GraphMLPField
-    | HamiltonianNetwork
+Field: TypeAlias = (
+    Compartments
+    | MLPField
     | HybridLotkaVolterra
-    | HyperMLPField
+    | HamiltonianNetwork
     | LagrangianNetwork
     | PortHamiltonian
-    | SecondOrder
     | StableDynamics
+    | SecondOrder
+    | ConcatSquashField
+    | GalerkinMLPField
+    | HyperMLPField
+    | GraphMLPField
 )
-Field: TypeAlias = (
-Field: TypeAlias = MLPField | HybridLotkaVolterra | HamiltonianNetwork | LagrangianNetwork | Compartments

@@ -5,7 +5,6 @@ from typing import Any, Literal, TypeAlias
 
 from node_jax.config.checks import is_positive, require_at_least
 from node_jax.config.classification import Classification, LabelledData
-from node_jax.config.data import CsvData, MechanicalData, SimulatedData
 from node_jax.config.data import SIMULATED, CsvData, MechanicalData
 from node_jax.config.population import Population, SubjectsData
 from node_jax.config.regularize import SOLVE_COSTS
@@ -18,9 +17,11 @@ def _check_time_scale(value: float) -> None:
     require(is_positive(value), "task.time_scale", "a number > 0", value, "About half a period is good.")
 
 
-def _refuse_labels(run: Any) -> None:
+def _require_series(run: Any) -> None:
     has_labels = isinstance(run.data, LabelledData)
     require(not has_labels, "task, data", "series in time", type(run.data).__name__, "Choose a task Classification.")
+    has_subjects = isinstance(run.data, SubjectsData)
+    require(not has_subjects, "task, data", "series in time", type(run.data).__name__, "Choose a task Population.")
 
 
 def _check_stage(stage: Any) -> None:
@@ -60,8 +61,7 @@ class Forecast:
 
     def check(self, run: Any) -> None:
         """What this task needs of its run."""
-        _refuse_labels(run)
-        is_series = not isinstance(run.data, (SimulatedData, MechanicalData, SubjectsData))
+        _require_series(run)
         is_series = not isinstance(run.data, SIMULATED)
         cure = "Choose a task Trajectory for simulated data."
         require(is_series, "task, data", "one measured series to forecast", type(run.data).__name__, cure)
@@ -170,8 +170,7 @@ class Trajectory:
 
     def check(self, run: Any) -> None:
         """What this task needs of its run."""
-        _refuse_labels(run)
-        is_fine = self.train_until is None or not isinstance(run.data, (SimulatedData, MechanicalData, SubjectsData))
+        _require_series(run)
         is_fine = self.train_until is None or not isinstance(run.data, SIMULATED)
         cure = "Simulated data are held out by whole trajectories."
         require(is_fine, "task.train_until", "None with simulated data", self.train_until, cure)
@@ -219,5 +218,4 @@ class DerivativeMatching:
         require(not run.train.watch_growth, "train.watch_growth", "False with DerivativeMatching", True, cure)
 
 
-Task: TypeAlias = Classification | Forecast | Trajectory | DerivativeMatching
-Task: TypeAlias = Forecast | Trajectory | DerivativeMatching | Population
+Task: TypeAlias = Classification | Forecast | Trajectory | DerivativeMatching | Population

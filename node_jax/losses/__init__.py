@@ -2,14 +2,13 @@
 
 from node_jax.losses.classification import cross_entropy, huber_on_signs, masked_mean
 from node_jax.losses.gradient_matching import gradient_matching_loss
+from node_jax.losses.integral_costs import (
     AbstractIntegralCost,
     JacobianNorm,
     KineticEnergy,
     ResidualNorm,
     TotalDerivative,
 )
-from node_jax.losses.integral_costs import (
-from node_jax.losses.integral_costs import AbstractIntegralCost, JacobianNorm, KineticEnergy, TotalDerivative
 from node_jax.losses.laplace import AbstractConditional, Marginal, Posterior, find_posterior, laplace_marginal
 from node_jax.losses.parameters import l1_norm, l2_norm_squared, spectral_excess, spectral_norms
 from node_jax.losses.regression import masked_mean_squared_error
