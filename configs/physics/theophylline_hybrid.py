@@ -35,5 +35,5 @@ CONFIG = Run(
     max_steps=128,
     optimizer=Adam(lr=3e-2),
     schedule=CosineSchedule(final_fraction=0.01),
-    train=Train(num_steps=400, log_every=20, checkpoint_every=200, clip_norm=None),
+    train=Train(num_steps=200, log_every=20, checkpoint_every=100, clip_norm=None),
 )
