@@ -69,9 +69,21 @@ def train_seeds(run: Run, num_seeds: int, is_quick: bool = False) -> list[Traine
     Raises:
         RuntimeError: if one of them had to stop; `node-jax inspect` tells why.
     """
-    run = shorten(run) if is_quick else run
-    runs = [replace(run, seed=run.seed + i, sweep=replace(run.sweep, seeds=1, grid=())) for i in range(num_seeds)]
-    runs = [replace(one, reference=None) for one in runs]
+    return train_all([replace(run, seed=run.seed + i) for i in range(num_seeds)], is_quick)
+
+
+def train_all(runs: Sequence[Run], is_quick: bool = False) -> list[Trained]:
+    """Configs that differ in numbers alone, one after the other with the same compiled programs.
+
+    Arguments:
+        runs: configs; their sweeps and references are left out.
+        is_quick: ten steps of each stage, to see that it works.
+
+    Raises:
+        RuntimeError: if one of them had to stop; `node-jax inspect` tells why.
+    """
+    runs = [shorten(run) if is_quick else run for run in runs]
+    runs = [replace(one, reference=None, sweep=replace(one.sweep, seeds=1, grid=())) for one in runs]
     experiments = [build(one) for one in runs]
     folders = [_folder(one) for one in runs]
     candidates = [

@@ -10,6 +10,7 @@ from node_jax.analysis.growth import Growth, measure_growth
 from node_jax.analysis.growth_figure import draw_growth
 from node_jax.analysis.identification import Identification, identify, named_parameters_of
 from node_jax.analysis.plots import draw_forecast, draw_phase
+from node_jax.analysis.population_figures import draw_observed, draw_subjects
 from node_jax.analysis.portrait import draw_correction, draw_phase_portrait
 from node_jax.analysis.training import draw_inspection, draw_loss, draw_training
 
@@ -30,8 +31,10 @@ __all__ = [
     "draw_growth",
     "draw_inspection",
     "draw_loss",
+    "draw_observed",
     "draw_phase",
     "draw_phase_portrait",
+    "draw_subjects",
     "draw_training",
     "find_equilibria",
     "identify",

@@ -19,6 +19,7 @@ from node_jax.config.optimizers import (
     Lion,
     StepSchedule,
 )
+from node_jax.config.population import ClearanceCorrection, Compartments, Population, SubjectsData
 from node_jax.config.regularize import Regularize
 from node_jax.config.schema import Run
 from node_jax.config.solver import RK4, ConstantStep, DiffraxSolver, FixedSteps, PIController, Tsit5
@@ -45,7 +46,9 @@ __all__ = [
     "Adam",
     "AdamW",
     "Classification",
+    "ClearanceCorrection",
     "Collocation",
+    "Compartments",
     "ConcatSquashField",
     "ConcentricSpheresData",
     "ConstantSchedule",
@@ -79,6 +82,7 @@ __all__ = [
     "OscillatorNetworkData",
     "PIController",
     "PendulumField",
+    "Population",
     "PortHamiltonian",
     "Regularize",
     "RollOut",
@@ -87,6 +91,7 @@ __all__ = [
     "SimulatedData",
     "StableDynamics",
     "StepSchedule",
+    "SubjectsData",
     "Sweep",
     "Train",
     "Trajectory",

@@ -11,10 +11,12 @@ from node_jax.config.build_data import load_mechanics, load_series, load_traject
 from node_jax.config.build_field import build_field
 from node_jax.config.build_graph import build_graph_field
 from node_jax.config.build_integrator import build_integrator
+from node_jax.config.build_population import build_population
 from node_jax.config.build_structured_data import load_crash_test
 from node_jax.config.data import CsvData, HareLynxData, MechanicalData
 from node_jax.config.fields import Field
 from node_jax.config.graph import GraphMLPField, OscillatorNetworkData
+from node_jax.config.population import Compartments, Population, SubjectsData
 from node_jax.config.regularize import SOLVE_COSTS, Regularize
 from node_jax.config.schema import Run
 from node_jax.config.tasks import (
@@ -46,6 +48,10 @@ def build_task(run: Run, field: Field) -> tasks.AbstractTask:
         return _build_derivatives(run, run.task, field, integrator)
     if isinstance(run.task, NoisyReadings):
         return _build_readings(run, run.task, field, integrator)
+    if isinstance(run.task, Population):
+        assert isinstance(run.data, SubjectsData)
+        assert isinstance(field, Compartments)
+        return build_population(run.task, run.data, field, integrator)
     return _build_forecast(run, run.task, field, integrator)
 
 

@@ -6,6 +6,7 @@ from typing import Literal, TypeAlias, get_args
 from node_jax.config.checks import is_positive, require_at_least
 from node_jax.config.classification import LabelledData
 from node_jax.config.graph import OscillatorNetworkData
+from node_jax.config.population import SubjectsData
 from node_jax.config.structured_data import ControlledPendulumData, DampedOscillatorData
 from node_jax.errors import require
 
@@ -102,6 +103,6 @@ class MechanicalData:
 Simulated: TypeAlias = (
     SimulatedData | MechanicalData | ControlledPendulumData | DampedOscillatorData | OscillatorNetworkData
 )
-Data: TypeAlias = HareLynxData | CsvData | CrashTestData | Simulated | LabelledData
+Data: TypeAlias = HareLynxData | CsvData | CrashTestData | Simulated | LabelledData | SubjectsData
 SIMULATED = get_args(Simulated)
 """Those that are simulated: several trajectories, of which some may be held out."""

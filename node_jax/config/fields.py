@@ -8,6 +8,7 @@ from node_jax.config.checks import Activation, is_positive
 from node_jax.config.data import CsvData
 from node_jax.config.graph import GraphMLPField
 from node_jax.config.mechanisms import LotkaVolterraField, Mechanism, PendulumField
+from node_jax.config.population import Compartments
 from node_jax.config.structured_fields import PortHamiltonian, SecondOrder, StableDynamics
 from node_jax.config.time_fields import ConcatSquashField, GalerkinMLPField, HyperMLPField
 from node_jax.errors import UsageError, require
@@ -189,6 +190,7 @@ def _check_is_canonical(run: Any, name: str) -> None:
 
 Field: TypeAlias = (
     MLPField
+    | Compartments
     | Hybrid
     | HybridLotkaVolterra
     | PendulumField

@@ -6,6 +6,7 @@ from typing import Any, Literal, TypeAlias
 from node_jax.config.checks import is_positive, require_at_least
 from node_jax.config.classification import Classification, LabelledData
 from node_jax.config.data import SIMULATED, CrashTestData, CsvData, MechanicalData
+from node_jax.config.population import Population, SubjectsData
 from node_jax.config.regularize import SOLVE_COSTS
 from node_jax.config.structured_fields import SecondOrder
 from node_jax.errors import require
@@ -30,6 +31,8 @@ def _require_series(run: Any) -> None:
     require(not has_labels, "task, data", "series in time", type(run.data).__name__, "Choose a task Classification.")
     are_readings = isinstance(run.data, CrashTestData)
     require(not are_readings, "task, data", "series in time", type(run.data).__name__, "Choose a task NoisyReadings.")
+    has_subjects = isinstance(run.data, SubjectsData)
+    require(not has_subjects, "task, data", "series in time", type(run.data).__name__, "Choose a task Population.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -252,4 +255,4 @@ class NoisyReadings:
         require(is_plain, "task, regularize", "no regularizer with NoisyReadings", run.regularize, "Leave them out.")
 
 
-Task: TypeAlias = Classification | Forecast | Trajectory | DerivativeMatching | NoisyReadings
+Task: TypeAlias = Classification | Forecast | Trajectory | DerivativeMatching | NoisyReadings | Population

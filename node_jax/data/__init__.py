@@ -9,10 +9,13 @@ from node_jax.data.mcycle import load_mcycle
 from node_jax.data.mechanics import MECHANICAL_SETUPS, MechanicalData, MechanicalSetup, simulate_mechanics
 from node_jax.data.ragged import RaggedBatch, buckets, ragged
 from node_jax.data.readings import Readings, folds
+from node_jax.data.remifentanil import load_remifentanil
 from node_jax.data.series import TimeSeries, read_csv_series
 from node_jax.data.smoothing import Smoothed, smooth
 from node_jax.data.store import fetch, load_table
+from node_jax.data.subjects import Subjects
 from node_jax.data.synthetic import simulate
+from node_jax.data.theoph import load_theoph
 from node_jax.data.trajectories import Trajectories, as_trajectories
 
 __all__ = [
@@ -26,6 +29,7 @@ __all__ = [
     "RaggedBatch",
     "Readings",
     "Smoothed",
+    "Subjects",
     "TimeSeries",
     "Trajectories",
     "as_trajectories",
@@ -40,7 +44,9 @@ __all__ = [
     "load_digits",
     "load_hare_lynx",
     "load_mcycle",
+    "load_remifentanil",
     "load_table",
+    "load_theoph",
     "ragged",
     "random_graph",
     "read_csv_series",

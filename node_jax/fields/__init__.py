@@ -4,8 +4,10 @@ from node_jax.fields.augmented import AugmentedField
 from node_jax.fields.base import AbstractEnergyField, AbstractField, AbstractParametricField
 from node_jax.fields.bounded import BoundedField
 from node_jax.fields.chaotic import Lorenz
+from node_jax.fields.compartment import ClearanceNetwork, CompartmentField
 from node_jax.fields.contractive import ContractiveField
 from node_jax.fields.controlled_pendulum import ControlledPendulum
+from node_jax.fields.dosing import Regimen
 from node_jax.fields.dropout import Dropout, draw_dropout
 from node_jax.fields.gradient_flow import GradientFlowField
 from node_jax.fields.graph import Graph
@@ -37,6 +39,8 @@ __all__ = [
     "AccelerationNetwork",
     "AugmentedField",
     "BoundedField",
+    "ClearanceNetwork",
+    "CompartmentField",
     "ConcatSquashMLP",
     "ContractiveField",
     "ControlledPendulum",
@@ -67,6 +71,7 @@ __all__ = [
     "PiecewiseLinear",
     "Polynomials",
     "PortHamiltonianField",
+    "Regimen",
     "SecondOrderField",
     "SeparableHamiltonianField",
     "SplitField",
