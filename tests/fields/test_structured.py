@@ -27,27 +27,27 @@ def port(num_coordinates=2, num_controls=1):
     return nj.fields.mechanical_port_hamiltonian(num_coordinates, num_controls, 6, 1, angles=(0,), key=KEY)
 
 
-def gradient_flow():
-    potential = nj.fields.Network(4, (), 6, 1, key=KEY)
-    mobility = np.diag([1.0, 2.0, 0.5, 1.0]) + 0.1
+def gradient_flow(dim=4):
+    potential = nj.fields.Network(dim, (), 6, 1, key=KEY)
+    mobility = np.diag([1.0, 2.0, 0.5, 1.0][:dim]) + 0.1
     return nj.fields.GradientFlowField(potential, mobility)
 
 
-def stable(rate=0.3):
-    nominal = nj.fields.MLP(4, 6, 1, activation=jnp.tanh, num_controls=1, key=KEY)
-    return nj.fields.StableField(nominal, 4, 6, 2, rate=rate, equilibrium=[0.1, 0.0, -0.2, 0.3], key=KEY)
+def stable(rate=0.3, dim=4):
+    nominal = nj.fields.MLP(dim, 6, 1, activation=jnp.tanh, num_controls=1, key=KEY)
+    centre = [0.1, 0.0, -0.2, 0.3][:dim]
+    return nj.fields.StableField(nominal, dim, 6, dim // 2, rate=rate, equilibrium=centre, key=KEY)
 
 
 def second_order():
-    return nj.fields.SecondOrderField(nj.fields.AccelerationNetwork(2, 6, 1, num_controls=1, key=KEY))
+    return nj.fields.SecondOrderField(nj.fields.AccelerationNetwork(1, 6, 1, num_controls=1, key=KEY))
 
 
 FIELDS = {
-    "port": port,
-    "gradient flow": gradient_flow,
-    "stable": stable,
+    "port": lambda: port(1),
+    "gradient flow": lambda: gradient_flow(2),
+    "stable": lambda: stable(dim=2),
     "second order": second_order,
-    "pendulum": lambda: nj.fields.ControlledPendulum(damping=0.2),
 }
 Y0 = np.array([0.5, -0.4, 0.8, 0.3])
 VALUES = np.array([[0.5], [-1.0], [2.0]])
@@ -65,7 +65,7 @@ class Together(nj.fields.AbstractField):
 def together():
     """All fields, their states, and a control."""
     fields = Together({name: make() for name, make in FIELDS.items()})
-    starts = {name: jnp.asarray(Y0[: 2 if name == "pendulum" else 4]) for name in FIELDS}
+    starts = {name: jnp.asarray(Y0[:2]) for name in FIELDS}
     return fields, starts
 
 
