@@ -28,8 +28,8 @@ CONFIG = Run(
     name="controlled_pendulum",
     task=Trajectory(
         stages=(
-            MultipleShooting(num_steps=1500, segment_steps=5, continuity=(1.0, 10.0)),
-            RollOut(num_steps=1000),
+            MultipleShooting(num_steps=1000, segment_steps=5, continuity=(1.0, 10.0)),
+            RollOut(num_steps=300),
         ),
         transform="none",
     ),
@@ -41,5 +41,5 @@ CONFIG = Run(
     max_steps=64,
     optimizer=Adam(lr=5e-3),
     schedule=CosineSchedule(final_fraction=0.01),
-    train=Train(log_every=100, checkpoint_every=500),
+    train=Train(log_every=100, checkpoint_every=300),
 )

@@ -15,7 +15,6 @@ arXiv:1909.12077, with friction, noise, and torques that change along a series; 
 """
 
 import argparse
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -43,14 +42,43 @@ _UPRIGHT = 0.05
 _STEPS = nj.Integrator(solver=nj.RK4(), controller=nj.FixedSteps(2), max_steps=4096)
 
 
-def wrapped(field: nj.fields.AbstractField) -> Callable[..., Any]:
-    """The field at the same angle within (-π, π]."""
+class Wrapped(nj.fields.AbstractField):
+    """A field at the same angle within (-π, π]."""
 
-    def at(t: Any, y: Any, args: Any) -> Any:
+    field: nj.fields.AbstractField
+
+    def __call__(self, t: Any, y: Any, args: Any) -> Any:
+        """The derivative at (t, y)."""
         angle = jnp.mod(y[..., :1] + jnp.pi, 2 * jnp.pi) - jnp.pi
-        return field(t, jnp.concatenate([angle, y[..., 1:]], axis=-1), args)
+        return self.field(t, jnp.concatenate([angle, y[..., 1:]], axis=-1), args)
 
-    return at
+
+class ClosedLoop(nj.fields.AbstractField):
+    """The true pendulum under a torque that knows `model` alone.
+
+    Away from upright it pumps energy, u = k (H* - H) w with the model's H, its output w and H* upright at rest (Åström
+    & Furuta 2000); near upright it shapes the potential energy into a well there and adds friction, u = (∂V/∂q - a δ -
+    b ∂H/∂p) / g. It never exceeds the largest torque of the training data.
+    """
+
+    pendulum: ControlledPendulum
+    model: PortHamiltonianField
+
+    def __call__(self, t: Any, y: Any, args: Any) -> Any:
+        """The derivative at (t, y)."""
+        del args
+        return self.pendulum(t, y, self.torque(y)[None])
+
+    def torque(self, y: Any) -> Any:
+        """u at y."""
+        model, rest = self.model, jnp.array([jnp.pi, 0.0])
+        aside = jnp.mod(y[0], 2 * jnp.pi) - jnp.pi
+        pump = 5.0 * (model.energy(rest) - model.energy(y)) * model.output(y)[0]
+        slope = jax.grad(model.hamiltonian)
+        lift, velocity = slope(y.at[1].set(0.0))[0], slope(y)[1]
+        hold = (lift - 3.0 * aside - 1.5 * velocity) / model.input_matrix(y)[1, 0]
+        is_near = (abs(aside) < 0.35) & (abs(velocity) < 1.5)
+        return jnp.clip(jnp.where(is_near, hold, pump), -_MOST_TORQUE, _MOST_TORQUE)
 
 
 def true_parts(pendulum: ControlledPendulum) -> PortHamiltonianField:
@@ -74,6 +102,11 @@ def predict(field: Any, test: nj.data.Trajectories) -> np.ndarray:
     paths = jax.vmap(nj.interpolate.ZeroOrderHold, in_axes=(None, 0))(_TIMES, test.controls.values)
     starts = jnp.asarray(test.values[:, 0], float)
     return np.asarray(_solve(field, starts, jnp.asarray(_TIMES, float), paths), float)
+
+
+@eqx.filter_jit
+def _torques(closed: ClosedLoop, ys: Any) -> Any:
+    return jax.vmap(jax.vmap(closed.torque))(ys)
 
 
 @eqx.filter_jit
@@ -104,41 +137,15 @@ def created_energy(pendulum: ControlledPendulum, found: np.ndarray, test: nj.dat
     return float(np.mean(created) / (2 * float(pendulum.parameters[1])))
 
 
-def swing_up(field: PortHamiltonianField) -> Callable[[Any], Any]:
-    """A torque as a function of the state, which knows `field` alone.
-
-    Away from upright it pumps energy, u = k (H* - H) w with the field's H, its output w and H* upright at rest (Åström
-    & Furuta 2000); near upright it shapes the potential energy into a well there and adds friction, u = (∂V/∂q - a δ -
-    b ∂H/∂p) / g. It never exceeds the largest torque of the training data.
-    """
-    rest = field.energy(jnp.array([jnp.pi, 0.0]))
-
-    def torque(y: Any) -> Any:
-        aside = jnp.mod(y[0], 2 * jnp.pi) - jnp.pi
-        pump = 5.0 * (rest - field.energy(y)) * field.output(y)[0]
-        slope = jax.grad(field.hamiltonian)
-        lift, velocity = slope(y.at[1].set(0.0))[0], slope(y)[1]
-        hold = (lift - 3.0 * aside - 1.5 * velocity) / field.input_matrix(y)[1, 0]
-        is_near = (abs(aside) < 0.35) & (abs(velocity) < 1.5)
-        return jnp.clip(jnp.where(is_near, hold, pump), -_MOST_TORQUE, _MOST_TORQUE)
-
-    return torque
-
-
 def control(field: PortHamiltonianField, pendulum: ControlledPendulum) -> tuple[Any, np.ndarray, np.ndarray, int]:
     """The closed loop from hanging and from random starts: times and states, torques, times until upright, and how many
     stay there.
     """
     starts = np.concatenate([[[0.05, 0.0]], np.random.default_rng(7).uniform(-1, 1, (19, 2)) * [np.pi, 2.0]])
     times = np.linspace(0.0, _SWING_UP, 1001)
-    torque = swing_up(field)
-
-    def closed(t: Any, y: Any, args: Any) -> Any:
-        del args
-        return pendulum(t, y, torque(y)[None])
-
+    closed = ClosedLoop(pendulum, field)
     ys = np.asarray(_solve(closed, jnp.asarray(starts, float), jnp.asarray(times, float), None), float)
-    torques = np.asarray(jax.vmap(jax.vmap(torque))(jnp.asarray(ys, float)), float)
+    torques = np.asarray(_torques(closed, jnp.asarray(ys, float)), float)
     aside = np.abs(np.mod(ys[..., 0], 2 * np.pi) - np.pi)
     is_up = aside < _UPRIGHT
     first = np.array([times[np.flatnonzero(~row)[-1]] if not row.all() else 0.0 for row in is_up])
@@ -174,7 +181,7 @@ def run(is_quick: bool) -> Results:
     }
     pendulum = ControlledPendulum(damping=config.data.damping)
     test = test_set(pendulum)
-    shown = {**fits, "network, angle wrapped": [wrapped(field) for field in fits["network"]]}
+    shown = {**fits, "network, angle wrapped": [Wrapped(field) for field in fits["network"]]}
     far, rows, found = {}, [], {}
     for name, fields in shown.items():
         found[name] = [predict(field, test) for field in fields]
