@@ -28,7 +28,7 @@ from node_jax.config import (
 CONFIG = Run(
     name="damped_pendulum_hybrid",
     task=Trajectory(
-        stages=(MultipleShooting(num_steps=600, segment_steps=5),),
+        stages=(MultipleShooting(num_steps=300, segment_steps=5, continuity=(1.0, 1.0)),),
         has_free_starts=False,
         transform="none",
     ),

@@ -26,7 +26,7 @@ from node_jax.config import (
 CONFIG = Run(
     name="damped_pendulum_incomplete",
     task=Trajectory(
-        stages=(MultipleShooting(num_steps=40, segment_steps=5), RollOut(num_steps=60)),
+        stages=(MultipleShooting(num_steps=40, segment_steps=5, continuity=(1.0, 1.0)), RollOut(num_steps=60)),
         has_free_starts=False,
         transform="none",
     ),

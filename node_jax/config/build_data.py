@@ -45,7 +45,7 @@ def pendulum_starts(num: int, seed: int) -> np.ndarray:
 def load_series(data: HareLynxData | CsvData) -> TimeSeries:
     """One measured series."""
     if isinstance(data, HareLynxData):
-        return load_hare_lynx()
+        return load_hare_lynx().between(*data.years)
     return read_csv_series(
         data.path,
         data.time,

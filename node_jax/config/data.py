@@ -15,6 +15,14 @@ from node_jax.errors import require
 class HareLynxData:
     """Pelts of hare and lynx a year, 1845-1935, shipped with the package."""
 
+    years: tuple[float, float] = (1845.0, 1935.0)
+    """First and last year that are used."""
+
+    def __post_init__(self) -> None:
+        first, last = self.years
+        is_fine = first >= 1845 and first + 2 <= last <= 1935
+        require(is_fine, "data.years", "two years at least 2 apart within 1845 to 1935", self.years, "Leave it out.")
+
 
 @dataclass(frozen=True, kw_only=True)
 class CsvData:

@@ -74,6 +74,10 @@ class TimeSeries:
             )
         return self._rows(inside), self._rows(~inside)
 
+    def between(self, first: float, last: float) -> "TimeSeries":
+        """The rows from time `first` to time `last`, both included."""
+        return self._rows((self.times >= first) & (self.times <= last))
+
     def _rows(self, chosen: np.ndarray) -> "TimeSeries":
         return TimeSeries(
             self.times[chosen],

@@ -17,13 +17,19 @@ from node_jax.config import (
     CsvData,
     DiffraxSolver,
     Forecast,
+    HareLynxData,
+    Hybrid,
     HybridLotkaVolterra,
+    LotkaVolterraField,
     MLPField,
+    PendulumField,
     PIController,
     Regularize,
     Run,
+    SimulatedData,
     Sweep,
     Train,
+    Trajectory,
 )
 from node_jax.config.codec import from_json, to_json
 from node_jax.config.load import load_config, override
@@ -112,6 +118,20 @@ def test_a_saved_config_that_does_not_fit_is_refused(text, message):
         (lambda: Run(name="a", seed=2**40, task=Forecast(train_until=1), field=MLPField()), "seed"),
         (lambda: MLPField(width=0), "field.width"),
         (lambda: HybridLotkaVolterra(death=-1.0), "field.death"),
+        (lambda: PendulumField(period=0.0), "field.period"),
+        (lambda: LotkaVolterraField(growth=0.0), "field.growth"),
+        (lambda: Hybrid(acts_on=(1, 1)), "field.acts_on"),
+        (lambda: HareLynxData(years=(1900.0, 1800.0)), "data.years"),
+        (
+            lambda: Run(name="a", task=Trajectory(transform="standard"), field=Hybrid(), data=SimulatedData()),
+            "none with PendulumField",
+        ),
+        (
+            lambda: Run(
+                name="a", task=Trajectory(transform="none"), field=PendulumField(), data=SimulatedData(system="lorenz")
+            ),
+            "two quantities with PendulumField",
+        ),
         (lambda: Forecast(train_until=1, segment_steps=0), "task.segment_steps"),
         (lambda: Run(name="a b", task=Forecast(train_until=1), field=MLPField()), "without slashes and spaces"),
         (
