@@ -23,7 +23,7 @@ CONFIG = Run(
     name="two_body",
     task=DerivativeMatching(batch_size=200),
     data=MechanicalData(system="two-body", num_rollouts=50),
-    field=HamiltonianNetwork(width=64, depth=2, activation="silu"),
+    field=HamiltonianNetwork(width=64, depth=2, activation="silu", structure="natural"),
     reference=MLPField(width=64, depth=2, activation="silu", final_scale=1.0),
     controller=PIController(rtol=1e-6, atol=1e-6),
     max_steps=4096,
