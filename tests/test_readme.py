@@ -104,6 +104,6 @@ def test_choices_in_configs_are_those_that_can_be_built():
     from node_jax.integrate.diffrax_backend import DIFFRAX_SOLVERS
 
     choices = typing.get_args(typing.get_type_hints(fields.MLPField)["activation"])
-    assert set(choices) == set(build_field._ACTIVATIONS)
+    assert set(choices) == set(build_field.ACTIVATIONS)
     methods = typing.get_args(typing.get_type_hints(solver.DiffraxSolver)["method"])
     assert set(methods) == set(DIFFRAX_SOLVERS)

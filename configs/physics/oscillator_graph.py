@@ -1,6 +1,6 @@
 """Oscillators on graphs: does a graph neural ODE learn a law of neighbours that holds on other graphs?
 
-Question: From noisy trajectories of three random graphs of six oscillators with nonlinear springs, does a field of
+Question: From noisy trajectories of three random graphs of five oscillators with nonlinear springs, does a field of
     messages between neighbours predict graphs of another size and topology, without training on them?
 Expected: relative errors of some percent over the times that were trained on, on the training graphs and on others
     (`python -m experiments.physics.oscillator_graph` measures it, beside a network for the flattened state, a
@@ -27,8 +27,8 @@ CONFIG = Run(
     name="oscillator_graph",
     task=Trajectory(
         stages=(
-            Collocation(num_steps=2000, batch_size=256),
-            MultipleShooting(num_steps=600, segment_steps=5, continuity=(0.1, 1.0), batch_size=32),
+            Collocation(num_steps=1500, batch_size=128),
+            MultipleShooting(num_steps=400, segment_steps=5, continuity=(0.1, 1.0), batch_size=32),
         ),
         validation_steps=50,
         transform="none",
@@ -39,5 +39,5 @@ CONFIG = Run(
     controller=FixedSteps(n=1),
     optimizer=Adam(lr=5e-3),
     schedule=CosineSchedule(final_fraction=0.01),
-    train=Train(log_every=50, checkpoint_every=200),
+    train=Train(log_every=50, checkpoint_every=100),
 )

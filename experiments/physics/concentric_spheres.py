@@ -4,8 +4,9 @@ Question: In the set-up of Dupont et al. (2019, arXiv:1904.01681; config.json of
     in a ring of 1500, hidden size 32, rate 1e-3, 30 epochs), how do loss, accuracy and evaluations of a solve change
     through training, for a plain neural ODE and for one with five components beside the data?
 Expected: the augmented one separates the classes with evaluations that stay within a third of those at the start; the
-    evaluations of the plain one double, or it fails. Published is the same in words and curves, without a table.
-Cost: three minutes on 2 CPU cores, most of it compilation; one with --quick.
+    evaluations of the plain one about double, and it leaves some points on the wrong side. Published is the same in
+    words and curves, without a table.
+Cost: five minutes on 2 CPU cores, most of it compilation; two with --quick.
 Command: python -m experiments.physics.concentric_spheres [--quick] [--record]
 
 What differs from the published runs: five seeds instead of ten; a solve for each point with steps of its own, instead
@@ -15,6 +16,7 @@ and -1; beside it stands the usual one, cross-entropy.
 """
 
 import argparse
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from experiments.benchmarks.report import Results, Table, show, write
-from experiments.physics.runs import Trained, keep, load, mean_and_spread, results_folder, seconds, train_seeds
+from experiments.physics.runs import Trained, keep, load, mean_and_spread, results_folder, train_seeds
 from node_jax.analysis import draw_decision
 from node_jax.analysis.figures import MODEL, OTHERS, dress, new_figure, save_figure
 from node_jax.config import Classification, Run
@@ -31,8 +33,6 @@ from node_jax.tasks import ClassificationTask
 _NAME = "concentric_spheres"
 _MOST_FLAT, _LEAST_GROWN = 4 / 3, 2.0
 """Evaluations at the end over those at the start: at most so many are flat, at least so many are grown."""
-_SEPARATED = 0.999
-"""Test accuracy of a classifier that parts the classes."""
 
 
 def study(is_quick: bool, folder: Path) -> Results:
@@ -53,7 +53,6 @@ def study(is_quick: bool, folder: Path) -> Results:
         "evaluations, last epoch",
         "growth",
         "growth of the most a point took",
-        "seconds a seed",
     )
     caption = f"Concentric spheres, mean ± standard deviation over {num_seeds} seeds"
     _draw_curves(runs, folder / f"{_NAME}.png")
@@ -68,12 +67,14 @@ def study(is_quick: bool, folder: Path) -> Results:
         "Can a neural ODE part concentric spheres, and what do dimensions beside the data change?",
         [Table(caption, columns, rows)],
         notes=[
-            f"separated: seeds with a test accuracy of at least {100 * _SEPARATED:g} %",
+            "separated: seeds with no point on the wrong side, of those that were fitted and of those to test on",
             "growth: evaluations of the last epoch over those of the first",
             "Published (Dupont et al. 2019, figures, no table): the neural ODE's evaluations grow and it does not "
             "separate the classes, the augmented one's stay about constant and it does.",
-            f"Claim: augmented separates with growth of at most {_MOST_FLAT:.2f}: {_verdict(runs, True)}. The neural "
-            f"ODE has growth of at least {_LEAST_GROWN:g}, or does not separate: {_verdict(runs, False)}.",
+            f"Claim: the augmented one separates, {_count(runs, 'augmented', _is_separated)}, with growth of at most "
+            f"{_MOST_FLAT:.2f}, {_count(runs, 'augmented', _is_flat)}",
+            f"Claim: the neural ODE does not separate, {_count(runs, 'neural ODE', _is_torn)}, or has growth of at "
+            f"least {_LEAST_GROWN:g}, {_count(runs, 'neural ODE', _is_grown)}",
         ],
         data={name: {"evaluations": _curve(found, "num_evals").tolist()} for name, found in runs.items()},
         is_quick=is_quick,
@@ -96,7 +97,20 @@ def _growth(found: list[Trained], key: str) -> np.ndarray:
 
 
 def _is_separated(found: list[Trained]) -> np.ndarray:
-    return np.array([one.evaluation.metrics["accuracy"] >= _SEPARATED for one in found])
+    shares = [min(one.evaluation.metrics["accuracy"], one.evaluation.metrics["train_accuracy"]) for one in found]
+    return np.array(shares) == 1
+
+
+def _is_torn(found: list[Trained]) -> np.ndarray:
+    return ~_is_separated(found)
+
+
+def _is_flat(found: list[Trained]) -> np.ndarray:
+    return _growth(found, "num_evals") <= _MOST_FLAT
+
+
+def _is_grown(found: list[Trained]) -> np.ndarray:
+    return _growth(found, "num_evals") >= _LEAST_GROWN
 
 
 def _row(name: str, found: list[Trained]) -> tuple[Any, ...]:
@@ -110,31 +124,22 @@ def _row(name: str, found: list[Trained]) -> tuple[Any, ...]:
         mean_and_spread(evals[:, -1].tolist()),
         mean_and_spread(_growth(found, "num_evals").tolist()),
         mean_and_spread(_growth(found, "max_evals").tolist()),
-        float(np.mean([seconds(one) for one in found])),
     )
 
 
-def _verdict(runs: dict[str, list[Trained]], is_augmented: bool) -> str:
-    """Of how many seeds the claim holds, for both losses."""
-    parts = []
-    for loss in ("Huber loss", "cross-entropy"):
-        found = runs[f"{'augmented' if is_augmented else 'neural ODE'}, {loss}"]
-        growth, is_separated = _growth(found, "num_evals"), _is_separated(found)
-        holds = is_separated & (growth <= _MOST_FLAT) if is_augmented else ~is_separated | (growth >= _LEAST_GROWN)
-        parts.append(f"{holds.sum()} of {len(found)} seeds ({loss})")
-    return ", ".join(parts)
+def _count(runs: dict[str, list[Trained]], model: str, holds: Callable[[list[Trained]], np.ndarray]) -> str:
+    """For how many seeds something holds, with both losses."""
+    losses = ("Huber loss", "cross-entropy")
+    found = {loss: holds(runs[f"{model}, {loss}"]) for loss in losses}
+    return " and ".join(f"{values.sum()} of {len(values)} seeds ({loss})" for loss, values in found.items())
 
 
 def _draw_curves(runs: dict[str, list[Trained]], path: Path) -> None:
     """Loss and evaluations over epochs, the range over seeds as a band."""
     figure, grid = new_figure(1, 3, (12, 3.9))
     colours = {"neural ODE": OTHERS[0], "augmented": MODEL}
-    panels = (
-        ("loss", "training loss"),
-        ("num_evals", "evaluations of a solve, mean"),
-        ("max_evals", "most of a batch"),
-    )
-    for (key, title), axes in zip(panels, grid[0], strict=True):
+    panels = {"loss": "training loss", "num_evals": "evaluations of a solve, mean", "max_evals": "the most of a batch"}
+    for (key, title), axes in zip(panels.items(), grid[0], strict=True):
         for name, found in runs.items():
             model, loss = name.split(", ")
             curve = _curve(found, key)

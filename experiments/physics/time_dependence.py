@@ -33,7 +33,7 @@ from node_jax.analysis.figures import DATA, MODEL, OTHERS, dress, new_figure, sa
 _NAME = "time_dependence"
 _SPAN = (0.0, 4.0)
 _LEVELS = (0.5, 2.0, 1.0, 3.0)
-_RATE, _BATCH = 5e-3, 256
+_RATE, _BATCH = 5e-3, 128
 
 
 def periodic(t: Any) -> Any:
@@ -134,7 +134,7 @@ def _at(fields: Any, ts: Any, ys: Any) -> Any:
 
 def study(is_quick: bool, folder: Path) -> Results:
     """Fit all fields to both laws; a table and two figures."""
-    num_seeds, num_steps = (2, 50) if is_quick else (5, 3000)
+    num_seeds, num_steps = (2, 50) if is_quick else (5, 2000)
     found: dict[str, dict[str, Any]] = {law: {} for law in LAWS}
     rows, errors = [], {}
     for name, make in FIELDS.items():

@@ -15,7 +15,7 @@ class OscillatorNetworkData:
 
     num_graphs: int = 3
     """Components, at least 1."""
-    num_nodes: int = 6
+    num_nodes: int = 5
     """Oscillators of each, at least 2."""
     mean_degree: float = 2.5
     """Mean number of neighbours, in [0, num_nodes - 1]."""
@@ -25,9 +25,9 @@ class OscillatorNetworkData:
     """Rows of each trajectory, evenly spaced, at least 3."""
     noise: float = 0.01
     """Standard deviation of the noise, as a share of that of each quantity, >= 0."""
-    num_series: int = 16
+    num_series: int = 4
     """Trajectories that are fitted, from different starts, at least 1."""
-    num_held_out: int = 4
+    num_held_out: int = 2
     """Trajectories without noise that validate, at least 0; 0 validates by the fitted ones."""
 
     def __post_init__(self) -> None:
