@@ -4,7 +4,7 @@
 class UsageError(ValueError):
     """The caller asked for something that cannot be: a misspelt name, a wrong type, a path that is not there.
 
-    The command line ends with exit code 2 on it, and with 1 on every other error.
+    The command line ends with exit code 2 on it.
     """
 
 
@@ -19,7 +19,10 @@ class SolveError(RuntimeError):
 
 
 class DataError(RuntimeError):
-    """A data set cannot be had: no network, a wrong sha256, or a cache that cannot be written."""
+    """A data set cannot be had: no network, a wrong sha256, or a cache that cannot be written.
+
+    The command line ends with exit code 3 on it.
+    """
 
 
 class Preempted(RuntimeError):

@@ -1,6 +1,6 @@
 """`node-jax`: load a config, override it, build it, run it, and look at what came of it.
 
-Exit codes: 0 success, 1 failure, 2 wrong usage, 130 interrupted, 143 asked to end (SIGTERM).
+Exit codes: 0 success, 1 failure, 2 wrong usage, 3 data that cannot be had, 130 interrupted, 143 asked to end (SIGTERM).
 Errors are one message; `--debug` shows the traceback.
 """
 
@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         message = str(error) if is_expected else f"{type(error).__name__}: {error}"
         hint = "" if is_expected else "\nRun the same command with --debug for the traceback."
         say(f"error: {message}{hint}")
-        return 2 if isinstance(error, UsageError) else 1
+        return 2 if isinstance(error, UsageError) else 3 if isinstance(error, DataError) else 1
 
 
 def _parser() -> argparse.ArgumentParser:
