@@ -158,7 +158,7 @@ def test_the_command_fetches_and_lists(shelf, monkeypatch, capsys):
     assert "expected one of frogs, got 'newts'" in capsys.readouterr().err
     monkeypatch.setattr(store, "CATALOG", {"frogs": _dataset(_wheel(_packages()), sha256="1" * 64)})
     store.cached_path(store.CATALOG["frogs"]).unlink()
-    assert main(["data", "get", "frogs"]) == 1
+    assert main(["data", "get", "frogs"]) == 3
     assert "expected sha256" in capsys.readouterr().err
 
 
