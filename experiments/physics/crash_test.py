@@ -155,9 +155,8 @@ def draw(members: list[Trained], halves: tuple[Readings, Readings]) -> None:
     fitted, held = halves
     task = members[0].task
     unit_t, origin, unit = task.units
-    ends = np.linspace(0.0, float(task.times[-1]), 221)
-    grid = fitted.times[0] + unit_t * ends
-    solved = [one.task.solve(one.model, np.asarray(ends, np.float32)) for one in members]
+    grid = task.readings.times[0] + unit_t * np.asarray(task.times, float)
+    solved = [one.task.solve(one.model, task.times) for one in members]
     means = np.stack([origin + unit * np.asarray(solution.ys[:, 0], float) for solution, _ in solved])
     noise = np.stack([unit * np.asarray(scale, float) for _, scale in solved])
     scale = np.sqrt(np.mean(noise**2, axis=0) + means.std(axis=0, ddof=1) ** 2)
