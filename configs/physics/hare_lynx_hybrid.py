@@ -2,7 +2,7 @@
 
 Question: Fitted to the pelts of 1845-1904 by short solves, how well does Lotka-Volterra with a network for what it
     misses, as small as the fit allows, forecast 1905-1935 in one solve, beside the mechanism alone?
-Expected: a root mean square error in log pelts of about 0.8 over the 31 held-out years.
+Expected: a root mean square error in log pelts of about 0.78 over the 31 held-out years, 0.86 without the network.
 Cost: a minute on 2 CPU cores.
 Command: node-jax train configs/physics/hare_lynx_hybrid.py
 """

@@ -58,18 +58,18 @@ def test_a_linear_fit_has_the_covariance_and_intervals_of_the_textbook(x64):
 
 def test_intervals_through_the_solver_hold_the_truth_as_often_as_they_say(pendulum):
     field, truth = pendulum
-    draws = NOISE * np.random.default_rng(0).standard_normal((120, *truth.shape))
+    draws = NOISE * np.random.default_rng(0).standard_normal((80, *truth.shape))
     with jax.enable_x64(True):
         all_found = [identify(Partial(swing, nj.ForwardMode(), truth + draw), field) for draw in draws]
     expected = [2 * np.pi / 6, 0.2]
     estimates = np.array([found.estimates for found in all_found])
     intervals = np.array([found.intervals(0.9) for found in all_found])
     coverage = np.mean((intervals[..., 0] < expected) & (expected < intervals[..., 1]), axis=0)
-    # Two standard errors of a share of 0.9 in 120 draws are 0.055.
-    assert (np.abs(coverage - 0.9) < 0.055).all()
+    # Two standard errors of a share of 0.9 in 80 draws are 0.067.
+    assert (np.abs(coverage - 0.9) < 0.068).all()
     errors = np.mean([found.standard_errors for found in all_found], axis=0)
-    np.testing.assert_allclose(errors, estimates.std(axis=0, ddof=1), rtol=0.15)
-    assert np.mean([found.noise for found in all_found]) == pytest.approx(NOISE, rel=0.03)
+    np.testing.assert_allclose(errors, estimates.std(axis=0, ddof=1), rtol=0.2)
+    assert np.mean([found.noise for found in all_found]) == pytest.approx(NOISE, rel=0.04)
 
 
 def test_rows_and_columns_of_the_jacobian_give_the_same(pendulum):
