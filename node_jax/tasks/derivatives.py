@@ -19,7 +19,6 @@ from node_jax.losses import Regularization, gradient_matching_loss
 from node_jax.solution import Solution
 from node_jax.status import Status, is_success
 from node_jax.tasks.base import AbstractTask, Evaluation, Inspection, Phase
-from node_jax.tasks.rows import draw_batch
 from node_jax.types import Key
 
 _Rows = tuple[Float[Array, " row"], Float[Array, "row dim"], Float[Array, "row dim"]]
@@ -41,7 +40,7 @@ class DerivativeTask(AbstractTask):
         data: the rows that are fitted.
         make_field: `make_field(key)` gives a fresh field on states of shape (dim,).
         integrator: how roll-outs are solved.
-        batch_size: rows drawn for each training step; `None` takes all.
+        batch_size: rows drawn for each training step, with replacement; `None` takes all.
         validation: rows that nothing is fitted to, to choose the best model and the end of training by; `None` keeps
             the last one.
         test: rows that are only reported.
@@ -223,7 +222,11 @@ class DerivativeTask(AbstractTask):
         return "rollouts.png", "energy.png"
 
     def _batch(self, key: Key) -> _Rows:
-        times, states, derivatives = draw_batch(key, self.batch_size, list(self.rows))
+        if self.batch_size is None:
+            return self.rows
+        # With replacement: without, all rows would be shuffled in each step, which costs more than the rest of it.
+        chosen = jax.random.randint(key, (self.batch_size,), 0, len(self.rows[0]))
+        times, states, derivatives = (array[chosen] for array in self.rows)
         return times, states, derivatives
 
     def _energy_of(self, states: Any) -> np.ndarray:
