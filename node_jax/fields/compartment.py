@@ -3,8 +3,8 @@
 from typing import Any
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 from jaxtyping import Array, Float
 
 from node_jax.errors import require
@@ -184,6 +184,6 @@ class CompartmentField(AbstractParametricField):
 
 def _log(name: str, value: Any) -> Array:
     value = jnp.asarray(value, float)
-    if not isinstance(value, jax.core.Tracer) and not bool(jnp.all(value > 0)):
+    if not isinstance(value, Tracer) and not bool(jnp.all(value > 0)):
         raise ValueError(f"CompartmentField: expected a positive {name}, got {value}.")
     return jnp.log(value)

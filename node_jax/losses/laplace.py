@@ -202,12 +202,12 @@ def find_posterior(
         # Rounding may hide the gain of a last small step.
         slack = 8 * jnp.finfo(step.dtype).eps * jnp.abs(jnp.where(state.num > 0, local.energy, 0.0))
         is_better = jnp.isfinite(found.energy) & (found.energy <= local.energy + slack)
-        best = jax.tree.map(lambda new, old: jnp.where(is_better, new, old), (trial, found), (state.mode, local))
+        mode, local = jax.tree.map(lambda new, old: jnp.where(is_better, new, old), (trial, found), (state.mode, local))
         damping = jnp.where(is_better, 0.1 * state.damping, jnp.maximum(10 * state.damping, 1e-2))
         # A small step tells that the mode is near, unless it is the damping that makes it small, or the first look.
-        is_telling = (state.damping <= 1) & (state.num > 0) & jnp.isfinite(best[1].energy)
+        is_telling = (state.damping <= 1) & (state.num > 0) & jnp.isfinite(local.energy)
         size = jnp.where(is_telling, jnp.max(jnp.abs(step)), infinite)
-        return _Search(*best, jnp.clip(damping, 1e-9, 1e9), size, state.num + 1)
+        return _Search(mode, local, jnp.clip(damping, 1e-9, 1e9), size, state.num + 1)
 
     zero, identity = jnp.zeros(dim), jnp.eye(dim)
     infinite = jnp.asarray(jnp.inf, zero.dtype)
