@@ -36,7 +36,7 @@ CONFIG = Run(
         random_scale=0.3,
         additive=None,
         proportional=0.2,
-        tolerance=1e-2,
+        tolerance=3e-3,
     ),
     data=SubjectsData(name="remifentanil", held_out_samples=0.2, num_folds=5),
     field=Compartments(volume=5.0, clearance=2.5, flows=(1.5, 0.1), volumes=(9.0, 5.0)),

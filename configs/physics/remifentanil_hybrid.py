@@ -36,7 +36,7 @@ CONFIG = Run(
         random_scale=0.3,
         additive=None,
         proportional=0.2,
-        tolerance=1e-2,
+        tolerance=3e-3,
     ),
     data=SubjectsData(name="remifentanil", held_out_samples=0.2, num_folds=5),
     field=Compartments(

@@ -73,9 +73,10 @@ def main() -> None:
     ]
     notes = [
         "Rows of the first tables are logarithms, with standard deviations of random effects and of the error in mg/l. "
-        "The column exact likelihood is the maximum by quadrature over a grid of random effects with Bateman's function: "
-        "it uses neither an ODE solver nor Laplace's method. The last column compares estimates in natural units (1/h, "
-        "l/h/kg) with those of nlme, which maximizes the likelihood of a linearized model.",
+        "The column exact likelihood is the maximum by quadrature over a grid of random effects, with Bateman's "
+        "function for the solution: it uses neither an ODE solver nor Laplace's method. The last column compares "
+        "estimates in natural units (1/h, l/h/kg) with those of nlme, which maximizes the likelihood of a linearized "
+        "model.",
         "All 132 samples are fitted for the estimates. For predictions the people are dealt into 4 folds; of the 9 "
         "that are fitted a fifth of the samples is held out, and the other 3 are new: they are predicted from dose and "
         "weight alone.",

@@ -12,6 +12,8 @@ from jaxtyping import Array, Bool, Float, Int
 from node_jax.errors import require
 
 Curvature = Literal["expected", "exact"]
+_FARTHEST = 10.0
+"""How many tolerances the last step of Newton's method may go: beyond, its model does not hold."""
 
 
 class AbstractConditional(eqx.Module):
@@ -109,9 +111,14 @@ def laplace_marginal(
         return (local.slope, _half_log_determinant(local.precision)), local.slope
 
     (hessian, determinant_slope), slope = jax.jacfwd(moving, has_aux=True)(posterior.mode)
-    # A last step of Newton's method: the value is right to second order without it, the gradient to first order only.
-    mode = posterior.mode - jnp.where(posterior.has_converged, jnp.linalg.solve(hessian, slope), 0.0)
     is_good = jnp.all(jnp.isfinite(slope))
+    # Where the search ended beside a minimum ∇²l may not be one of a minimum; the expected curvature always is.
+    is_minimum = jnp.all(jnp.isfinite(jnp.linalg.cholesky(hessian)))
+    hessian = jnp.where(is_minimum, hessian, posterior.precision)
+    # A last step of Newton's method: the value is right to second order without it, the gradient to first order only.
+    step = jnp.linalg.solve(hessian, slope)
+    is_near = posterior.has_converged & (jnp.max(jnp.abs(step)) <= _FARTHEST * tolerance)
+    mode = posterior.mode - jnp.where(is_near, step, 0.0)
     # How the determinant changes where the mode moves: -determinant_slope · (∇²l)⁻¹ d(∇l). The value is left alone.
     weights = jnp.where(is_good, jnp.linalg.solve(hessian, determinant_slope), 0.0)
     local = _look(conditional, mode, curvature, is_safe=True)
