@@ -3,8 +3,8 @@
 Question: Does d²x/dt² = a(t, x, v), with a network for a and a noise that changes in time, give intervals for the head
     acceleration in a motorcycle crash that hold as many of the readings it has not seen as they should?
 Expected: a root mean square error near 23 g at the tenth that is held out, as a smoothing spline has, and intervals of
-    50 and 90 % that hold about so many; `python -m experiments.physics.crash_test` measures it over ten folds and five
-    seeds each (docs/results/physics/README.md).
+    50 and 90 % that hold somewhat fewer, 45 and 83 %; `python -m experiments.physics.crash_test` measures it over ten
+    folds and five seeds each (docs/results/physics/README.md).
 Cost: half a minute on 2 CPU cores.
 Command: node-jax train configs/physics/crash_test.py
 """

@@ -24,9 +24,10 @@ def draw_learned(
         medians = np.median(values, axis=1)
         axes[0, 0].plot(times, medians.mean(axis=0), color=_COLOURS[name], label=name)
         axes[0, 0].fill_between(times, medians.min(0), medians.max(0), color=_COLOURS[name], alpha=0.15, linewidth=0)
-    axes[0, 0].set(yscale="log", xlabel="time", ylabel="median distance to the truth", title="unseen torques")
+    limits = (2e-3, 0.5)
+    axes[0, 0].set(yscale="log", ylim=limits, xlabel="time", ylabel="median distance", title="unseen torques")
     axes[0, 0].axvspan(0, 1, color="#FFF3D6", zorder=0, linewidth=0)
-    axes[0, 0].text(1.1, axes[0, 0].get_ylim()[0] * 1.3, "← length of the\n    training series", fontsize=8)
+    axes[0, 0].text(1.15, 0.3, "← length of the training series", fontsize=8)
     axes[0, 0].legend(frameon=False, fontsize=8, loc="lower right")
     middle, right = axes[0, 1:]
     middle.plot(true["angle"], true["potential"], color=DATA, linewidth=3, alpha=0.35, label="true")
@@ -52,7 +53,7 @@ def draw_learned(
 
 def draw_closed_loop(known: Any, loops: list[Any], pendulum: ControlledPendulum, path: Path) -> None:
     """From hanging: the angle, the energy and the torque, with the true energy and with those of all seeds."""
-    figure, axes = new_figure(3, 1, (9, 6.5))
+    figure, axes = new_figure(3, 1, (9, 5.5))
     upright = 2 * float(pendulum.parameters[1])
     for i, (loop, colour, width, label) in enumerate(
         [(known, DATA, 3, "true energy"), *((one, MODEL, 1, "learned energy, all seeds") for one in loops)]
@@ -65,6 +66,8 @@ def draw_closed_loop(known: Any, loops: list[Any], pendulum: ControlledPendulum,
     axes[0, 0].set_ylabel("angle / π")
     axes[1, 0].set_ylabel("true energy / upright")
     axes[2, 0].set(ylabel="torque", xlabel="time")
+    for one in axes.flat:
+        one.set_xlim(0, 9)
     for level in (-1, 1):
         axes[0, 0].axhline(level, color="#999999", linewidth=0.8, linestyle=":")
     axes[1, 0].axhline(1, color="#999999", linewidth=0.8, linestyle=":")

@@ -3,8 +3,9 @@
 Question: Of 133 readings of the acceleration of a dummy's head (Silverman 1985), a tenth is held out in each of ten
     folds. How near does an ensemble of five motions of second order, with a noise that changes in time, come to these,
     and do its intervals of 50 and 90 % hold as many as they should, beside a smoothing spline and a Gaussian process?
-Expected: errors alike, near 23 g, which is the noise; the plain baselines, which know one noise for all times, hold too
-    many readings early and late, and too few in the middle, and lose in likelihood.
+Expected: errors alike, near 23 g, which is the noise. The plain baselines, which know one noise for all times, hold too
+    many readings early and late, and too few in the middle, and lose in likelihood; the intervals of the ensemble are
+    somewhat too narrow.
 Cost: about five minutes on 2 CPU cores; one with --quick.
 Command: python -m experiments.physics.crash_test [--quick] [--record]
 
