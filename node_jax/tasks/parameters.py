@@ -50,13 +50,14 @@ def identify_parameters(
     part = field.mechanism if isinstance(field, HybridField) else field
     num_free = sum(leaf.size for leaf in jax.tree.leaves(eqx.filter(part, eqx.is_inexact_array))) + starts.size
     has_free_starts = noise is not None and num_free <= _MOST_FREE
+    controls = None if rows.inputs is None else rows.inputs.as_args()
     measured = np.nonzero(np.asarray(rows.mask).reshape(-1))[0]
 
     def residuals(free: Any) -> jax.Array:
         part, offsets = free
         whole = eqx.tree_at(lambda f: f.mechanism, field, part) if isinstance(field, HybridField) else part
         begin = starts if offsets is None else starts + noise * offsets
-        ys = jax.vmap(lambda y0, ts: solver(whole, y0, ts).ys)(begin, rows.times)
+        ys = jax.vmap(lambda y0, ts, args: solver(whole, y0, ts, args).ys)(begin, rows.times, controls)
         return (ys - rows.values).reshape(-1)[measured]
 
     free = (part, jnp.zeros_like(starts) if has_free_starts else None)
