@@ -34,7 +34,7 @@ def identify_parameters(
     units. `None` for a field without named parameters, and where a solve fails.
 
     The mechanism's parameters are free, and the initial states too if they were trained; a network beside the mechanism
-    is held fixed. Residuals of each quantity are divided by their root mean square.
+    is held fixed. Residuals are those of the loss: all in the model's units, so that the estimate is its optimum.
 
     Arguments:
         field: trained.
@@ -50,27 +50,24 @@ def identify_parameters(
     part = field.mechanism if isinstance(field, HybridField) else field
     num_free = sum(leaf.size for leaf in jax.tree.leaves(eqx.filter(part, eqx.is_inexact_array))) + starts.size
     has_free_starts = noise is not None and num_free <= _MOST_FREE
+    controls = None if rows.inputs is None else rows.inputs.as_args()
     measured = np.nonzero(np.asarray(rows.mask).reshape(-1))[0]
 
-    def residuals(free: Any, scale: Any = 1.0) -> jax.Array:
+    def residuals(free: Any) -> jax.Array:
         part, offsets = free
         whole = eqx.tree_at(lambda f: f.mechanism, field, part) if isinstance(field, HybridField) else part
         begin = starts if offsets is None else starts + noise * offsets
-        ys = jax.vmap(lambda y0, ts: solver(whole, y0, ts).ys)(begin, rows.times)
-        return ((ys - rows.values) / scale).reshape(-1)[measured]
+        ys = jax.vmap(lambda y0, ts, args: solver(whole, y0, ts, args).ys)(begin, rows.times, controls)
+        return (ys - rows.values).reshape(-1)[measured]
 
     free = (part, jnp.zeros_like(starts) if has_free_starts else None)
-    left = jax.jit(lambda: residuals(free))()
-    if not bool(jnp.isfinite(left).all()):
+    if not bool(jnp.isfinite(jax.jit(lambda: residuals(free))()).all()):
         return None
-    of_quantity = measured % starts.shape[-1]
-    sums = np.bincount(of_quantity, np.asarray(left, float) ** 2)
-    scale = np.sqrt(np.maximum(sums / np.bincount(of_quantity), np.finfo(np.float32).tiny))
     with warnings.catch_warnings():
         # What a warning says is in the table.
         warnings.simplefilter("ignore", UserWarning)
         return identify(
-            lambda free: residuals(free, scale),
+            residuals,
             free,
             named=lambda free: named_parameters_of(free[0]) or {},
             refine=False,

@@ -24,9 +24,11 @@ def draw_portraits(fields: Mapping[str, AbstractField], data: Trajectories, scal
     """The portrait of each field that depends on no time, in the user's units or in their logarithms.
 
     Returns:
-        Whether anything was drawn: data of two quantities, and a field that is autonomous.
+        Whether anything was drawn: data of two quantities without controls, and a field that is autonomous.
     """
-    chosen = {name: field for name, field in fields.items() if data.values.shape[-1] == 2 and is_autonomous(field)}
+    if data.values.shape[-1] != 2 or data.controls is not None:
+        return False
+    chosen = {name: field for name, field in fields.items() if is_autonomous(field)}
     if not chosen:
         return False
     with np.errstate(invalid="ignore"):
