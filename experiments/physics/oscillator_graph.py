@@ -30,7 +30,7 @@ from experiments.benchmarks.report import Results, Table, show, write
 from experiments.physics.runs import Trained, keep, load, mean_and_spread, results_folder, train_seeds
 from node_jax.analysis.figures import DATA, MODEL, OTHERS, dress, new_figure, save_figure
 from node_jax.config import GraphMLPField, MLPField, OscillatorNetworkData, Run
-from node_jax.config.build_graph import SPREAD, graph_of
+from node_jax.config.build_graph import SPREAD, graph_of, uncoupled
 from node_jax.tasks import TrajectoryModel
 
 _NAME = "oscillator_graph"
@@ -77,7 +77,7 @@ def predict(model: TrajectoryModel, edges: str, test: Test) -> np.ndarray | None
     if isinstance(field, nj.fields.FlatGraphField):
         graph = test.graph
         if edges == "none":
-            graph = nj.fields.Graph(np.zeros(0, int), np.zeros(0, int), graph.num_nodes)
+            graph = uncoupled(graph.num_nodes)
         elif edges == "mean-field" and graph.num_nodes != field.field.graph.num_nodes:
             graph = nj.data.complete_graph(graph.num_nodes)
         elif edges == "mean-field":
