@@ -54,7 +54,7 @@ def load_damped_oscillator(config: DampedOscillatorData, seed: int) -> tuple[Tra
     """What is fitted, and what validates."""
     num = config.num_series + config.num_held_out
     # Those that are fitted and those that validate alternate, as far as they go.
-    angles = 2 * np.pi * (np.arange(num) / num + np.random.default_rng(seed).uniform())
+    angles = 2 * np.pi * (config.arc * np.arange(num) / num + np.random.default_rng(seed).uniform())
     starts = config.radius * np.stack([np.cos(angles), np.sin(angles)], axis=1)
     held_out = np.zeros(num, bool)
     held_out[np.linspace(0, num, config.num_held_out, endpoint=False).astype(int) + (config.num_series > 0)] = True

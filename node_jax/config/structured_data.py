@@ -49,13 +49,15 @@ class ControlledPendulumData:
 class DampedOscillatorData:
     """x'' = -x - x³ - damping x', which ends at rest in 0 from everywhere: position and velocity, with noise.
 
-    Starts lie evenly around a circle, turned at random; seeds are those of the run.
+    Starts lie evenly on an arc of a circle, turned at random; seeds are those of the run.
     """
 
     damping: float = 0.5
-    """In units of the frequency of small swings, > 0."""
+    """In units of the frequency of small swings, > 0; from 2 on small swings do not return."""
     radius: float = 1.0
     """Of the circle of starts, > 0."""
+    arc: float = 1.0
+    """Share of the circle on which starts lie, in (0, 1]."""
     duration: float = 6.0
     """From the first row to the last, > 0; a small swing takes 6.5."""
     num_times: int = 41
@@ -65,12 +67,13 @@ class DampedOscillatorData:
     num_series: int = 4
     """Series that are fitted, at least 1."""
     num_held_out: int = 4
-    """Series without noise that validate, from the same circle, at least 0; 0 validates by the fitted ones."""
+    """Series without noise that validate, from the same arc, at least 0; 0 validates by the fitted ones."""
 
     def __post_init__(self) -> None:
         for name in ("damping", "radius", "duration"):
             value = getattr(self, name)
             require(is_positive(value), f"data.{name}", "a finite number > 0", value, "The default is a start.")
+        require(0 < self.arc <= 1, "data.arc", "a share in (0, 1]", self.arc, "1 is all around.")
         require_at_least(self.num_times, 3, "data.num_times", "Forty are plenty.")
         require_at_least(self.noise, 0, "data.noise", "0.05 is 5 %.")
         require_at_least(self.num_series, 1, "data.num_series", "4 is usual.")

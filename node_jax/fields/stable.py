@@ -53,13 +53,14 @@ class ConvexNetwork(eqx.Module):
 
 
 class StableField(AbstractEnergyField):
-    r"""dy/dt = f̂ - ∇V relu(∇Vᵀ f̂ + rate V) / |∇V|²,   f̂(t, y) = nominal(t, y) - nominal(t, y*),
+    r"""dy/dt = f̂ - ∇V relu(∇Vᵀ f̂ + rate ∇Vᵀ (y - y*)) / |∇V|²,   f̂(t, y) = nominal(t, y) - nominal(t, y*),
 
-    the nearest field to f̂ along which V decreases at the rate at least. V is convex with its minimum 0 at y*,
+    the nearest field to f̂ along which dV/dt <= -rate ∇Vᵀ (y - y*). V is convex with its minimum 0 at y*,
 
         V(y) = g(y) - g(y*) - ∇g(y*)ᵀ (y - y*) + ε |y - y*|²,
 
-    with g an input-convex network, above its tangent at y*. So for any weights, with forward time,
+    with g an input-convex network, above its tangent at y*. For a convex V ∇Vᵀ (y - y*) is at least V, so that V falls
+    at the rate at least: for any weights, with forward time,
 
         V(y(t)) <= exp(-rate (t - t0)) V(y(t0)),    |y(t) - y*|² <= V(y(t0)) / ε :
 
@@ -78,9 +79,9 @@ class StableField(AbstractEnergyField):
     Raises:
         ValueError: for a `rate` that is negative, sizes below 1, or an equilibrium of another size.
 
-    Reference: Kolter & Manek (2019), arXiv:2001.06116. There f̂ is the nominal field itself, and V has max(g(y) - g(y*),
-    0), smoothed, in place of the height above the tangent. Here the field is continuous at y* too, and V grows in every
-    direction, not only where g does.
+    Reference: Kolter & Manek (2019), arXiv:2001.06116. There f̂ is the nominal field itself, V has max(g(y) - g(y*), 0),
+    smoothed, in place of the height above the tangent, and decreases by rate V. Here the field is continuous at y* too,
+    V grows in every direction, not only where g does, and no rounding error of V is divided by |∇V|².
 
     Example:
         >>> import jax, jax.numpy as jnp, node_jax as nj
@@ -131,11 +132,14 @@ class StableField(AbstractEnergyField):
     def energy(self, y: Float[Array, "*batch dim"], args: Any = None) -> Float[Array, "*batch"]:
         """V at each state."""
         del args
-        return over_batch(self._lyapunov, self._as_state(y))
+        y = self._as_state(y)
+        least = self.floor * jnp.sum((y - self.equilibrium.astype(y.dtype)) ** 2, axis=-1)
+        # Near the equilibrium g is a difference of equal numbers.
+        return jnp.maximum(over_batch(self._lyapunov, y), least)
 
     def _project(self, y: Array, free: Array) -> Array:
-        value, slope = jax.value_and_grad(self._lyapunov)(y)
-        excess = jax.nn.relu(jnp.dot(slope, free) + self.rate * value)
+        slope = jax.grad(self._lyapunov)(y)
+        excess = jax.nn.relu(jnp.dot(slope, free + self.rate * (y - self.equilibrium.astype(y.dtype))))
         size = jnp.sum(slope**2)
         # At the equilibrium, where nothing moves, both are 0.
         has_slope = size > jnp.finfo(y.dtype).tiny
