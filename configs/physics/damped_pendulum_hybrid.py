@@ -2,7 +2,7 @@
 
 Question: Does a network find the friction that the mechanism misses, and leave the frequency to it?
 Expected: a validation loss below 3e-8, and omega0 within 1 % of 1.047.
-Cost: a minute on 2 CPU cores.
+Cost: two minutes on 2 CPU cores.
 Command: node-jax train configs/physics/damped_pendulum_hybrid.py
 
 The numbers expected are those in float64, with JAX_ENABLE_X64=1 in the environment: in float32 the line search of
@@ -28,7 +28,7 @@ from node_jax.config import (
 CONFIG = Run(
     name="damped_pendulum_hybrid",
     task=Trajectory(
-        stages=(MultipleShooting(num_steps=300, segment_steps=5, continuity=(1.0, 1.0)),),
+        stages=(MultipleShooting(num_steps=600, segment_steps=5, continuity=(1.0, 1.0)),),
         has_free_starts=False,
         transform="none",
     ),

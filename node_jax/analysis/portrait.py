@@ -101,17 +101,18 @@ def draw_correction(
     true = _on_grid(known, low, high)[2]
     figure, grid = new_figure(2, 3, (11, 6.6))
     for i in range(2):
+        difference = found[..., i] - true[..., i]
         size = max(float(np.abs(true[..., i]).max()), float(np.abs(true).max()) / 2, 1e-12)
-        panels = {"learned": found[..., i], "missing term": true[..., i], "difference": found[..., i] - true[..., i]}
-        images = []
-        for axes, (title, values) in zip(grid[i], panels.items(), strict=True):
-            style = {"cmap": "RdBu_r", "vmin": -size, "vmax": size, "shading": "auto", "rasterized": True}
-            images.append(axes.pcolormesh(x, y, values, **style))
+        panels = {"learned": (found[..., i], size), "missing term": (true[..., i], size)}
+        panels["learned - missing"] = difference, max(float(np.abs(difference).max()), 1e-12)
+        for axes, (title, (values, limit)) in zip(grid[i], panels.items(), strict=True):
+            style = {"cmap": "RdBu_r", "vmin": -limit, "vmax": limit, "shading": "auto", "rasterized": True}
+            image = axes.pcolormesh(x, y, values, **style)
             for trajectory in trajectories:
                 axes.plot(trajectory[:, 0], trajectory[:, 1], color=DATA, linewidth=0.4, alpha=0.4)
             _frame(axes, low, high, names)
-            axes.set_title(f"{title}, added to d{names[i]}/dt", fontsize=10)
-        figure.colorbar(images[0], ax=grid[i].tolist(), shrink=0.9)
+            axes.set_title(f"{title}, in d({names[i]})/dt", fontsize=10)
+            figure.colorbar(image, ax=axes, shrink=0.9)
     save_figure(figure, path)
 
 
