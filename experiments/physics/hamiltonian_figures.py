@@ -15,6 +15,8 @@ from node_jax.tasks import DerivativeTask
 
 _COLOURS = (OTHERS[0], OTHERS[2], OTHERS[1], MODEL)
 """Of the rows of a table, in their order."""
+_MOST_ERROR = 10.0
+"""What is above is drawn there, as a triangle: a solve that has left the region of the data."""
 _STYLES = {"Störmer-Verlet": "-", "RK4": "--", "Tsit5, tolerance 1e-6": ":"}
 
 
@@ -39,8 +41,11 @@ def draw_overview(
         top.set_title(name.replace("_", " "))
         for i, (row, values) in enumerate(errors[name].items()):
             colour = _COLOURS[i]
-            bottom.plot(np.full(len(values), i), values, "o", color=colour, markersize=4, alpha=0.8)
-            bottom.plot([i - 0.25, i + 0.25], 2 * [np.mean(values)], color=colour, linewidth=2)
+            for value in values:
+                is_shown = value < _MOST_ERROR
+                bottom.plot(i, min(value, _MOST_ERROR), "o" if is_shown else "^", color=colour, markersize=4, alpha=0.8)
+            mean = min(float(np.mean(values)), _MOST_ERROR)
+            bottom.plot([i - 0.25, i + 0.25], [mean, mean], color=colour, linewidth=2)
             if row in published[name]:
                 mean = float(published[name][row].split(" ")[0])
                 label = "published" if i == column == 0 else None
@@ -65,6 +70,9 @@ def _draw_energies(axes: Axes, rows: dict[str, list[Trained]], has_labels: bool)
     for (row, seeds), colour in zip(rows.items(), _COLOURS, strict=True):
         energy = np.asarray(task.energy(task.roll_out(seeds[0].model).ys[0]))
         axes.plot(times, energy, color=colour, linewidth=1.3, label=row if has_labels else None)
+    # A fit may leave, or hold its energy to a thousandth: the axis shows half of the true energy to either side.
+    middle = float(np.mean(true))
+    axes.set_ylim(middle - 0.5 * abs(middle), middle + 0.5 * abs(middle))
     axes.set_xlabel("time")
     dress(axes)
 
