@@ -34,9 +34,9 @@ CONFIG = Run(
             "flow_2:age",
         ),
         random_scale=0.3,
-        additive=None,
+        additive=0.3,
         proportional=0.2,
-        tolerance=3e-3,
+        tolerance=1e-3,
     ),
     data=SubjectsData(name="remifentanil", held_out_samples=0.2, num_folds=5),
     field=Compartments(
@@ -48,7 +48,7 @@ CONFIG = Run(
     ),
     controller=PIController(rtol=1e-4, atol=1e-3),
     max_steps=128,
-    optimizer=Adam(lr=3e-2),
+    optimizer=Adam(lr=2e-2),
     schedule=CosineSchedule(final_fraction=0.01),
-    train=Train(num_steps=120, log_every=20, checkpoint_every=60, clip_norm=None),
+    train=Train(num_steps=160, log_every=20, checkpoint_every=80, clip_norm=None),
 )

@@ -41,6 +41,8 @@ _FM3 = {
 _FM3_SCALES = {"sd absorption": 0.6439, "sd clearance": 0.1669, "sd additive": 0.7092}
 _FM1 = {"elimination": -2.432671, "absorption": 0.451410, "clearance": -3.214452, "sd elimination": 0.131}
 _FM1 |= {"corr elimination clearance": 0.995}
+_CORRELATED_STEPS = 1000
+"""A correlation near 1 is the end of a long valley."""
 _SHORT = {"elimination": "lKe", "absorption": "lKa", "clearance": "lCl"}
 
 
@@ -55,7 +57,8 @@ def main() -> None:
     (whole,) = train_all([run], options.quick)
     shutil.copy(whole.directory / "observed.png", folder / f"{_NAME}_observed.png")
     every = replace(run.task, random=("elimination", "absorption", "clearance"), is_correlated=True)
-    (correlated,) = train_all([replace(run, name="theophylline_correlated", task=every)], options.quick)
+    longer = replace(run.train, num_steps=_CORRELATED_STEPS)
+    (correlated,) = train_all([replace(run, name="theophylline_correlated", task=every, train=longer)], options.quick)
     num_folds = hybrid_run.data.num_folds
     plain_run = replace(hybrid_run, name="theophylline_plain", field=replace(hybrid_run.field, correction=None))
     plain = train_folds(plain_run, num_folds, options.quick)

@@ -1,5 +1,6 @@
 """Figures of populations: each subject's measurements and fit, predictions against observations, residuals."""
 
+import math
 from pathlib import Path
 from statistics import NormalDist
 from typing import Protocol
@@ -61,7 +62,7 @@ def draw_subjects(
         path: where the PNG goes.
     """
     chosen = np.unique(np.linspace(0, len(data.ids) - 1, min(_MOST_SUBJECTS, len(data.ids))).round().astype(int))
-    columns = min(_COLUMNS, len(chosen))
+    columns = min(_COLUMNS, math.isqrt(len(chosen) - 1) + 1)
     rows = -(-len(chosen) // columns)
     figure, grid = new_figure(rows, columns, (2.5 * columns + 0.5, 1.9 * rows + 0.7))
     is_log = _is_wide(data.values)
