@@ -138,8 +138,8 @@ def describe_worst(trained: Trained, integrator: nj.Integrator, data: nj.data.Tr
     seen, reached = (float(np.abs(one).max()) for one in (trained.task.data.truth[..., 0], data.truth[i, :, 0]))
     without = float(np.log10(np.mean(np.delete(each, i))))
     return (
-        f"One of its {len(each)} trajectories makes {100 * each[i] / each.sum():.0f} % of its error; it reaches an angle "
-        f"of {reached:.2f}, the training data {seen:.2f}. Without it, it has {without:.2f}."
+        f"One of its {len(each)} trajectories makes {100 * each[i] / each.sum():.0f} % of its error; it reaches an "
+        f"angle of {reached:.2f}, the training data {seen:.2f}. Without it, it has {without:.2f}."
     )
 
 
