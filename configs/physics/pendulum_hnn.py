@@ -2,7 +2,7 @@
 
 Question: From 25 trajectories of 45 noisy states with exact derivatives, by how much do solves of a Hamiltonian network
     and of a plain network miss the true energy? They start within the ring that the training trajectories fill.
-Expected: energy MSE near 7e-4 for the Hamiltonian network and near 0.3 for the plain one, over 20 time units
+Expected: energy MSE near 6e-4 for the Hamiltonian network and near 0.3 for the plain one, over 20 time units
     (docs/results/physics/README.md).
 Cost: about a minute on 2 CPU cores.
 Command: node-jax train configs/physics/pendulum_hnn.py

@@ -5,7 +5,7 @@ Question: On mass and spring, pendulum and two bodies, with the data of Greydanu
     of the energy over a hundred times the time, by symplectic and by ordinary methods?
 Expected: ours at a third of the published energy MSE of Hamiltonian networks or less; an energy error that stays
     bounded with a symplectic method, and with an ordinary one of the same step grows.
-Cost: about half an hour on 2 CPU cores for all systems, most of it for the published set-up; two minutes with --quick.
+Cost: about a quarter of an hour on 2 CPU cores for all systems, most of it for the published set-up.
 Command: python -m experiments.physics.hamiltonian [--only NAME] [--quick] [--record]
 
 Each row of a table trains one config of configs/physics over five seeds, which set data, initial weights and batches.
