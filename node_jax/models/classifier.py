@@ -71,7 +71,9 @@ class Classifier(eqx.Module):
         key_encoder, key_head = jax.random.split(key)
         self.encoder = None if encoder_dim is None else _affine(num_inputs, encoder_dim, key_encoder)
         self.head = _affine(state_dim(num_inputs, encoder_dim, num_augmented), num_classes, key_head)
-        self.field, self.scaling, self.integrator = field, scaling, integrator
+        # Read in compiled programs, which runs of different data share: arrays of JAX, so that each hands in its own.
+        self.scaling = jax.tree.map(lambda leaf: jnp.asarray(leaf, float), scaling)
+        self.field, self.integrator = field, integrator
         self.num_augmented, self.end_time = num_augmented, end_time
 
     def start(self, x: Any) -> Float[Array, "*batch state"]:

@@ -134,7 +134,7 @@ def _train_together(
     runs: list[_Under], make_progress: Callable[[str, int, int], Progress], preemption: Preemption
 ) -> None:
     total = runs[0].trainer.settings.num_steps
-    tasks = [run.trainer.task for run in runs]
+    tasks, rests = [run.trainer.task for run in runs], [run.trainer.rest for run in runs]
     done = min(run.trainer.num_done for run in runs)
     with make_progress(f"{runs[0].name} and {len(runs) - 1} more, together", total, done) as progress:
         while active := [run for run in runs if run.is_active]:
@@ -149,7 +149,7 @@ def _train_together(
                 started = time.perf_counter()
                 # Runs that have ended are computed along: another width would be another program.
                 states, metrics = runs[0].trainer.programs.advance_all(
-                    [run.trainer.state for run in runs], tasks, *calls.pop()
+                    [run.trainer.state for run in runs], tasks, rests, *calls.pop()
                 )
                 share = (time.perf_counter() - started) / len(active)
                 for run, state, found in zip(runs, states, metrics, strict=True):
@@ -178,7 +178,7 @@ def _measured(trainers: list[Trainer], choice: Path) -> str:
     if len(trainers) == 1 or len(calls) > 1 or is_short:
         return "in-turn"
     call, first = calls.pop(), trainers[0]
-    tasks = [trainer.task for trainer in trainers]
+    tasks, rests = [trainer.task for trainer in trainers], [trainer.rest for trainer in trainers]
 
     def seconds(advance: Callable[[], Any]) -> float:
         advance()
@@ -186,8 +186,8 @@ def _measured(trainers: list[Trainer], choice: Path) -> str:
         advance()
         return time.perf_counter() - started
 
-    alone = seconds(lambda: first.programs.advance(_copy(first.state), first.task, *call))
-    together = seconds(lambda: first.programs.advance_all([_copy(t.state) for t in trainers], tasks, *call))
+    alone = seconds(lambda: first.programs.advance(_copy(first.state), first.task, first.rest, *call))
+    together = seconds(lambda: first.programs.advance_all([_copy(t.state) for t in trainers], tasks, rests, *call))
     timed = {"in-turn": alone * len(trainers), "together": together}
     mode = min(timed, key=lambda name: timed[name])
     facts = {"mode": mode, "seconds_of_a_dispatch": {name: round(value, 4) for name, value in timed.items()}}

@@ -84,14 +84,14 @@ class Trainer:
     def dispatch(self, progress: Reporter) -> None:
         """Several steps in one call, and what follows from them."""
         started = time.perf_counter()
-        self.state, metrics = self.programs.advance(self.state, self.task, *self.next_call())
+        self.state, metrics = self.programs.advance(self.state, self.task, self.rest, *self.next_call())
         self.follow(metrics, started, progress)
 
     def follow(self, metrics: dict[str, np.ndarray], started: float, progress: Reporter) -> None:
         """Log, validate and checkpoint after a dispatch that gave `metrics` and began at `started`."""
         before, num_steps = self.num_done, len(metrics["loss"])
         self.num_done = step = before + num_steps
-        row = _mean_row(metrics) | self.programs.monitor(self.state, self.task)
+        row = _mean_row(metrics) | self.programs.monitor(self.state, self.task, self.rest)
         if len(self.settings.stages) > 1:
             row["stage"] = self.standing.stage
         seconds = time.perf_counter() - started
@@ -116,7 +116,7 @@ class Trainer:
 
     def _loss_to_choose_by(self, row: dict[str, Any]) -> float:
         """The loss of the data held out, or else that of training; infinite where some solves failed."""
-        validation = self.programs.validate(self.state, self.task)
+        validation = self.programs.validate(self.state, self.task, self.rest)
         if validation is None:
             return row["loss"] if row.get("failed_share", 0.0) == 0 else math.inf
         row |= {f"validation_{name}": value for name, value in validation.items()}
@@ -190,9 +190,9 @@ class Trainer:
         self.state, standing = self.checkpoints.restore("last") if has_last else (self._fresh()[0], Standing())
         self.standing = standing
         while int(self.state.step) < start:
-            self.state, _ = self.programs.advance(self.state, self.task, *self.next_call())
+            self.state, _ = self.programs.advance(self.state, self.task, self.rest, *self.next_call())
         if at:
-            self.state, _ = self.programs.advance(self.state, self.task, at, *self.next_call()[1:])
+            self.state, _ = self.programs.advance(self.state, self.task, self.rest, at, *self.next_call()[1:])
         failure = self._failure(reason, gradient_norm)
         failure.save(self.directory.failure, self.state.parameters, self._inspect(failure))
 

@@ -83,7 +83,7 @@ def test_lbfgs_reaches_the_minimum_of_a_bowl_in_a_few_steps():
     task = Bowl(jnp.array([[1.0, -1.0]]))
     optimizer = build_optimizer(LBFGS(), ConstantSchedule(), 10, 1.0)
     state, rest = init_state(task, optimizer, 0)
-    state, metrics = Programs(task, optimizer, rest, state, StepSettings()).advance(state, task, 4, 0, 0, 10)
+    state, metrics = Programs(task, optimizer, rest, state, StepSettings()).advance(state, task, rest, 4, 0, 0, 10)
     np.testing.assert_allclose(state.parameters.w, task.target, atol=1e-5)
     assert float(metrics["loss"][-1]) < 1e-8
 

@@ -1,6 +1,7 @@
 """One optimizer step: accumulation, averages, skipping and the budget do what their formulas say."""
 
 import chex
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,7 +20,7 @@ def _train(task, optimizer, num_steps, settings=StepSettings(), dispatches=1):  
     programs = Programs(task, optimizer, rest, state, settings)
     rows = []
     for _ in range(dispatches):
-        state, metrics = programs.advance(state, task, num_steps, 0, 0, 40)
+        state, metrics = programs.advance(state, task, rest, num_steps, 0, 0, 40)
         rows.append(metrics)
     return state, jax.tree.map(lambda *values: jnp.concatenate(values), *rows)
 
@@ -31,13 +32,47 @@ def test_one_dispatch_of_many_steps_equals_many_of_one():
     chex.assert_trees_all_close(losses, losses_of_parts, rtol=1e-6)
 
 
+class Aimed(eqx.Module):
+    """A model that comes with where it is to go, which is not trained."""
+
+    w: jax.Array
+    aim: jax.Array
+
+
+class Aim(Bowl):
+    """The bowl around a place that is drawn with the model."""
+
+    def init(self, key):
+        return Aimed(jnp.zeros(2), jax.random.randint(key, (2,), 1, 100))
+
+    def loss(self, model, key, phase):
+        return jnp.sum((model.w - model.aim) ** 2), {}
+
+    def validate(self, model):
+        return {"loss": jnp.sum(jnp.abs(model.aim))}
+
+
+def test_runs_that_share_programs_keep_what_is_not_trained():
+    task, optimizer = Aim(TARGET), optax.sgd(0.5)
+    states, rests = zip(*(init_state(task, optimizer, seed) for seed in (0, 1)), strict=True)
+    programs = Programs(task, optimizer, rests[0], states[0], StepSettings())
+    aims = [np.asarray(rest.aim) for rest in rests]
+    assert (aims[0] != aims[1]).any()
+    together, _ = programs.advance_all(states, [task, task], rests, 1, 0, 0, 40)
+    for state, rest, aim, found in zip(states, rests, aims, together, strict=True):
+        assert programs.validate(state, task, rest) == {"loss": aim.sum()}
+        moved, _ = programs.advance(state, task, rest, 1, 0, 0, 40)
+        np.testing.assert_allclose(moved.parameters.w, aim, rtol=1e-6)
+        np.testing.assert_allclose(found.parameters.w, aim, rtol=1e-6)
+
+
 def test_accumulated_batches_give_the_gradient_of_their_mean():
     task, rate = Bowl(TARGET, noise=1.0), 0.1
     state, rest = init_state(task, optax.sgd(rate), 0)
     start, key = np.asarray(state.parameters.w), step_key(state)
     noises = [jax.random.normal(k, start.shape) for k in jax.random.split(key, 4)]
     programs = Programs(task, optax.sgd(rate), rest, state, StepSettings(accumulate=4))
-    moved, _ = programs.advance(state, task, 1, 0, 0, 40)
+    moved, _ = programs.advance(state, task, rest, 1, 0, 0, 40)
     mean = np.mean([start - TARGET - noise for noise in noises], axis=0)
     np.testing.assert_allclose(moved.parameters.w, start - rate * mean, rtol=1e-5)
 
