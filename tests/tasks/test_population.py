@@ -77,12 +77,14 @@ def _task(subjects=None, make=_model, **options):
 _PHASE = Phase(0, jnp.zeros(()))
 
 
+@pytest.mark.slow
 def test_the_gradient_reaches_population_noise_covariates_and_network_and_is_that_of_the_loss(x64):
     def make(key):
         network = nj.fields.ClearanceNetwork(1, 2.0, width=2, key=key, final_scale=1.0)
         return _model(correction=network, is_correlated=True)
 
-    task = _task(_subjects(4).censor(0.6), make, tolerance=1e-8)
+    dosed = dataclasses.replace(_subjects(4), rate_times=None, rates=None, dose_amounts=np.full((4, 1), 10.0))
+    task = _task(dosed.censor(0.6), make, tolerance=1e-8)
     model = task.init(jax.random.key(0))
     trained, rest = nj.models.partition_trainable(model)
     flat, structure = jax.flatten_util.ravel_pytree(trained)
