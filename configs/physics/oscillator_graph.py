@@ -2,9 +2,9 @@
 
 Question: From noisy trajectories of three random graphs of five oscillators with nonlinear springs, does a field of
     messages between neighbours predict graphs of another size and topology, without training on them?
-Expected: relative errors of some percent over the times that were trained on, on the training graphs and on others
-    (`python -m experiments.physics.oscillator_graph` measures it, beside a network for the flattened state, a
-    mean-field coupling and none).
+Expected: a validation loss of about 0.01 over the first five time units from new starts, where a field without coupling
+    has 1. `python -m experiments.physics.oscillator_graph` takes the field to graphs of another size and topology,
+    beside a network for the flattened state, a mean-field coupling and none.
 Cost: a minute on 2 CPU cores.
 Command: node-jax train configs/physics/oscillator_graph.py
 """
