@@ -4,9 +4,10 @@ Question: Fitted to noisy trajectories of three random graphs of five oscillator
     new starts on these graphs, and graphs of another size and topology: messages between neighbours, a mean-field
     coupling, no coupling, and a network for the flattened state?
 Expected: relative errors of the graph neural ODE, over the times that were trained on, of a third on the graphs of
-    training from new starts, a fifth on a ring and a half on a grid and a random graph of 30 nodes: the law carries over, and is
-    worst where nodes have more neighbours than it has seen, about 1 on scale-free graphs. The others are above 1
-    everywhere. The network for the flattened state has no other graph: its input is the states of the training graphs.
+    training from new starts, a fifth on a ring and a half on a grid and a random graph of 30 nodes: the law carries
+    over, and is worst where nodes have more neighbours than it has seen, about 1 on scale-free graphs. The others are
+    above 1 everywhere. The network for the flattened state has no other graph: its input is the states of the training
+    graphs.
 Cost: eight minutes on 2 CPU cores; two with --quick.
 Command: python -m experiments.physics.oscillator_graph [--quick] [--record]
 
