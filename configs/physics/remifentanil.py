@@ -2,8 +2,8 @@
 
 Question: Fitted by Laplace's approximation with a proportional and a small additive error, are the parameters those of
     Minto et al. (1997), and how well are held-out samples and held-out people predicted?
-Expected: volumes near 5, 9 and 6 l, clearances near 2.5, 1.7 and 0.07 l/min, a relative error of 0.15 to 0.2
-    (docs/results/physics/README.md).
+Expected: volumes near 6, 10 and 5 l, clearances near 2.5, 1.7 and 0.07 l/min, a relative error of 0.12; 90 % intervals
+    that hold about as much (docs/results/physics/README.md).
 Cost: a few minutes on 2 CPU cores.
 Command: node-jax train configs/physics/remifentanil.py
 """
