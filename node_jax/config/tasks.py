@@ -175,7 +175,7 @@ class Trajectory:
         """What this task needs of its run."""
         _require_series(run)
         is_fine = self.train_until is None or not isinstance(run.data, SIMULATED)
-        cure = "Simulated data are held out by whole trajectories."
+        cure = "Simulated data are held out by whole trajectories: see data.num-held-out."
         require(is_fine, "task.train_until", "None with simulated data", self.train_until, cure)
         log_every = run.train.log_every
         for i, stage in enumerate(self.stages):

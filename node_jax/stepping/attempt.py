@@ -193,11 +193,11 @@ def _next_float(t: Time, direction: Time) -> Time:
     `jnp.nextafter` towards infinity is many small operations of which seven more end up as kernels of a solve, each of
     them some milliseconds to compile.
     """
-    integer = jnp.int64 if t.dtype.itemsize == 8 else jnp.int32
-    bits = lax.bitcast_convert_type(t, integer)
-    is_away = (t > 0) == (direction > 0)
-    smallest = direction * jnp.finfo(t.dtype).smallest_subnormal
-    return jnp.where(t == 0, smallest, lax.bitcast_convert_type(jnp.where(is_away, bits + 1, bits - 1), t.dtype))
+    bits = lax.bitcast_convert_type(t, {2: jnp.int16, 4: jnp.int32, 8: jnp.int64}[t.dtype.itemsize])
+    one = jnp.ones((), bits.dtype)
+    # Away from zero is up in bits, whatever the sign.
+    beside = lax.bitcast_convert_type(bits + jnp.where(t * direction > 0, one, -one), t.dtype)
+    return jnp.where(t == 0, direction * jnp.finfo(t.dtype).smallest_subnormal, beside)
 
 
 def _status_where(condition: Bool[Array, ""], status: Any, otherwise: Int[Array, ""]) -> Int[Array, ""]:
