@@ -14,7 +14,7 @@ Command: python -m experiments.physics.oscillator_graph [--quick] [--record]
 No figure is published for this system; the comparison is that of Poli et al. (2019, arXiv:1911.07532), who set graph
 neural ODEs beside models that know no graph, and of Battaglia et al. (2016, arXiv:1612.00222), who tested learned
 interactions on more bodies than were trained on. The settings were chosen by the validation loss of seed 0 on the
-training graphs; the other graphs were not looked at before.
+training graphs; data and updates were then cut to what two cores do in minutes.
 """
 
 import argparse
