@@ -15,13 +15,7 @@ from node_jax.fields import Regimen
 from node_jax.integrate import Integrator
 from node_jax.interpolate import ZeroOrderHold
 from node_jax.losses import AbstractConditional, ResidualError
-from node_jax.models import AbstractIndividual, Constant
-
-
-class Subset(Constant):
-    """Which entries of a matrix of coefficients are trained; the others stay zero."""
-
-    is_free: np.ndarray
+from node_jax.models import AbstractIndividual
 
 
 class PopulationModel(eqx.Module):
@@ -53,7 +47,7 @@ class PopulationModel(eqx.Module):
     log_scales: Float[Array, " effect"]
     correlations: Float[Array, " pair"] | None
     """The triangle below the diagonal of L, in units of the scale of its row; `None` if there is none."""
-    free_coefficients: Subset
+    free_coefficients: tuple[tuple[int, int], ...] = eqx.field(static=True)
     random: tuple[str, ...] = eqx.field(static=True)
     covariate_names: tuple[str, ...] = eqx.field(static=True)
 
@@ -89,7 +83,7 @@ class PopulationModel(eqx.Module):
         self.coefficients = jnp.zeros(is_free.shape) if is_free.size else None
         self.log_scales = jnp.full(num, np.log(random_scale), float)
         self.correlations = jnp.zeros(num * (num - 1) // 2) if is_correlated and num > 1 else None
-        self.free_coefficients = Subset(is_free)
+        self.free_coefficients = tuple((int(i), int(j)) for i, j in np.argwhere(is_free))
         self.random, self.covariate_names = tuple(random), tuple(covariate_names)
 
     @property
@@ -112,14 +106,16 @@ class PopulationModel(eqx.Module):
         places = jnp.array([self.individual.names.index(name) for name in self.random])
         typical = self.fixed_effects
         if self.coefficients is not None:
-            typical = typical + jnp.where(self.free_coefficients.is_free, self.coefficients, 0.0) @ covariates
+            is_free = np.zeros(self.coefficients.shape, bool)
+            is_free[tuple(np.array(self.free_coefficients, int).reshape(-1, 2).T)] = True
+            typical = typical + jnp.where(is_free, self.coefficients, 0.0) @ covariates
         return typical.at[places].add(self.cholesky @ effects)
 
     def named(self) -> dict[str, Array]:
         """β, C, the standard deviations and correlations of Ω, and those of the noise, by name."""
         found = dict(zip(self.individual.names, self.fixed_effects, strict=True))
         if self.coefficients is not None:
-            for i, j in np.argwhere(self.free_coefficients.is_free):
+            for i, j in self.free_coefficients:
                 found[f"{self.individual.names[i]}:{self.covariate_names[j]}"] = self.coefficients[i, j]
         covariance = self.covariance()
         scales = jnp.sqrt(jnp.diagonal(covariance))
