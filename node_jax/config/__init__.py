@@ -3,11 +3,37 @@
 `from node_jax.config import Run, ...` needs no jax, so that a config file and `--help` answer at once.
 """
 
-from node_jax.config.classification import Classification, ConcentricSpheresData, DigitsData
-from node_jax.config.data import CrashTestData, CsvData, HareLynxData, MechanicalData, SimulatedData
-from node_jax.config.fields import HamiltonianNetwork, Hybrid, HybridLotkaVolterra, LagrangianNetwork, MLPField
-from node_jax.config.graph import GraphMLPField, OscillatorNetworkData
-from node_jax.config.mechanisms import LotkaVolterraField, PendulumField
+from node_jax.config.data import (
+    ConcentricSpheresData,
+    ControlledPendulumData,
+    CrashTestData,
+    CsvData,
+    DampedOscillatorData,
+    DigitsData,
+    HareLynxData,
+    MechanicalData,
+    OscillatorNetworkData,
+    SimulatedData,
+    SubjectsData,
+)
+from node_jax.config.fields import (
+    ClearanceCorrection,
+    Compartments,
+    ConcatSquashField,
+    GalerkinMLPField,
+    GraphMLPField,
+    HamiltonianNetwork,
+    Hybrid,
+    HybridLotkaVolterra,
+    HyperMLPField,
+    LagrangianNetwork,
+    LotkaVolterraField,
+    MLPField,
+    PendulumField,
+    PortHamiltonian,
+    SecondOrder,
+    StableDynamics,
+)
 from node_jax.config.optimizers import (
     LBFGS,
     SGD,
@@ -19,24 +45,22 @@ from node_jax.config.optimizers import (
     Lion,
     StepSchedule,
 )
-from node_jax.config.population import ClearanceCorrection, Compartments, Population, SubjectsData
 from node_jax.config.regularize import Regularize
 from node_jax.config.schema import Run
 from node_jax.config.solver import RK4, ConstantStep, DiffraxSolver, FixedSteps, PIController, Tsit5
-from node_jax.config.structured_data import ControlledPendulumData, DampedOscillatorData
-from node_jax.config.structured_fields import PortHamiltonian, SecondOrder, StableDynamics
 from node_jax.config.sweep import Sweep
 from node_jax.config.tasks import (
+    Classification,
     Collocation,
     DerivativeMatching,
     Forecast,
     GrowingHorizon,
     MultipleShooting,
     NoisyReadings,
+    Population,
     RollOut,
     Trajectory,
 )
-from node_jax.config.time_fields import ConcatSquashField, GalerkinMLPField, HyperMLPField
 from node_jax.config.train import Train
 
 __all__ = [

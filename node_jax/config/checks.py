@@ -30,7 +30,12 @@ def require_at_least(value: float, least: float, where: str, cure: str) -> None:
     require(value >= least, where, f"at least {least:g}", value, cure)
 
 
-def require_network(width: int, depth: int, final_scale: float) -> None:
+def require_time_scale(value: float) -> None:
+    """A unit of time above 0."""
+    require(is_positive(value), "task.time_scale", "a number > 0", value, "About half a period is good.")
+
+
+def require_network(width: int, depth: int, final_scale: float = 1.0) -> None:
     """Sizes and scale of a network."""
     require_at_least(width, 1, "field.width", "16 to 64 is usual for few variables.")
     require_at_least(depth, 0, "field.depth", "2 is usual.")

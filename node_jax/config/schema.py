@@ -89,8 +89,7 @@ class Run:
 
     def _check_optimizer(self) -> None:
         if isinstance(self.optimizer, LBFGS):
-            parts = self.task.stages if isinstance(self.task, Trajectory) else (self.task,)
-            sizes = [part.batch_size for part in parts if part.batch_size is not None]
+            sizes = [size for size in self.task.batch_sizes() if size is not None]
             came = sizes[0] if sizes else self.train.accumulate
             cure = "Choose a batch_size of None and --train.accumulate 1, or another optimizer."
             is_full = not sizes and self.train.accumulate == 1

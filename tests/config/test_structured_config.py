@@ -21,9 +21,9 @@ from node_jax.config import (
     StableDynamics,
     Trajectory,
 )
-from node_jax.config import build_structured_data as made
-from node_jax.config.build import build
-from node_jax.config.build_field import build_field
+from node_jax.config.build import build, systems
+from node_jax.config.build import data as loading
+from node_jax.config.build.fields import build_field
 from node_jax.config.load import load_config
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "physics"
@@ -52,7 +52,9 @@ def test_every_field_is_built_for_its_quantities_and_controls():
 
 
 def test_a_pendulum_is_driven_by_torques_that_are_held():
-    fitted, held_out = made.load_controlled_pendulum(ControlledPendulumData(num_series=3, num_held_out=2, noise=0.1), 0)
+    fitted, held_out = systems.load_controlled_pendulum(
+        ControlledPendulumData(num_series=3, num_held_out=2, noise=0.1), 0
+    )
     torques = fitted.controls.values
     assert fitted.values.shape == (3, 21, 2)
     assert held_out.values.shape == (2, 21, 2)
@@ -67,7 +69,7 @@ def test_a_pendulum_is_driven_by_torques_that_are_held():
 
 
 def test_starts_that_are_fitted_and_that_validate_alternate():
-    fitted, held_out = made.load_damped_oscillator(DampedOscillatorData(radius=2.0, noise=0.0), 0)
+    fitted, held_out = systems.load_damped_oscillator(DampedOscillatorData(radius=2.0, noise=0.0), 0)
     assert fitted.values.shape == held_out.values.shape == (4, 41, 2)
     starts = np.concatenate([fitted.values[:, 0], held_out.values[:, 0]])
     np.testing.assert_allclose(np.linalg.norm(starts, axis=1), 2.0)
@@ -77,7 +79,7 @@ def test_starts_that_are_fitted_and_that_validate_alternate():
 
 def test_the_fold_of_a_crash_test_is_that_of_the_seed(monkeypatch):
     times = np.linspace(0.0, 50.0, 40).round()
-    monkeypatch.setattr(made, "load_table", lambda name: {"times": times, "accel": np.sin(times)})
+    monkeypatch.setattr(loading, "load_table", lambda name: {"times": times, "accel": np.sin(times)})
     tasks = [build(replace(config("crash_test"), seed=seed)).task for seed in (3, 13, 4)]
     assert (tasks[0].is_held_out == tasks[1].is_held_out).all()
     assert tasks[0].is_held_out.sum() == 4

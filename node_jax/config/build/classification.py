@@ -5,10 +5,11 @@ from functools import partial
 import jax
 import numpy as np
 
-from node_jax.config.build_field import build_field
-from node_jax.config.classification import Classification, ConcentricSpheresData, DigitsData, LabelledData
+from node_jax.config.build.fields import build_field
+from node_jax.config.data import ConcentricSpheresData, DigitsData, Labelled
 from node_jax.config.fields import Field
 from node_jax.config.schema import Run
+from node_jax.config.tasks import Classification
 from node_jax.data import LabelledPoints, LabelledSplits, draw_concentric_spheres, load_digits
 from node_jax.integrate import Integrator
 from node_jax.losses import Regularization
@@ -22,7 +23,7 @@ def build_classification(
     run: Run, task: Classification, field: Field, integrator: Integrator, regularization: Regularization
 ) -> ClassificationTask:
     """The task of a run with one of its fields."""
-    assert isinstance(run.data, LabelledData)
+    assert isinstance(run.data, Labelled)
     data = load_labelled(run.data, run.seed)
     scaling = None
     if task.transform == "standard":
@@ -56,7 +57,7 @@ def _make_model(
     )
 
 
-def load_labelled(config: LabelledData, seed: int) -> LabelledSplits:
+def load_labelled(config: Labelled, seed: int) -> LabelledSplits:
     """Points to fit, to validate by and to test on; all of simulated points are drawn anew."""
     if isinstance(config, DigitsData):
         return load_digits(config.validation_share, config.test_share, seed)

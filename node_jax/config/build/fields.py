@@ -6,16 +6,21 @@ import jax
 import jax.numpy as jnp
 
 from node_jax.config.fields import (
+    ConcatSquashField,
     Field,
+    GalerkinMLPField,
     HamiltonianNetwork,
     Hybrid,
     HybridLotkaVolterra,
+    HyperMLPField,
     LagrangianNetwork,
+    LotkaVolterraField,
     MLPField,
+    PendulumField,
+    PortHamiltonian,
+    SecondOrder,
+    StableDynamics,
 )
-from node_jax.config.mechanisms import LotkaVolterraField, PendulumField
-from node_jax.config.structured_fields import PortHamiltonian, SecondOrder, StableDynamics
-from node_jax.config.time_fields import ConcatSquashField, GalerkinMLPField, HyperMLPField
 from node_jax.errors import UsageError
 from node_jax.fields import (
     MLP,
@@ -54,19 +59,21 @@ def build_field(field: Field, dim: int, key: Key, num_controls: int = 0) -> Abst
     """A fresh field on states of `dim` quantities, that reads `num_controls` control inputs."""
     if isinstance(field, PendulumField):
         return DampedPendulum(field.period, field.damping)
+    if isinstance(field, HybridLotkaVolterra):
+        residual = build_field(field.residual, dim, key, num_controls)
+        return HybridField(_lotka_volterra(field), residual)
     if isinstance(field, LotkaVolterraField):
-        return LogLotkaVolterra(field.growth, field.predation, field.reproduction, field.death)
+        return _lotka_volterra(field)
     if isinstance(field, Hybrid):
         parts = [build_field(part, dim, key, num_controls) for part in (field.mechanism, field.residual)]
         return HybridField(*parts, acts_on=field.acts_on, sees=field.sees)
-    if isinstance(field, HybridLotkaVolterra):
-        mechanism = LogLotkaVolterra(field.growth, field.predation, field.reproduction, field.death)
-        return HybridField(mechanism, build_field(field.residual, dim, key, num_controls))
-    if isinstance(field, (HamiltonianNetwork, LagrangianNetwork)):
+    if isinstance(field, HamiltonianNetwork | LagrangianNetwork):
         make = _mechanics_of(field)
         return make(dim, field.width, field.depth, activation=ACTIVATIONS[field.activation], key=key)
-    if isinstance(field, PortHamiltonian | StableDynamics | SecondOrder):
-        return _build_structured(field, dim, num_controls, key)
+    if isinstance(field, PortHamiltonian | SecondOrder):
+        return _build_motion(field, dim, num_controls, key)
+    if isinstance(field, StableDynamics):
+        return _build_stable(field, dim, num_controls, key)
     if isinstance(field, ConcatSquashField | GalerkinMLPField | HyperMLPField):
         return _build_time_dependent(field, dim, key)
     assert isinstance(field, MLPField)
@@ -109,15 +116,8 @@ def _mechanics_of(field: HamiltonianNetwork | LagrangianNetwork) -> Callable[...
     return makers[field.structure]
 
 
-def _build_structured(
-    field: PortHamiltonian | StableDynamics | SecondOrder, dim: int, num_controls: int, key: Key
-) -> AbstractField:
+def _build_motion(field: PortHamiltonian | SecondOrder, dim: int, num_controls: int, key: Key) -> AbstractField:
     activation = ACTIVATIONS[field.activation]
-    if isinstance(field, StableDynamics):
-        key_nominal, key_lyapunov = jax.random.split(key)
-        sizes = (dim, field.width, field.depth)
-        nominal = MLP(*sizes, activation=activation, num_controls=num_controls, key=key_nominal)
-        return StableField(nominal, dim, field.lyapunov_width, field.lyapunov_depth, rate=field.rate, key=key_lyapunov)
     if dim % 2:
         raise UsageError(
             f"field: {type(field).__name__} needs positions, then as many momenta or velocities, got {dim} quantities."
@@ -145,3 +145,14 @@ def _build_structured(
         key=key,
     )
     return SecondOrderField(acceleration)
+
+
+def _build_stable(field: StableDynamics, dim: int, num_controls: int, key: Key) -> AbstractField:
+    key_nominal, key_lyapunov = jax.random.split(key)
+    activation = ACTIVATIONS[field.activation]
+    nominal = MLP(dim, field.width, field.depth, activation=activation, num_controls=num_controls, key=key_nominal)
+    return StableField(nominal, dim, field.lyapunov_width, field.lyapunov_depth, rate=field.rate, key=key_lyapunov)
+
+
+def _lotka_volterra(field: LotkaVolterraField) -> LogLotkaVolterra:
+    return LogLotkaVolterra(field.growth, field.predation, field.reproduction, field.death)

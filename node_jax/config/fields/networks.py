@@ -1,19 +1,42 @@
-"""Networks in which time is more than an input."""
+"""Networks alone, and those in which time is more than an input."""
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from node_jax.config.checks import Activation, require_network
+from node_jax.config.variants import FieldVariant
 from node_jax.errors import require
 
 
-def _check_span(span: tuple[float, ...]) -> None:
-    is_fine = len(span) == 2 and span[0] < span[1]
-    require(is_fine, "field.span", "two times, the first before the second", span, "0 1 is the flow of a classifier.")
+@dataclass(frozen=True, kw_only=True)
+class MLPField(FieldVariant):
+    """A network alone: the pure neural ODE."""
+
+    width: int = 16
+    """Size of each hidden layer, at least 1."""
+    depth: int = 2
+    """Number of hidden layers, at least 0."""
+    activation: Activation = "tanh"
+    """Nonlinearity; all but relu are smooth, as an adaptive solver wants."""
+    is_time_dependent: bool = False
+    """Whether time is an input beside the state."""
+    final_scale: float = 0.1
+    """Factor of the last layer's initial weights, > 0; small starts near a field of zero."""
+    dropout: float = 0.0
+    """Share of hidden units that is dropped in training, in [0, 1); the same units all along a solve."""
+
+    def __post_init__(self) -> None:
+        require_network(self.width, self.depth, self.final_scale)
+        require(0 <= self.dropout < 1, "field.dropout", "a share in [0, 1)", self.dropout, "0.1 to 0.5 is usual.")
+
+    @property
+    def max_dropout(self) -> float:
+        """The largest share that is dropped anywhere in the field."""
+        return self.dropout
 
 
 @dataclass(frozen=True, kw_only=True)
-class ConcatSquashField:
+class ConcatSquashField(FieldVariant):
     """A network whose every layer has a gate and a shift that follow time (Grathwohl et al. 2019)."""
 
     width: int = 16
@@ -28,17 +51,9 @@ class ConcatSquashField:
     def __post_init__(self) -> None:
         require_network(self.width, self.depth, self.final_scale)
 
-    def check(self, run: Any) -> None:
-        """What this field needs of its run."""
-
-    @property
-    def max_dropout(self) -> float:
-        """The largest share that is dropped anywhere in the field."""
-        return 0.0
-
 
 @dataclass(frozen=True, kw_only=True)
-class GalerkinMLPField:
+class GalerkinMLPField(FieldVariant):
     """A network whose weights are sums of functions of time (Massaroli et al. 2020)."""
 
     basis: Literal["polynomials", "fourier", "piecewise-constant", "piecewise-linear"] = "polynomials"
@@ -61,17 +76,9 @@ class GalerkinMLPField:
         _check_span(self.span)
         require_network(self.width, self.depth, self.final_scale)
 
-    def check(self, run: Any) -> None:
-        """What this field needs of its run."""
-
-    @property
-    def max_dropout(self) -> float:
-        """The largest share that is dropped anywhere in the field."""
-        return 0.0
-
 
 @dataclass(frozen=True, kw_only=True)
-class HyperMLPField:
+class HyperMLPField(FieldVariant):
     """A network whose weights come from a second network, of time (Ha et al. 2017)."""
 
     hyper_width: int = 8
@@ -95,10 +102,7 @@ class HyperMLPField:
         _check_span(self.span)
         require_network(self.width, self.depth, self.final_scale)
 
-    def check(self, run: Any) -> None:
-        """What this field needs of its run."""
 
-    @property
-    def max_dropout(self) -> float:
-        """The largest share that is dropped anywhere in the field."""
-        return 0.0
+def _check_span(span: tuple[float, ...]) -> None:
+    is_fine = len(span) == 2 and span[0] < span[1]
+    require(is_fine, "field.span", "two times, the first before the second", span, "0 1 is the flow of a classifier.")

@@ -1,13 +1,49 @@
-"""Simulated systems for fields with a structure, from a config."""
+"""Trajectories of simulated systems from a config."""
 
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 
-from node_jax.config.structured_data import ControlledPendulumData, DampedOscillatorData
-from node_jax.data import Controls, Readings, Trajectories, load_table, simulate
-from node_jax.fields import ControlledPendulum, SecondOrderField
+from node_jax import data as host
+from node_jax.config.data import ControlledPendulumData, DampedOscillatorData, MechanicalData, SimulatedData
+from node_jax.data import MECHANICAL_SETUPS, Controls, Trajectories, simulate, simulate_mechanics
+from node_jax.fields import ControlledPendulum, DampedPendulum, Lorenz, LotkaVolterra, SecondOrderField
+
+_BURN_IN = 10.0
+"""Time units of Lorenz's system after which a solution is on the attractor, to the eye and beyond."""
+
+PENDULUM = (6.0, 0.2)
+"""Period and friction of the simulated pendulum."""
+
+
+def load_simulated(config: SimulatedData, seed: int) -> tuple[Trajectories, Trajectories | None]:
+    """What is fitted, and what validates."""
+    num = config.num_series + config.num_held_out
+    ts = np.linspace(0.0, config.duration, config.num_times)
+    match config.system:
+        case "lotka-volterra":
+            starts = np.ones((num, 2))
+            made = partial(simulate, LotkaVolterra(), names=("prey", "predator"))
+        case "damped-pendulum":
+            starts = pendulum_starts(num, seed)
+            made = partial(simulate, DampedPendulum(*PENDULUM), names=("angle", "rate"))
+        case "lorenz":
+            starts = np.array([0.0, 0.0, 25.0]) + 5 * np.random.default_rng(seed).standard_normal((num, 3))
+            made = partial(simulate, Lorenz(), burn_in=_BURN_IN, names=("x", "y", "z"))
+    held_out = made(starts[config.num_series :], ts, seed=seed) if config.num_held_out else None
+    return made(starts[: config.num_series], ts, noise=config.noise, seed=seed), held_out
+
+
+def pendulum_starts(num: int, seed: int) -> np.ndarray:
+    """Angles and rates, shape (num, 2), of a length between 1.3 and 2.3 in the direction of a random point of a square.
+
+    Reference: the code of Yin et al. (2021), arXiv:2010.04456.
+    """
+    rng = np.random.default_rng(seed)
+    points, lengths = rng.uniform(-1, 1, (num, 2)), rng.uniform(1.3, 2.3, (num, 1))
+    return points / np.linalg.norm(points, axis=1, keepdims=True) * lengths
 
 
 def load_controlled_pendulum(config: ControlledPendulumData, seed: int) -> tuple[Trajectories, Trajectories | None]:
@@ -64,8 +100,9 @@ def load_damped_oscillator(config: DampedOscillatorData, seed: int) -> tuple[Tra
     return fitted, made(starts[held_out]) if config.num_held_out else None
 
 
-def load_crash_test() -> Readings:
-    """All readings of the crash test."""
-    table = load_table("mcycle")
-    units = ("head acceleration", "ms", "g", "mcycle (Silverman 1985)")
-    return Readings(table["times"].astype(float), table["accel"].astype(float), *units)
+def load_mechanics(config: MechanicalData, seed: int) -> host.MechanicalData:
+    """A mechanical system with what was measured of it."""
+    given = {name: getattr(config, name) for name in ("num_series", "num_times", "duration", "noise")}
+    changed = {name: value for name, value in given.items() if value is not None}
+    setup = replace(MECHANICAL_SETUPS[config.system], **changed)
+    return simulate_mechanics(config.system, setup, num_rollouts=config.num_rollouts, seed=seed)

@@ -1,15 +1,16 @@
-"""Fields of a config that are known but for a few numbers: the mechanism of a hybrid, or a field by themselves."""
+"""Fields that are known but for a few numbers: the mechanism of a hybrid, or a field by themselves."""
 
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from node_jax.config.checks import is_positive
 from node_jax.config.data import CsvData, SimulatedData
+from node_jax.config.variants import FieldVariant, require_units
 from node_jax.errors import require
 
 
 @dataclass(frozen=True, kw_only=True)
-class PendulumField:
+class PendulumField(FieldVariant):
     """The pendulum, its frequency and its friction trained. Needs the angle and its rate, as they are."""
 
     period: float = 6.0
@@ -22,16 +23,12 @@ class PendulumField:
 
     def check(self, run: Any) -> None:
         """What this field needs of its run."""
-        _check_run("PendulumField", "none", "angle then rate", run)
-
-    @property
-    def max_dropout(self) -> float:
-        """The largest share that is dropped anywhere in the field."""
-        return 0.0
+        require_units(run, "none", "PendulumField", "It has the unit of an angle")
+        _require_two(run, "PendulumField", "angle then rate")
 
 
 @dataclass(frozen=True, kw_only=True)
-class LotkaVolterraField:
+class LotkaVolterraField(FieldVariant):
     """Lotka-Volterra in logarithms, its four rates trained. Needs two series, prey then predator."""
 
     growth: float = 3.0
@@ -50,23 +47,18 @@ class LotkaVolterraField:
 
     def check(self, run: Any) -> None:
         """What this field needs of its run."""
-        _check_run("LotkaVolterraField", "log", "prey then predator", run)
-
-    @property
-    def max_dropout(self) -> float:
-        """The largest share that is dropped anywhere in the field."""
-        return 0.0
+        name = type(self).__name__
+        require_units(run, "log", name, "It is written for logarithms")
+        _require_two(run, name, "prey then predator")
 
 
 Mechanism: TypeAlias = PendulumField | LotkaVolterraField
 
 
-def _check_run(field: str, transform: str, quantities: str, run: Any) -> None:
-    came = getattr(run.task, "transform", "none")
-    cure = f"Choose --task.transform {transform}."
-    require(came == transform, "task.transform", f"{transform} with {field}", came, cure)
-    columns = run.data.columns if isinstance(run.data, CsvData) else ("",) * 2
+def _require_two(run: Any, field: str, quantities: str) -> None:
     is_lorenz = isinstance(run.data, SimulatedData) and run.data.system == "lorenz"
-    cure = f"{field} needs {quantities}."
+    columns = run.data.columns if isinstance(run.data, CsvData) else ("",) * 2
+    is_fine = len(columns) == 2 and not is_lorenz
     came = "those of lorenz" if is_lorenz else columns
-    require(len(columns) == 2 and not is_lorenz, "field, data", f"two quantities with {field}", came, cure)
+    cure = f"{field} needs two series, {quantities}."
+    require(is_fine, "field, data", f"two quantities with {field}", came, cure)

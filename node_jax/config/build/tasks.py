@@ -6,17 +6,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from node_jax import tasks
-from node_jax.config.build_classification import build_classification
-from node_jax.config.build_data import load_mechanics, load_series, load_trajectories
-from node_jax.config.build_field import build_field
-from node_jax.config.build_graph import build_graph_field
-from node_jax.config.build_integrator import build_integrator
-from node_jax.config.build_population import build_population
-from node_jax.config.build_structured_data import load_crash_test
-from node_jax.config.data import CsvData, HareLynxData, MechanicalData
-from node_jax.config.fields import Field
-from node_jax.config.graph import GraphMLPField, OscillatorNetworkData
-from node_jax.config.population import Compartments, Population, SubjectsData
+from node_jax.config.build.classification import build_classification
+from node_jax.config.build.data import load_crash_test, load_series, load_trajectories
+from node_jax.config.build.fields import build_field
+from node_jax.config.build.graphs import build_graph_field
+from node_jax.config.build.integrator import build_integrator
+from node_jax.config.build.population import build_population
+from node_jax.config.build.regularization import build_regularization
+from node_jax.config.build.systems import load_mechanics
+from node_jax.config.data import CsvData, HareLynxData, MechanicalData, OscillatorNetworkData, SubjectsData
+from node_jax.config.fields import Compartments, Field, GraphMLPField
 from node_jax.config.regularize import SOLVE_COSTS, Regularize
 from node_jax.config.schema import Run
 from node_jax.config.tasks import (
@@ -28,6 +27,7 @@ from node_jax.config.tasks import (
     GrowingHorizon,
     MultipleShooting,
     NoisyReadings,
+    Population,
     RollOut,
     Trajectory,
 )
@@ -41,7 +41,7 @@ def build_task(run: Run, field: Field) -> tasks.AbstractTask:
     """The task of a run with one of its fields."""
     integrator = build_integrator(run.solver, run.controller, run.max_steps)
     if isinstance(run.task, Classification):
-        return build_classification(run, run.task, field, integrator, _build_regularization(run.regularize))
+        return build_classification(run, run.task, field, integrator, build_regularization(run.regularize))
     if isinstance(run.task, Trajectory):
         return _build_trajectory(run, run.task, field, integrator)
     if isinstance(run.task, DerivativeMatching):
@@ -77,13 +77,13 @@ def _build_forecast(run: Run, task: Forecast, field: Field, integrator: Integrat
         task.segment_steps,
         task.batch_size,
         task.validate_after,
-        _build_regularization(run.regularize),
+        build_regularization(run.regularize),
         run.train.watch_growth,
     )
 
 
 def _build_trajectory(run: Run, task: Trajectory, field: Field, integrator: Integrator) -> tasks.TrajectoryTask:
-    data, validation = load_trajectories(run, task)
+    data, validation = load_trajectories(run.data, run.seed, task.train_until)
     times, values = data.times[0], data.values.reshape(-1, len(data.names))
     num_controls = 0 if data.controls is None else len(data.controls.names)
     make_field = partial(build_field, field, len(data.names), num_controls=num_controls)
@@ -99,7 +99,7 @@ def _build_trajectory(run: Run, task: Trajectory, field: Field, integrator: Inte
         validation=validation,
         validation_steps=task.validation_steps,
         has_free_starts=task.has_free_starts,
-        regularization=_build_regularization(run.regularize),
+        regularization=build_regularization(run.regularize),
         watches_growth=run.train.watch_growth,
     )
 
@@ -121,7 +121,7 @@ def _build_derivatives(
         test=made.test,
         rollouts=made.rollouts,
         energy=made.system.energy,
-        regularization=_build_regularization(run.regularize),
+        regularization=build_regularization(run.regularize),
     )
 
 
@@ -138,21 +138,3 @@ def _build_stage(stage: CurriculumStage) -> tasks.CurriculumStage:
             return tasks.GrowingHorizon(start_steps=stage.start_steps, batch_size=stage.batch_size)
         case RollOut():
             return tasks.RollOut(batch_size=stage.batch_size)
-
-
-def _build_regularization(config: Regularize) -> Regularization:
-    weights = {name: getattr(config, name) for name in (*SOLVE_COSTS, "l1", "l2", "spectral")}
-    weights = {name: jnp.asarray(weight) for name, weight in weights.items() if weight > 0}
-    costs = {
-        "kinetic": KineticEnergy(),
-        "jacobian": JacobianNorm(),
-        "derivative": TotalDerivative(config.derivative_order),
-        "residual": ResidualNorm(config.residual_is_relative),
-    }
-    return Regularization(
-        {name: cost for name, cost in costs.items() if name in weights},
-        tuple(name for name in ("error", "stiffness") if name in weights),
-        weights,
-        config.spectral_bound,
-        config.end_time_width,
-    )

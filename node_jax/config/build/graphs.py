@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from node_jax.config.build_field import ACTIVATIONS
-from node_jax.config.graph import GraphMLPField, OscillatorNetworkData
+from node_jax.config.build.fields import ACTIVATIONS
+from node_jax.config.data import OscillatorNetworkData
+from node_jax.config.fields import GraphMLPField
 from node_jax.data import Trajectories, complete_graph, join_graphs, random_graph, simulate
 from node_jax.fields import FlatGraphField, Graph, GraphField, OscillatorNetwork
 from node_jax.types import Key

@@ -4,7 +4,9 @@ from functools import partial
 
 import numpy as np
 
-from node_jax.config.population import Compartments, Population, SubjectsData
+from node_jax.config.data import SubjectsData
+from node_jax.config.fields import Compartments
+from node_jax.config.tasks import Population
 from node_jax.data import load_remifentanil, load_theoph
 from node_jax.fields import ClearanceNetwork
 from node_jax.integrate import Integrator
