@@ -101,7 +101,7 @@ def test_choices_in_configs_are_those_that_can_be_built():
     import typing
 
     from node_jax.config import fields, solver
-    from node_jax.config.build import fields as build_field
+    from node_jax.config.builders import fields as build_field
     from node_jax.integrate.diffrax_backend import DIFFRAX_SOLVERS
 
     choices = typing.get_args(typing.get_type_hints(fields.MLPField)["activation"])

@@ -27,7 +27,7 @@ import node_jax as nj
 from experiments.benchmarks.report import Results, Table, show, write
 from experiments.physics.control_figures import draw_closed_loop, draw_learned
 from experiments.physics.runs import keep, load, mean_and_spread, results_folder, train_seeds
-from node_jax.config.build.systems import draw_torques
+from node_jax.config.builders.systems import draw_torques
 from node_jax.fields import ControlledPendulum, PortHamiltonianField
 
 _NUM_TESTS, _HORIZON, _DT = 32, 10.0, 0.05

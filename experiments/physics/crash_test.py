@@ -26,7 +26,7 @@ from experiments.benchmarks.report import Results, Table, show, write
 from experiments.physics.runs import Trained, keep, load, results_folder, train_seeds
 from node_jax.analysis import Ensemble
 from node_jax.analysis.figures import DATA, MODEL, OTHERS, dress, new_figure, save_figure
-from node_jax.config.build.data import load_crash_test
+from node_jax.config.builders.data import load_crash_test
 from node_jax.data import Readings, folds
 
 _NUM_FOLDS = 10

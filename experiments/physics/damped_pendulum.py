@@ -32,7 +32,7 @@ from experiments.benchmarks.report import Results, Table, say, show, write
 from experiments.physics.runs import Trained, keep, load, results_folder, seconds, train_seeds
 from node_jax.analysis import draw_correction, draw_phase_portrait, named_parameters_of
 from node_jax.analysis.figures import DATA, MODEL, OTHERS, dress, new_figure, save_figure
-from node_jax.config.build.systems import PENDULUM, pendulum_starts
+from node_jax.config.builders.systems import PENDULUM, pendulum_starts
 
 _STUDY = "damped_pendulum"
 _VARIANTS = {

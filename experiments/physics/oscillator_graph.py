@@ -32,7 +32,7 @@ from experiments.benchmarks.report import Results, Table, show, write
 from experiments.physics.runs import Trained, keep, load, mean_and_spread, results_folder, train_seeds
 from node_jax.analysis.figures import DATA, MODEL, OTHERS, dress, new_figure, save_figure
 from node_jax.config import GraphMLPField, MLPField, OscillatorNetworkData, Run
-from node_jax.config.build.graphs import SPREAD, graph_of, uncoupled
+from node_jax.config.builders.graphs import SPREAD, graph_of, uncoupled
 from node_jax.tasks import TrajectoryModel
 
 _NAME = "oscillator_graph"

@@ -26,7 +26,7 @@ import node_jax as nj
 from experiments.benchmarks.report import Results, Table, show, write
 from experiments.physics.runs import Trained, keep, load, mean_and_spread, results_folder, train_seeds
 from node_jax.analysis.figures import DATA, MODEL, OTHERS, dress, new_figure, save_figure
-from node_jax.config.build.systems import damped_oscillator
+from node_jax.config.builders.systems import damped_oscillator
 from node_jax.status import is_success
 
 _RADII, _NUM_ANGLES = (0.5, 1.0, 2.0, 4.0), 24

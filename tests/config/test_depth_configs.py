@@ -22,8 +22,8 @@ from node_jax.config import (
     Trajectory,
 )
 from node_jax.config.build import build
-from node_jax.config.build.fields import build_field
-from node_jax.config.build.graphs import graph_of
+from node_jax.config.builders.fields import build_field
+from node_jax.config.builders.graphs import graph_of
 from node_jax.config.codec import from_json, to_json
 from node_jax.errors import UsageError
 

@@ -18,7 +18,7 @@ from node_jax.config import (
     SubjectsData,
     Trajectory,
 )
-from node_jax.config.build.population import build_population
+from node_jax.config.builders.population import build_population
 from node_jax.config.codec import from_json, to_json
 from node_jax.config.load import load_config
 

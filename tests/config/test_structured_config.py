@@ -21,9 +21,10 @@ from node_jax.config import (
     StableDynamics,
     Trajectory,
 )
-from node_jax.config.build import build, systems
-from node_jax.config.build import data as loading
-from node_jax.config.build.fields import build_field
+from node_jax.config.build import build
+from node_jax.config.builders import data as loading
+from node_jax.config.builders import systems
+from node_jax.config.builders.fields import build_field
 from node_jax.config.load import load_config
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "physics"

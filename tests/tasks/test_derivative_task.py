@@ -23,7 +23,7 @@ from node_jax.config import (
     Trajectory,
 )
 from node_jax.config.build import build
-from node_jax.config.build.fields import build_field
+from node_jax.config.builders.fields import build_field
 from node_jax.data import MECHANICAL_SETUPS, simulate_mechanics
 from node_jax.errors import UsageError
 from node_jax.losses import KineticEnergy, Regularization

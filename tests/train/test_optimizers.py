@@ -17,7 +17,7 @@ from node_jax.config import (
     Lion,
     StepSchedule,
 )
-from node_jax.config.build.optimizer import build_optimizer
+from node_jax.config.builders.optimizer import build_optimizer
 from node_jax.errors import UsageError
 from node_jax.train import Programs, StepSettings
 from node_jax.train.state import init_state

@@ -1,7 +1,7 @@
 """The data of a config: read, or simulated."""
 
-from node_jax.config.build.graphs import load_oscillators
-from node_jax.config.build.systems import (
+from node_jax.config.builders.graphs import load_oscillators
+from node_jax.config.builders.systems import (
     load_controlled_pendulum,
     load_damped_oscillator,
     load_mechanics,
@@ -17,7 +17,15 @@ from node_jax.config.data import (
     OscillatorNetworkData,
     SimulatedData,
 )
-from node_jax.data import Readings, TimeSeries, Trajectories, as_trajectories, load_hare_lynx, load_table, read_csv_series
+from node_jax.data import (
+    Readings,
+    TimeSeries,
+    Trajectories,
+    as_trajectories,
+    load_hare_lynx,
+    load_table,
+    read_csv_series,
+)
 
 
 def load_series(data: HareLynxData | CsvData) -> TimeSeries:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from node_jax.config.build.fields import ACTIVATIONS
+from node_jax.config.builders.fields import ACTIVATIONS
 from node_jax.config.data import OscillatorNetworkData
 from node_jax.config.fields import GraphMLPField
 from node_jax.data import Trajectories, complete_graph, join_graphs, random_graph, simulate

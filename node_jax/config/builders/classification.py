@@ -5,7 +5,7 @@ from functools import partial
 import jax
 import numpy as np
 
-from node_jax.config.build.fields import build_field
+from node_jax.config.builders.fields import build_field
 from node_jax.config.data import ConcentricSpheresData, DigitsData, Labelled
 from node_jax.config.fields import Field
 from node_jax.config.schema import Run

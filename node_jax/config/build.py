@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import optax
 
-from node_jax.config.build.optimizer import build_optimizer
-from node_jax.config.build.tasks import build_task
+from node_jax.config.builders.optimizer import build_optimizer
+from node_jax.config.builders.tasks import build_task
 from node_jax.config.schema import Run
 from node_jax.config.tasks import Trajectory
 from node_jax.tasks import AbstractTask

@@ -2,21 +2,19 @@
 
 from functools import partial
 
-import jax.numpy as jnp
 import numpy as np
 
 from node_jax import tasks
-from node_jax.config.build.classification import build_classification
-from node_jax.config.build.data import load_crash_test, load_series, load_trajectories
-from node_jax.config.build.fields import build_field
-from node_jax.config.build.graphs import build_graph_field
-from node_jax.config.build.integrator import build_integrator
-from node_jax.config.build.population import build_population
-from node_jax.config.build.regularization import build_regularization
-from node_jax.config.build.systems import load_mechanics
+from node_jax.config.builders.classification import build_classification
+from node_jax.config.builders.data import load_crash_test, load_series, load_trajectories
+from node_jax.config.builders.fields import build_field
+from node_jax.config.builders.graphs import build_graph_field
+from node_jax.config.builders.integrator import build_integrator
+from node_jax.config.builders.population import build_population
+from node_jax.config.builders.regularization import build_regularization
+from node_jax.config.builders.systems import load_mechanics
 from node_jax.config.data import CsvData, HareLynxData, MechanicalData, OscillatorNetworkData, SubjectsData
 from node_jax.config.fields import Compartments, Field, GraphMLPField
-from node_jax.config.regularize import SOLVE_COSTS, Regularize
 from node_jax.config.schema import Run
 from node_jax.config.tasks import (
     Classification,
@@ -33,7 +31,6 @@ from node_jax.config.tasks import (
 )
 from node_jax.data import folds, integrate_derivatives
 from node_jax.integrate import Integrator
-from node_jax.losses import JacobianNorm, KineticEnergy, Regularization, ResidualNorm, TotalDerivative
 from node_jax.models import fit_scaling
 
 
