@@ -7,19 +7,19 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.core import Tracer
 from jaxtyping import Array, Float
 
-from node_jax.fields.base import AbstractEnergyField
-from node_jax.fields.network import Network, over_batch
-from node_jax.fields.phase_space import call_scalar, check_dim, halves, joined_as
+from node_jax.fields.checks import cholesky_of
+from node_jax.fields.network import Network
+from node_jax.fields.phase_space import AbstractPhaseSpaceField, check_dim, joined_as
+from node_jax.fields.states import over_batch
 from node_jax.types import Key, State
 
 _LEAST_ROOT = 0.1
 """Smallest diagonal entry of a learned Cholesky factor: no inertia is below its square."""
 
 
-class LagrangianField(AbstractEnergyField):
+class LagrangianField(AbstractPhaseSpaceField):
     r"""dq/dt = v,  dv/dt = (∂²L/∂v²)⁻¹ (∂L/∂q - (∂²L/∂q∂v) v), for y = (q, v): the Euler-Lagrange equation.
 
     Positions may be any that describe the system, angles too, and velocities are what is measured: no momenta are
@@ -48,9 +48,6 @@ class LagrangianField(AbstractEnergyField):
     lagrangian: Callable[..., Float[Array, ""]]
     dim: int | None = eqx.field(static=True, default=None)
 
-    def __check_init__(self) -> None:
-        check_dim("LagrangianField", self.dim)
-
     @classmethod
     def network(
         cls,
@@ -73,7 +70,7 @@ class LagrangianField(AbstractEnergyField):
     def __call__(self, t: Any, y: Any, args: Any = None) -> State:
         """The derivative at y, in its form."""
         del t
-        q, v = halves("LagrangianField", y, self.dim)
+        q, v = self._halves(y)
 
         def acceleration(q: Array, v: Array) -> Array:
             momentum = jax.grad(self._at, argnums=1)
@@ -90,13 +87,13 @@ class LagrangianField(AbstractEnergyField):
             value, momentum = jax.value_and_grad(self._at, argnums=1)(q, v, args)
             return v @ momentum - value
 
-        return over_batch(energy, *halves("LagrangianField", y, self.dim))
+        return over_batch(energy, *self._halves(y))
 
     def _at(self, q: Float[Array, " n"], v: Float[Array, " n"], args: Any) -> Float[Array, ""]:
-        return call_scalar("LagrangianField", self.lagrangian, (q, v), args)
+        return self._scalar(self.lagrangian, args, q, v)
 
 
-class NaturalLagrangianField(AbstractEnergyField):
+class NaturalLagrangianField(AbstractPhaseSpaceField):
     r"""The Euler-Lagrange equation of L = ½ vᵀ M(q) v - V(q), with a positive definite mass matrix M:
 
         dq/dt = v,        M dv/dt = ½ ∂(vᵀ M v)/∂q - (dM/dt) v - ∇V(q).
@@ -137,7 +134,6 @@ class NaturalLagrangianField(AbstractEnergyField):
         potential: Callable[..., Float[Array, ""]],
         dim: int | None = None,
     ) -> None:
-        check_dim("NaturalLagrangianField", dim)
         if not callable(mass):
             mass = _ConstantMass(mass)
             size = 2 * len(mass.log_diagonal)
@@ -170,11 +166,15 @@ class NaturalLagrangianField(AbstractEnergyField):
     def __call__(self, t: Any, y: Any, args: Any = None) -> State:
         """The derivative at y, in its form."""
         del t
-        q, v = halves("NaturalLagrangianField", y, self.dim)
+        q, v = self._halves(y)
 
         def acceleration(q: Array, v: Array) -> Array:
             mass, mass_drift = jax.jvp(lambda q: self.mass_matrix(q, args), (q,), (v,))
-            push = jax.grad(lambda q: 0.5 * v @ self.mass_matrix(q, args) @ v - self._potential(q, args))(q)
+
+            def lagrangian(q: Array) -> Array:
+                return 0.5 * v @ self.mass_matrix(q, args) @ v - self._scalar(self.potential, args, q)
+
+            push = jax.grad(lagrangian)(q)
             return jax.scipy.linalg.cho_solve(jax.scipy.linalg.cho_factor(mass), push - mass_drift @ v)
 
         return joined_as(y, v, over_batch(acceleration, q, v))
@@ -183,9 +183,9 @@ class NaturalLagrangianField(AbstractEnergyField):
         """½ vᵀ M(q) v + V(q) at each state."""
 
         def energy(q: Array, v: Array) -> Array:
-            return 0.5 * v @ self.mass_matrix(q, args) @ v + self._potential(q, args)
+            return 0.5 * v @ self.mass_matrix(q, args) @ v + self._scalar(self.potential, args, q)
 
-        return over_batch(energy, *halves("NaturalLagrangianField", y, self.dim))
+        return over_batch(energy, *self._halves(y))
 
     def mass_matrix(self, q: Float[Array, " n"], args: Any = None) -> Float[Array, "n n"]:
         """M at positions of shape (dim/2,)."""
@@ -196,9 +196,6 @@ class NaturalLagrangianField(AbstractEnergyField):
                 f"got {mass.shape}."
             )
         return mass
-
-    def _potential(self, q: Float[Array, " n"], args: Any) -> Float[Array, ""]:
-        return call_scalar("NaturalLagrangianField", self.potential, (q,), args)
 
 
 class _FreeLagrangian(eqx.Module):
@@ -218,17 +215,9 @@ class _ConstantMass(eqx.Module):
     below: Float[Array, " entries"]
 
     def __init__(self, mass: Any) -> None:
-        mass = jnp.asarray(mass, float)
-        is_square = mass.ndim == 2 and mass.shape[0] == mass.shape[1] > 0
-        if not is_square or (not isinstance(mass, Tracer) and not _is_positive_definite(np.asarray(mass))):
-            came = f"{np.asarray(mass).tolist()}" if is_square else f"shape {mass.shape}"
-            raise ValueError(
-                f"NaturalLagrangianField: expected a symmetric positive definite mass matrix of shape (n, n), got "
-                f"{came}. All its eigenvalues are positive where every motion has a kinetic energy."
-            )
-        factor = jnp.linalg.cholesky(mass)
+        factor = cholesky_of("NaturalLagrangianField", "mass", mass)
         self.log_diagonal = jnp.log(jnp.diagonal(factor))
-        self.below = factor[np.tril_indices(len(mass), -1)]
+        self.below = factor[np.tril_indices(len(factor), -1)]
 
     def __call__(self, q: Float[Array, " n"], args: Any = None) -> Float[Array, "n n"]:
         del q, args
@@ -249,10 +238,3 @@ class _MassNetwork(eqx.Module):
         diagonal = _LEAST_ROOT + jax.nn.softplus(entries[:n] + jnp.log(jnp.expm1(1.0 - _LEAST_ROOT)))
         factor = jnp.diag(diagonal).at[np.tril_indices(n, -1)].set(entries[n:])
         return factor @ factor.T
-
-
-def _is_positive_definite(matrix: np.ndarray) -> bool:
-    """Symmetric to rounding, and of positive eigenvalues."""
-    if not np.isfinite(matrix).all() or not np.allclose(matrix, matrix.T, rtol=1e-5, atol=0.0):
-        return False
-    return bool(np.linalg.eigvalsh(matrix).min() > 0)
