@@ -8,13 +8,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from node_jax.fields.base import AbstractEnergyField
 from node_jax.fields.network import Network
-from node_jax.fields.phase_space import AbstractPhaseSpaceField, check_dim, joined_as
+from node_jax.fields.phase_space import call_scalar, check_dim, halves, joined_as
 from node_jax.fields.states import over_batch
 from node_jax.types import Key, State
 
 
-class HamiltonianField(AbstractPhaseSpaceField):
+class HamiltonianField(AbstractEnergyField):
     r"""dq/dt = ∂H/∂p,  dp/dt = -∂H/∂q, for y = (q, p): Hamilton's equations.
 
     In short dy/dt = J ∇H(y) with J = [[0, I], [-I, 0]]. Whatever H is, solutions keep it, and the flow keeps the volume
@@ -45,6 +46,9 @@ class HamiltonianField(AbstractPhaseSpaceField):
     hamiltonian: Callable[..., Float[Array, ""]]
     dim: int | None = eqx.field(static=True, default=None)
 
+    def __check_init__(self) -> None:
+        check_dim("HamiltonianField", self.dim)
+
     @classmethod
     def network(
         cls,
@@ -63,18 +67,20 @@ class HamiltonianField(AbstractPhaseSpaceField):
     def __call__(self, t: Any, y: Any, args: Any = None) -> State:
         """The derivative at y, in its form."""
         del t
-        whole = jnp.concatenate(self._halves(y), axis=-1)
-        slope = over_batch(jax.grad(lambda y: self._scalar(self.hamiltonian, args, y)), whole)
-        slope_q, slope_p = jnp.split(slope, 2, axis=-1)
+        whole = jnp.concatenate(halves("HamiltonianField", y, self.dim), axis=-1)
+        slope_q, slope_p = jnp.split(over_batch(jax.grad(lambda y: self._at(y, args)), whole), 2, axis=-1)
         return joined_as(y, slope_p, -slope_q)
 
     def energy(self, y: Any, args: Any = None) -> Float[Array, "*batch"]:
         """H at each state."""
-        whole = jnp.concatenate(self._halves(y), axis=-1)
-        return over_batch(lambda y: self._scalar(self.hamiltonian, args, y), whole)
+        whole = jnp.concatenate(halves("HamiltonianField", y, self.dim), axis=-1)
+        return over_batch(lambda y: self._at(y, args), whole)
+
+    def _at(self, y: Float[Array, " dim"], args: Any) -> Float[Array, ""]:
+        return call_scalar("HamiltonianField", self.hamiltonian, (y,), args)
 
 
-class SeparableHamiltonianField(AbstractPhaseSpaceField):
+class SeparableHamiltonianField(AbstractEnergyField):
     r"""dq/dt = ∇T(p),  dp/dt = -∇V(q): Hamilton's equations for H = T(p) + V(q).
 
     Kinetic energy of the momenta alone and potential energy of the positions alone are what the symplectic methods
@@ -106,6 +112,9 @@ class SeparableHamiltonianField(AbstractPhaseSpaceField):
     kinetic: Callable[..., Float[Array, ""]]
     potential: Callable[..., Float[Array, ""]]
     dim: int | None = eqx.field(static=True, default=None)
+
+    def __check_init__(self) -> None:
+        check_dim("SeparableHamiltonianField", self.dim)
 
     @classmethod
     def network(
@@ -148,16 +157,19 @@ class SeparableHamiltonianField(AbstractPhaseSpaceField):
     def __call__(self, t: Any, y: Any, args: Any = None) -> State:
         """The derivative at y, in its form."""
         del t
-        q, p = self._halves(y)
-        velocity = over_batch(jax.grad(lambda p: self._scalar(self.kinetic, args, p)), p)
-        force = -over_batch(jax.grad(lambda q: self._scalar(self.potential, args, q)), q)
+        q, p = halves("SeparableHamiltonianField", y, self.dim)
+        velocity = over_batch(jax.grad(lambda p: self._part(self.kinetic, p, args)), p)
+        force = -over_batch(jax.grad(lambda q: self._part(self.potential, q, args)), q)
         return joined_as(y, velocity, force)
 
     def energy(self, y: Any, args: Any = None) -> Float[Array, "*batch"]:
         """T + V at each state."""
-        q, p = self._halves(y)
-        kinetic = over_batch(lambda p: self._scalar(self.kinetic, args, p), p)
-        return kinetic + over_batch(lambda q: self._scalar(self.potential, args, q), q)
+        q, p = halves("SeparableHamiltonianField", y, self.dim)
+        kinetic = over_batch(lambda p: self._part(self.kinetic, p, args), p)
+        return kinetic + over_batch(lambda q: self._part(self.potential, q, args), q)
+
+    def _part(self, part: Callable[..., Array], half: Float[Array, " n"], args: Any) -> Float[Array, ""]:
+        return call_scalar("SeparableHamiltonianField", part, (half,), args)
 
 
 class _QuadraticForm(eqx.Module):

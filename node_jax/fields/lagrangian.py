@@ -9,9 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from node_jax.fields.base import AbstractEnergyField
 from node_jax.fields.checks import cholesky_of
 from node_jax.fields.network import Network
-from node_jax.fields.phase_space import AbstractPhaseSpaceField, check_dim, joined_as
+from node_jax.fields.phase_space import call_scalar, check_dim, halves, joined_as
 from node_jax.fields.states import over_batch
 from node_jax.types import Key, State
 
@@ -19,7 +20,7 @@ _LEAST_ROOT = 0.1
 """Smallest diagonal entry of a learned Cholesky factor: no inertia is below its square."""
 
 
-class LagrangianField(AbstractPhaseSpaceField):
+class LagrangianField(AbstractEnergyField):
     r"""dq/dt = v,  dv/dt = (∂²L/∂v²)⁻¹ (∂L/∂q - (∂²L/∂q∂v) v), for y = (q, v): the Euler-Lagrange equation.
 
     Positions may be any that describe the system, angles too, and velocities are what is measured: no momenta are
@@ -48,6 +49,9 @@ class LagrangianField(AbstractPhaseSpaceField):
     lagrangian: Callable[..., Float[Array, ""]]
     dim: int | None = eqx.field(static=True, default=None)
 
+    def __check_init__(self) -> None:
+        check_dim("LagrangianField", self.dim)
+
     @classmethod
     def network(
         cls,
@@ -70,7 +74,7 @@ class LagrangianField(AbstractPhaseSpaceField):
     def __call__(self, t: Any, y: Any, args: Any = None) -> State:
         """The derivative at y, in its form."""
         del t
-        q, v = self._halves(y)
+        q, v = halves("LagrangianField", y, self.dim)
 
         def acceleration(q: Array, v: Array) -> Array:
             momentum = jax.grad(self._at, argnums=1)
@@ -87,13 +91,13 @@ class LagrangianField(AbstractPhaseSpaceField):
             value, momentum = jax.value_and_grad(self._at, argnums=1)(q, v, args)
             return v @ momentum - value
 
-        return over_batch(energy, *self._halves(y))
+        return over_batch(energy, *halves("LagrangianField", y, self.dim))
 
     def _at(self, q: Float[Array, " n"], v: Float[Array, " n"], args: Any) -> Float[Array, ""]:
-        return self._scalar(self.lagrangian, args, q, v)
+        return call_scalar("LagrangianField", self.lagrangian, (q, v), args)
 
 
-class NaturalLagrangianField(AbstractPhaseSpaceField):
+class NaturalLagrangianField(AbstractEnergyField):
     r"""The Euler-Lagrange equation of L = ½ vᵀ M(q) v - V(q), with a positive definite mass matrix M:
 
         dq/dt = v,        M dv/dt = ½ ∂(vᵀ M v)/∂q - (dM/dt) v - ∇V(q).
@@ -134,6 +138,7 @@ class NaturalLagrangianField(AbstractPhaseSpaceField):
         potential: Callable[..., Float[Array, ""]],
         dim: int | None = None,
     ) -> None:
+        check_dim("NaturalLagrangianField", dim)
         if not callable(mass):
             mass = _ConstantMass(mass)
             size = 2 * len(mass.log_diagonal)
@@ -166,15 +171,11 @@ class NaturalLagrangianField(AbstractPhaseSpaceField):
     def __call__(self, t: Any, y: Any, args: Any = None) -> State:
         """The derivative at y, in its form."""
         del t
-        q, v = self._halves(y)
+        q, v = halves("NaturalLagrangianField", y, self.dim)
 
         def acceleration(q: Array, v: Array) -> Array:
             mass, mass_drift = jax.jvp(lambda q: self.mass_matrix(q, args), (q,), (v,))
-
-            def lagrangian(q: Array) -> Array:
-                return 0.5 * v @ self.mass_matrix(q, args) @ v - self._scalar(self.potential, args, q)
-
-            push = jax.grad(lagrangian)(q)
+            push = jax.grad(lambda q: 0.5 * v @ self.mass_matrix(q, args) @ v - self._potential(q, args))(q)
             return jax.scipy.linalg.cho_solve(jax.scipy.linalg.cho_factor(mass), push - mass_drift @ v)
 
         return joined_as(y, v, over_batch(acceleration, q, v))
@@ -183,9 +184,9 @@ class NaturalLagrangianField(AbstractPhaseSpaceField):
         """½ vᵀ M(q) v + V(q) at each state."""
 
         def energy(q: Array, v: Array) -> Array:
-            return 0.5 * v @ self.mass_matrix(q, args) @ v + self._scalar(self.potential, args, q)
+            return 0.5 * v @ self.mass_matrix(q, args) @ v + self._potential(q, args)
 
-        return over_batch(energy, *self._halves(y))
+        return over_batch(energy, *halves("NaturalLagrangianField", y, self.dim))
 
     def mass_matrix(self, q: Float[Array, " n"], args: Any = None) -> Float[Array, "n n"]:
         """M at positions of shape (dim/2,)."""
@@ -196,6 +197,9 @@ class NaturalLagrangianField(AbstractPhaseSpaceField):
                 f"got {mass.shape}."
             )
         return mass
+
+    def _potential(self, q: Float[Array, " n"], args: Any) -> Float[Array, ""]:
+        return call_scalar("NaturalLagrangianField", self.potential, (q,), args)
 
 
 class _FreeLagrangian(eqx.Module):

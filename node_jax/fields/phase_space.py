@@ -1,38 +1,12 @@
 """States of mechanical systems: positions and momenta (or velocities), as one array or as a pair."""
 
-from collections.abc import Callable
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from node_jax.fields.base import AbstractEnergyField
 from node_jax.types import State
-
-
-class AbstractPhaseSpaceField(AbstractEnergyField):
-    """A field that is made from scalar functions of positions and momenta, or of positions and velocities."""
-
-    dim: eqx.AbstractVar[int | None]
-    """Entries of the state, both halves together; `None` is any even number."""
-
-    def __check_init__(self) -> None:
-        check_dim(type(self).__name__, self.dim)
-
-    def _halves(self, y: Any) -> tuple[Float[Array, "*batch n"], Float[Array, "*batch n"]]:
-        return halves(type(self).__name__, y, self.dim)
-
-    def _scalar(self, function: Callable[..., Any], args: Any, *states: Float[Array, " n"]) -> Float[Array, ""]:
-        """`function(*states)`, with `args` behind where there are any."""
-        value = jnp.asarray(function(*states) if args is None else function(*states, args))
-        if value.shape != ():
-            raise ValueError(
-                f"{type(self).__name__}: expected a scalar for one state, got shape {value.shape}. Sum over the last "
-                "axis; batch axes are taken care of."
-            )
-        return value
 
 
 def check_dim(owner: str, dim: int | None) -> None:
@@ -78,3 +52,18 @@ def halves(owner: str, y: Any, dim: int | None = None) -> tuple[Float[Array, "*b
 def joined_as(y: Any, first: Float[Array, "*batch n"], second: Float[Array, "*batch n"]) -> State:
     """Two halves in the form of `y`."""
     return (first, second) if isinstance(y, tuple) else jnp.concatenate([first, second], axis=-1)
+
+
+def call_scalar(owner: str, function: Any, states: tuple[Array, ...], args: Any) -> Float[Array, ""]:
+    """A scalar function of one state, such as an energy: `function(*states)`, with `args` behind where there are any.
+
+    Raises:
+        ValueError: if what it returns is no scalar.
+    """
+    value = jnp.asarray(function(*states) if args is None else function(*states, args))
+    if value.shape != ():
+        raise ValueError(
+            f"{owner}: expected a scalar for one state, got shape {value.shape}. Sum over the last axis; batch axes "
+            "are taken care of."
+        )
+    return value
