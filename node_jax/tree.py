@@ -55,6 +55,12 @@ def _has_integrals(x: Any) -> bool:
     return isinstance(x, WithIntegrals)
 
 
+def tree_layout(x: PyTree) -> tuple[Any, list[tuple[int, ...]]]:
+    """Structure and shapes of a pytree, to compare with those of another."""
+    leaves, structure = jax.tree.flatten(x)
+    return structure, [jnp.shape(leaf) for leaf in leaves]
+
+
 def tree_add(x: State, y: State) -> State:
     """`x + y`, leaf by leaf."""
     return jax.tree.map(jnp.add, x, y)

@@ -6,7 +6,6 @@ from node_jax.fields.bounded import BoundedField
 from node_jax.fields.chaotic import Lorenz
 from node_jax.fields.compartment import ClearanceNetwork, CompartmentField
 from node_jax.fields.contractive import ContractiveField
-from node_jax.fields.controlled_pendulum import ControlledPendulum
 from node_jax.fields.dosing import Regimen
 from node_jax.fields.dropout import Dropout, draw_dropout
 from node_jax.fields.gradient_flow import GradientFlowField
@@ -16,11 +15,11 @@ from node_jax.fields.hamiltonian import HamiltonianField, SeparableHamiltonianFi
 from node_jax.fields.hybrid import HybridField
 from node_jax.fields.lagrangian import LagrangianField, NaturalLagrangianField
 from node_jax.fields.linear import LinearField
-from node_jax.fields.mechanical import MassSpring, Pendulum, TwoBody
+from node_jax.fields.mechanical import MassSpring, TwoBody
 from node_jax.fields.mlp import MLP
 from node_jax.fields.network import Network
 from node_jax.fields.oscillators import OscillatorNetwork
-from node_jax.fields.pendulum import DampedPendulum
+from node_jax.fields.pendulum import ControlledPendulum, DampedPendulum, Pendulum
 from node_jax.fields.population import LogLotkaVolterra, LotkaVolterra
 from node_jax.fields.port_hamiltonian import PortHamiltonianField
 from node_jax.fields.port_networks import MechanicalEnergy, mechanical_port_hamiltonian

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from node_jax.fields.base import AbstractField
+from node_jax.fields.checks import check_sizes
 from node_jax.types import VectorField
 
 
@@ -41,11 +42,7 @@ class AugmentedField(AbstractField):
     num_augmented: int = eqx.field(static=True)
 
     def __check_init__(self) -> None:
-        for name, value, least in (("dim", self.dim, 1), ("num_augmented", self.num_augmented, 0)):
-            if not isinstance(value, int) or value < least:
-                raise ValueError(
-                    f"AugmentedField: expected {name} to be an integer of at least {least}, got {value!r}."
-                )
+        check_sizes("AugmentedField", dim=(self.dim, 1), num_augmented=(self.num_augmented, 0))
 
     def augment(self, y: Any) -> Float[Array, "*batch total"]:
         """(y, 0) for y of shape (*batch, dim)."""

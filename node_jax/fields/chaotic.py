@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from node_jax.fields.base import AbstractParametricField
+from node_jax.fields.states import components
 
 
 class Lorenz(AbstractParametricField):
@@ -32,9 +33,6 @@ class Lorenz(AbstractParametricField):
     def __call__(self, t: Any, y: Float[Array, "*batch 3"], args: Any = None) -> Float[Array, "*batch 3"]:
         """The derivative of (x, y, z)."""
         del t, args
-        y = jnp.asarray(y)
-        if y.ndim < 1 or y.shape[-1] != 3:
-            raise ValueError(f"Lorenz: expected a state of shape (..., 3), got {y.shape}.")
+        a, b, c = components("Lorenz", y, "x", "y", "z")
         sigma, rho, beta = self.parameters
-        a, b, c = y[..., 0], y[..., 1], y[..., 2]
         return jnp.stack([sigma * (b - a), a * (rho - c) - b, a * b - beta * c], axis=-1)

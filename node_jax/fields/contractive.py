@@ -9,6 +9,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from node_jax.fields.base import AbstractField
+from node_jax.fields.checks import check_sizes
+from node_jax.fields.states import as_vectors
 from node_jax.types import Key
 
 
@@ -72,9 +74,7 @@ class ContractiveField(AbstractField):
         initial_scale: float = 0.5,
         key: Key,
     ) -> None:
-        for name, value in (("dim", dim), ("width", width)):
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f"ContractiveField: expected {name} to be an integer of at least 1, got {value!r}.")
+        check_sizes("ContractiveField", dim=(dim, 1), width=(width, 1))
         if not (rate >= 0 and math.isfinite(rate)):
             raise ValueError(f"ContractiveField: expected a finite rate of 0 or more, in 1/time, got {rate!r}.")
         key_turn, key_weight, key_drift = jax.random.split(key, 3)
@@ -90,12 +90,7 @@ class ContractiveField(AbstractField):
     def __call__(self, t: Any, y: Float[Array, "*batch dim"], args: Any = None) -> Float[Array, "*batch dim"]:
         """The derivative at (t, y); `args` is not used."""
         del args
-        y, dim = jnp.asarray(y), self.push.size
-        if y.ndim < 1 or y.shape[-1] != dim:
-            raise ValueError(
-                f"ContractiveField: expected a state whose last axis has dim={dim} entries, got shape {y.shape}. "
-                "Batch axes come first: (batch, dim)."
-            )
+        y = as_vectors("ContractiveField", y, self.push.size)
         bias = self.bias if self.drift is None else self.bias + self.drift * jnp.asarray(t, y.dtype)
         pull = jnp.tanh(y @ self.weight.T + bias) @ self.weight
         return y @ (self.turn.T - self.turn) - pull + self.push - self.rate * y

@@ -4,13 +4,11 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
-import numpy as np
-from jax.core import Tracer
 from jaxtyping import Array, Float
 
 from node_jax.fields.base import AbstractEnergyField
-from node_jax.fields.network import over_batch
+from node_jax.fields.checks import cholesky_of
+from node_jax.fields.states import as_vectors, over_batch
 
 
 class GradientFlowField(AbstractEnergyField):
@@ -56,37 +54,5 @@ class GradientFlowField(AbstractEnergyField):
         del args
         return over_batch(self.potential, self._as_state(y))
 
-    def _as_state(self, y: Any) -> Array:
-        y = jnp.asarray(y)
-        dim = y.shape[-1:] if self.factor is None else self.factor.shape[:1]
-        if y.ndim < 1 or y.shape[-1:] != dim:
-            raise ValueError(
-                f"GradientFlowField: expected a state whose last axis has {'dim' if not dim else dim[0]} entries, got "
-                f"shape {y.shape}. Batch axes come first: (batch, dim)."
-            )
-        return y
-
-
-def cholesky_of(owner: str, name: str, matrix: Any) -> Float[Array, "dim dim"]:
-    """The lower triangular L with L Lᵀ = matrix.
-
-    Arguments:
-        owner, name: for the error.
-        matrix: symmetric and positive definite; checked where it is known.
-
-    Raises:
-        ValueError: if it is not.
-    """
-    array = jnp.asarray(matrix, jnp.result_type(float))
-    is_square = array.ndim == 2 and array.shape[0] == array.shape[1]
-    if is_square and isinstance(array, Tracer):
-        return jnp.linalg.cholesky(array)
-    known = np.asarray(array, np.float64)
-    is_fine = is_square and np.isfinite(known).all() and np.allclose(known, known.T, rtol=1e-5, atol=1e-8)
-    if not is_fine or not (np.linalg.eigvalsh(known) > 0).all():
-        least = f" with the least eigenvalue {np.linalg.eigvalsh(known)[0]:.3g}" if is_fine else ""
-        raise ValueError(
-            f"{owner}: expected {name} to be a symmetric positive definite matrix, got one of shape {array.shape}"
-            f"{least}. A @ A.T + 1e-3 * I is one for any A."
-        )
-    return jnp.asarray(np.linalg.cholesky(known), array.dtype)
+    def _as_state(self, y: Any) -> Float[Array, "*batch dim"]:
+        return as_vectors("GradientFlowField", y, None if self.factor is None else len(self.factor))

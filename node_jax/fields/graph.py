@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from node_jax.fields.network import check_sizes
+from node_jax.fields.checks import check_sizes
 
 
 class Graph(eqx.Module):

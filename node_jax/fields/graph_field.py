@@ -9,8 +9,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from node_jax.fields.base import AbstractField
+from node_jax.fields.checks import check_sizes
 from node_jax.fields.graph import Graph
-from node_jax.fields.network import Network, check_sizes
+from node_jax.fields.network import Network
 from node_jax.types import Key
 
 Aggregation = Literal["sum", "mean"]

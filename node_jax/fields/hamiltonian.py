@@ -9,8 +9,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from node_jax.fields.base import AbstractEnergyField
-from node_jax.fields.network import Network, over_batch
+from node_jax.fields.network import Network
 from node_jax.fields.phase_space import call_scalar, check_dim, halves, joined_as
+from node_jax.fields.states import over_batch
 from node_jax.types import Key, State
 
 

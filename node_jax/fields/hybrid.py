@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from node_jax.fields.base import AbstractField
+from node_jax.tree import tree_layout
 from node_jax.types import State, VectorField
 
 
@@ -107,8 +108,8 @@ def _keep(name: str, chosen: tuple[int, ...] | None, x: State) -> State:
 
 def _check_alike(y: State, known: State, found: State) -> None:
     """Both parts have the structure and the shapes of the state; a sum would broadcast what differs."""
-    expected = _signature(y)
-    if _signature(known) == expected == _signature(found):
+    expected = tree_layout(y)
+    if tree_layout(known) == expected == tree_layout(found):
         return
     lines = [
         f"  {name} {jax.tree.map(jnp.shape, x)}"
@@ -119,8 +120,3 @@ def _check_alike(y: State, known: State, found: State) -> None:
         + "\n".join(lines)
         + "\nBoth are called as field(t, y, args), time first."
     )
-
-
-def _signature(x: State) -> Any:
-    leaves, treedef = jax.tree.flatten(x)
-    return treedef, [jnp.shape(leaf) for leaf in leaves]

@@ -7,12 +7,13 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.core import Tracer
 from jaxtyping import Array, Float
 
 from node_jax.fields.base import AbstractEnergyField
-from node_jax.fields.network import Network, over_batch
+from node_jax.fields.checks import cholesky_of
+from node_jax.fields.network import Network
 from node_jax.fields.phase_space import call_scalar, check_dim, halves, joined_as
+from node_jax.fields.states import over_batch
 from node_jax.types import Key, State
 
 _LEAST_ROOT = 0.1
@@ -218,17 +219,9 @@ class _ConstantMass(eqx.Module):
     below: Float[Array, " entries"]
 
     def __init__(self, mass: Any) -> None:
-        mass = jnp.asarray(mass, float)
-        is_square = mass.ndim == 2 and mass.shape[0] == mass.shape[1] > 0
-        if not is_square or (not isinstance(mass, Tracer) and not _is_positive_definite(np.asarray(mass))):
-            came = f"{np.asarray(mass).tolist()}" if is_square else f"shape {mass.shape}"
-            raise ValueError(
-                f"NaturalLagrangianField: expected a symmetric positive definite mass matrix of shape (n, n), got "
-                f"{came}. All its eigenvalues are positive where every motion has a kinetic energy."
-            )
-        factor = jnp.linalg.cholesky(mass)
+        factor = cholesky_of("NaturalLagrangianField", "mass", mass)
         self.log_diagonal = jnp.log(jnp.diagonal(factor))
-        self.below = factor[np.tril_indices(len(mass), -1)]
+        self.below = factor[np.tril_indices(len(factor), -1)]
 
     def __call__(self, q: Float[Array, " n"], args: Any = None) -> Float[Array, "n n"]:
         del q, args
@@ -249,10 +242,3 @@ class _MassNetwork(eqx.Module):
         diagonal = _LEAST_ROOT + jax.nn.softplus(entries[:n] + jnp.log(jnp.expm1(1.0 - _LEAST_ROOT)))
         factor = jnp.diag(diagonal).at[np.tril_indices(n, -1)].set(entries[n:])
         return factor @ factor.T
-
-
-def _is_positive_definite(matrix: np.ndarray) -> bool:
-    """Symmetric to rounding, and of positive eigenvalues."""
-    if not np.isfinite(matrix).all() or not np.allclose(matrix, matrix.T, rtol=1e-5, atol=0.0):
-        return False
-    return bool(np.linalg.eigvalsh(matrix).min() > 0)

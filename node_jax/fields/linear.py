@@ -10,6 +10,7 @@ from jax.scipy.linalg import expm
 from jaxtyping import Array, Float
 
 from node_jax.fields.base import AbstractField
+from node_jax.fields.states import as_vectors
 from node_jax.interpolate import AbstractPath
 
 Structure = Literal["free", "skew", "stable"]
@@ -128,13 +129,7 @@ class LinearField(AbstractField):
         return jnp.einsum("tij,...j->t...i", flows[:, :dim, :dim], y0) + shift
 
     def _check_state(self, y: Any) -> Float[Array, "*batch dim"]:
-        y, dim = jnp.asarray(y), len(self.weight)
-        if y.ndim < 1 or y.shape[-1] != dim:
-            raise ValueError(
-                f"LinearField: expected a state whose last axis has dim={dim} entries, got shape {y.shape}. "
-                "Batch axes come first: (batch, dim)."
-            )
-        return y
+        return as_vectors("LinearField", y, len(self.weight))
 
     def _constant(self, u: Any) -> Float[Array, "*batch dim"] | None:
         """B u + c."""

@@ -1,4 +1,4 @@
-"""Mechanical systems that are known, for positions q and momenta p."""
+"""Mechanical systems that are known, for positions q and momenta p; pendulums are in a file of their own."""
 
 from typing import Any
 
@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from node_jax.fields.base import AbstractEnergyField, AbstractParametricField
+from node_jax.fields.checks import logarithms
 from node_jax.fields.phase_space import halves, joined_as
 from node_jax.types import State
 
@@ -36,7 +37,7 @@ class MassSpring(AbstractEnergyField, AbstractParametricField):
     log_parameters: Float[Array, "2"]
 
     def __init__(self, mass: float = 0.5, stiffness: float = 2.0) -> None:
-        self.log_parameters = _logarithms("MassSpring", mass=mass, stiffness=stiffness)
+        self.log_parameters = logarithms("MassSpring", mass=mass, stiffness=stiffness)
 
     def __call__(self, t: Any, y: Any, args: Any = None) -> State:
         """The derivative at y, in its form."""
@@ -55,53 +56,6 @@ class MassSpring(AbstractEnergyField, AbstractParametricField):
     def named_parameters(self) -> dict[str, Float[Array, ""]]:
         """`mass` and `stiffness`."""
         return dict(zip(("mass", "stiffness"), jnp.exp(self.log_parameters), strict=True))
-
-
-class Pendulum(AbstractEnergyField, AbstractParametricField):
-    r"""H = p²/(2 I) + τ (1 - cos q): a rigid pendulum at the angle q from where it hangs, with the angular momentum p.
-
-    It turns over where H > 2 τ; its small swings have the period 2π √(I/τ). The defaults give H = 3 (1 - cos q) + p².
-    Both parameters are positive by construction: the trainable leaf is their logarithm.
-
-    Arguments:
-        inertia: I, m l² of a mass m at the length l.
-        torque: τ, the largest torque of gravity, m g l.
-
-    A state is an array (..., 2) of q and p, or a pair of arrays (..., 1).
-
-    Raises:
-        ValueError: for parameters that are not positive, or a state of another size.
-
-    Reference: the defaults are those of Greydanus, Dzamba & Yosinski (2019), arXiv:1906.01563.
-
-    Example:
-        >>> import jax.numpy as jnp, node_jax as nj
-        >>> float(nj.fields.Pendulum().energy(jnp.array([0.0, 2.0])))
-        4.0
-    """
-
-    log_parameters: Float[Array, "2"]
-
-    def __init__(self, inertia: float = 0.5, torque: float = 3.0) -> None:
-        self.log_parameters = _logarithms("Pendulum", inertia=inertia, torque=torque)
-
-    def __call__(self, t: Any, y: Any, args: Any = None) -> State:
-        """The derivative at y, in its form."""
-        del t, args
-        q, p = halves("Pendulum", y, 2)
-        inertia, torque = jnp.exp(self.log_parameters)
-        return joined_as(y, p / inertia, -torque * jnp.sin(q))
-
-    def energy(self, y: Any, args: Any = None) -> Float[Array, "*batch"]:
-        """H at each state."""
-        del args
-        q, p = halves("Pendulum", y, 2)
-        inertia, torque = jnp.exp(self.log_parameters)
-        return (p**2 / (2 * inertia) + torque * (1 - jnp.cos(q)))[..., 0]
-
-    def named_parameters(self) -> dict[str, Float[Array, ""]]:
-        """`inertia` and `torque`."""
-        return dict(zip(("inertia", "torque"), jnp.exp(self.log_parameters), strict=True))
 
 
 class TwoBody(AbstractEnergyField, AbstractParametricField):
@@ -133,7 +87,7 @@ class TwoBody(AbstractEnergyField, AbstractParametricField):
 
     def __init__(self, masses: tuple[float, float] = (1.0, 1.0), gravity: float = 1.0) -> None:
         first, second = masses
-        self.log_parameters = _logarithms("TwoBody", mass_1=first, mass_2=second, gravity=gravity)
+        self.log_parameters = logarithms("TwoBody", mass_1=first, mass_2=second, gravity=gravity)
 
     def __call__(self, t: Any, y: Any, args: Any = None) -> State:
         """The derivative at y, in its form."""
@@ -161,11 +115,3 @@ class TwoBody(AbstractEnergyField, AbstractParametricField):
     def named_parameters(self) -> dict[str, Float[Array, ""]]:
         """`mass_1`, `mass_2` and `gravity`."""
         return dict(zip(("mass_1", "mass_2", "gravity"), jnp.exp(self.log_parameters), strict=True))
-
-
-def _logarithms(owner: str, **parameters: float) -> Float[Array, " parameter"]:
-    """Logarithms of parameters, which must be positive."""
-    for name, value in parameters.items():
-        if not value > 0:
-            raise ValueError(f"{owner}: expected {name} to be positive, got {value!r}.")
-    return jnp.log(jnp.asarray([*parameters.values()], float))

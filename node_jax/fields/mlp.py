@@ -9,9 +9,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from node_jax.fields.base import AbstractField
+from node_jax.fields.checks import check_sizes
 from node_jax.fields.dropout import Dropout
 from node_jax.fields.inputs import control_at
-from node_jax.fields.network import check_sizes, draw_layers
+from node_jax.fields.network import draw_layers
+from node_jax.fields.states import as_vectors
 from node_jax.types import Key
 
 
@@ -73,13 +75,7 @@ class MLP(AbstractField):
 
     def __call__(self, t: Any, y: Float[Array, "*batch dim"], args: Any = None) -> Float[Array, "*batch dim"]:
         """The derivative at (t, y); `args` are the control, where there is one."""
-        y = jnp.asarray(y)
-        if y.ndim < 1 or y.shape[-1] != self.dim:
-            raise ValueError(
-                f"MLP: expected a state whose last axis has dim={self.dim} entries, got shape {y.shape}. "
-                "Batch axes come first: (batch, dim)."
-            )
-        x = y
+        x = y = as_vectors("MLP", y, self.dim)
         if self.is_time_dependent:
             time = jnp.broadcast_to(jnp.asarray(t, y.dtype), (*y.shape[:-1], 1))
             x = jnp.concatenate([x, time], axis=-1)

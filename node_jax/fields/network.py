@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from node_jax.fields.checks import check_sizes
 from node_jax.types import Key
 
 
@@ -79,22 +80,3 @@ def draw_layers(
     weights = [draw(k, shape) for k, shape in zip(jax.random.split(key, len(shapes)), shapes, strict=True)]
     weights[-1] = weights[-1] * final_scale
     return tuple(weights), tuple(jnp.zeros((out,)) for out, _ in shapes)
-
-
-def check_sizes(owner: str, **sizes: tuple[int, int]) -> None:
-    """Refuse sizes that are no integers, or below their least.
-
-    Arguments:
-        owner: who asks, for the error.
-        sizes: by name, the value and the least that it may be.
-    """
-    for name, (value, least) in sizes.items():
-        if not isinstance(value, int) or isinstance(value, bool) or value < least:
-            raise ValueError(f"{owner}: expected {name} to be an integer of at least {least}, got {value!r}.")
-
-
-def over_batch(function: Callable[..., Array], y: Float[Array, "*batch dim"], *more: Array) -> Array:
-    """`function` of vectors, at each of the vectors of arrays with the same batch axes."""
-    for _ in range(y.ndim - 1):
-        function = jax.vmap(function)
-    return function(y, *more)

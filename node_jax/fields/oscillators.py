@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from node_jax.fields.base import AbstractEnergyField, AbstractParametricField
+from node_jax.fields.checks import logarithms
 from node_jax.fields.graph import Graph
 
 
@@ -47,13 +48,10 @@ class OscillatorNetwork(AbstractEnergyField, AbstractParametricField):
     def __init__(
         self, graph: Graph, *, frequency: float = 1.0, coupling: float = 1.0, cubic: float = 0.5, damping: float = 0.05
     ) -> None:
-        for name, value in (("frequency", frequency), ("coupling", coupling), ("cubic", cubic)):
-            if not value > 0:
-                raise ValueError(f"OscillatorNetwork: expected {name} to be positive, got {value!r}.")
         if not damping >= 0:
             raise ValueError(f"OscillatorNetwork: expected damping of 0 or more, got {damping!r}.")
         self.graph = graph
-        self.log_parameters = jnp.log(jnp.asarray([frequency, coupling, cubic], float))
+        self.log_parameters = logarithms("OscillatorNetwork", frequency=frequency, coupling=coupling, cubic=cubic)
         self.damping = jnp.asarray(damping, float)
 
     def __call__(self, t: Any, y: Float[Array, "*batch node 2"], args: Any = None) -> Float[Array, "*batch node 2"]:

@@ -6,6 +6,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from node_jax.fields.base import AbstractParametricField
+from node_jax.fields.checks import logarithms
+from node_jax.fields.states import components
 
 _RATES = ("growth", "predation", "reproduction", "death")
 """Names of the rates, in the order of the leaf."""
@@ -33,10 +35,7 @@ class LogLotkaVolterra(AbstractParametricField):
 
     def __init__(self, growth: float, predation: float, reproduction: float, death: float) -> None:
         rates = (growth, predation, reproduction, death)
-        for name, value in zip(_RATES, rates, strict=True):
-            if not value > 0:
-                raise ValueError(f"LogLotkaVolterra: expected the rate {name} to be positive, got {value!r}.")
-        self.log_rates = jnp.log(jnp.asarray(rates, float))
+        self.log_rates = logarithms("LogLotkaVolterra", **dict(zip(_RATES, rates, strict=True)))
 
     @property
     def rates(self) -> Float[Array, "4"]:
@@ -50,11 +49,8 @@ class LogLotkaVolterra(AbstractParametricField):
     def __call__(self, t: Any, y: Float[Array, "*batch 2"], args: Any = None) -> Float[Array, "*batch 2"]:
         """The derivative of (x, z)."""
         del t, args
-        y = jnp.asarray(y)
-        if y.ndim < 1 or y.shape[-1] != 2:
-            raise ValueError(f"LogLotkaVolterra: expected a state of shape (..., 2), got {y.shape}.")
+        prey, predator = components("LogLotkaVolterra", y, "x", "z")
         growth, predation, reproduction, death = self.rates
-        prey, predator = y[..., 0], y[..., 1]
         return jnp.stack([growth - predation * jnp.exp(predator), reproduction * jnp.exp(prey) - death], axis=-1)
 
 
@@ -84,9 +80,6 @@ class LotkaVolterra(AbstractParametricField):
     def __call__(self, t: Any, y: Float[Array, "*batch 2"], args: Any = None) -> Float[Array, "*batch 2"]:
         """The derivative of (x, z)."""
         del t, args
-        y = jnp.asarray(y)
-        if y.ndim < 1 or y.shape[-1] != 2:
-            raise ValueError(f"LotkaVolterra: expected a state of shape (..., 2), got {y.shape}.")
+        prey, predator = components("LotkaVolterra", y, "x", "z")
         growth, predation, reproduction, death = self.rates
-        prey, predator = y[..., 0], y[..., 1]
         return jnp.stack([prey * (growth - predation * predator), predator * (reproduction * prey - death)], axis=-1)

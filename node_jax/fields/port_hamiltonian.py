@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 
 from node_jax.fields.base import AbstractEnergyField
 from node_jax.fields.inputs import control_at
-from node_jax.fields.network import over_batch
+from node_jax.fields.states import over_batch
 
 MatrixOfState: TypeAlias = Callable[[Float[Array, " dim"]], Float[Array, "dim columns"]] | Float[Array, "dim columns"]
 

@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from node_jax.fields.network import Network, check_sizes
+from node_jax.fields.checks import check_sizes
+from node_jax.fields.network import Network
 from node_jax.fields.port_hamiltonian import PortHamiltonianField
 from node_jax.types import Key
 

@@ -9,8 +9,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from node_jax.fields.base import AbstractField
+from node_jax.fields.checks import check_sizes
 from node_jax.fields.inputs import control_at
-from node_jax.fields.network import Network, check_sizes
+from node_jax.fields.network import Network
+from node_jax.tree import tree_layout
 from node_jax.types import Key, State
 
 
@@ -62,14 +64,14 @@ class SecondOrderField(AbstractField):
         return jnp.concatenate(self._of_pair(t, (x, v), args), axis=-1)
 
     def _of_pair(self, t: Any, y: tuple[Any, ...], args: Any) -> tuple[Any, Any]:
-        if len(y) != 2 or _layout(y[0]) != _layout(y[1]):
+        if len(y) != 2 or tree_layout(y[0]) != tree_layout(y[1]):
             raise ValueError(
                 "SecondOrderField: expected a pair (x, v) of positions and velocities with equal structure and shapes, "
                 f"got {jax.tree.map(jnp.shape, y)}."
             )
         x, v = y
         found = self.acceleration(t, x, v, args)
-        if _layout(found) != _layout(x):
+        if tree_layout(found) != tree_layout(x):
             raise ValueError(
                 "SecondOrderField: expected an acceleration with the structure and shapes of x, "
                 f"{jax.tree.map(jnp.shape, x)}, got {jax.tree.map(jnp.shape, found)}."
@@ -128,7 +130,3 @@ class AccelerationNetwork(eqx.Module):
         if self.num_controls:
             parts.append(control_at("AccelerationNetwork", t, args, self.num_controls, x))
         return self.network(jnp.concatenate(parts, axis=-1))
-
-
-def _layout(tree: Any) -> Any:
-    return jax.tree.structure(tree), [jnp.shape(leaf) for leaf in jax.tree.leaves(tree)]

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from node_jax.fields.base import AbstractEnergyField
-from node_jax.fields.network import check_sizes, over_batch
+from node_jax.fields.checks import check_sizes
+from node_jax.fields.states import as_vectors, over_batch
 from node_jax.types import Key, VectorField
 
 
@@ -152,10 +153,4 @@ class StableField(AbstractEnergyField):
         return self.convex(y) - least - jnp.dot(tilt, away) + self.floor * jnp.sum(away**2)
 
     def _as_state(self, y: Any) -> Array:
-        y, dim = jnp.asarray(y), self.equilibrium.size
-        if y.ndim < 1 or y.shape[-1] != dim:
-            raise ValueError(
-                f"StableField: expected a state whose last axis has dim={dim} entries, got shape {y.shape}. "
-                "Batch axes come first: (batch, dim)."
-            )
-        return y
+        return as_vectors("StableField", y, self.equilibrium.size)

@@ -1,14 +1,13 @@
 """Functions of time that weights are combined with: polynomials, Fourier terms, pieces."""
 
 import abc
-import math
 from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from node_jax.fields.network import check_sizes
+from node_jax.fields.checks import check_sizes, check_span
 
 
 class AbstractTimeBasis(eqx.Module):
@@ -29,9 +28,7 @@ class AbstractTimeBasis(eqx.Module):
 
     def __check_init__(self) -> None:
         check_sizes(type(self).__name__, num=(self.num, 1))
-        is_span = len(self.span) == 2 and all(map(math.isfinite, self.span)) and self.span[0] < self.span[1]
-        if not is_span:
-            raise ValueError(f"{type(self).__name__}: expected a span (t0, t1) with t0 < t1, got {self.span!r}.")
+        check_span(type(self).__name__, self.span)
 
     @abc.abstractmethod
     def __call__(self, t: Any) -> Float[Array, " num"]:

@@ -12,7 +12,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from node_jax.fields.base import AbstractField
-from node_jax.fields.network import check_sizes, draw_layers
+from node_jax.fields.checks import check_sizes, check_span
+from node_jax.fields.network import draw_layers
+from node_jax.fields.states import as_vectors
 from node_jax.fields.time_bases import AbstractTimeBasis
 from node_jax.types import Key, State, VectorField
 
@@ -71,13 +73,8 @@ class ConcatSquashMLP(AbstractField):
     def __call__(self, t: Any, y: Float[Array, "*batch dim"], args: Any = None) -> Float[Array, "*batch dim"]:
         """The derivative at (t, y); `args` is not used."""
         del args
-        y, dim = jnp.asarray(y), self.biases[-1].size
-        if y.ndim < 1 or y.shape[-1] != dim:
-            raise ValueError(
-                f"ConcatSquashMLP: expected a state whose last axis has dim={dim} entries, got shape {y.shape}. "
-                "Batch axes come first: (batch, dim)."
-            )
-        x, t = y, jnp.asarray(t, y.dtype)
+        x = as_vectors("ConcatSquashMLP", y, self.biases[-1].size)
+        t = jnp.asarray(t, x.dtype)
         for i, (weight, bias, (g, h, k)) in enumerate(zip(self.weights, self.biases, self.gates, strict=True)):
             x = (x @ weight.T + bias) * jax.nn.sigmoid(g * t + h) + k * t
             x = self.activation(x) if i < len(self.weights) - 1 else x
@@ -171,8 +168,7 @@ class HyperField(AbstractField):
         self, field: VectorField, width: int, depth: int = 1, *, span: tuple[float, float] = (0.0, 1.0), key: Key
     ) -> None:
         check_sizes("HyperField", width=(width, 1), depth=(depth, 1))
-        if not (len(span) == 2 and span[0] < span[1]):
-            raise ValueError(f"HyperField: expected a span (t0, t1) with t0 < t1, got {span!r}.")
+        check_span("HyperField", span)
         self.coefficients = _multiplied(field, (1.0, *[0.0] * width))
         self.weights, biases = draw_layers([1, *[width] * depth], 1.0, key)
         # Spread over the span: with biases of 0 all units of the first layer would turn at its middle.

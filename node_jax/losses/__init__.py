@@ -1,6 +1,6 @@
 """Losses and regularizers: pure functions of arrays and parameters, and solves with costs beside the state."""
 
-from node_jax.losses.classification import cross_entropy, huber_on_signs, masked_mean
+from node_jax.losses.classification import cross_entropy, huber_on_signs
 from node_jax.losses.gradient_matching import gradient_matching_loss
 from node_jax.losses.integral_costs import (
     AbstractIntegralCost,
@@ -11,7 +11,7 @@ from node_jax.losses.integral_costs import (
 )
 from node_jax.losses.laplace import AbstractConditional, Marginal, Posterior, find_posterior, laplace_marginal
 from node_jax.losses.parameters import l1_norm, l2_norm_squared, spectral_excess, spectral_norms
-from node_jax.losses.regression import masked_mean_squared_error
+from node_jax.losses.regression import masked_mean, masked_mean_squared_error
 from node_jax.losses.regularization import Regularization
 from node_jax.losses.residual_error import ResidualError
 from node_jax.losses.shooting import horizon_times, multiple_shooting_loss, segment_rows

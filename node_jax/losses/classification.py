@@ -2,7 +2,7 @@
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
 
 
 def cross_entropy(logits: Float[Array, "*batch classes"], labels: Int[Array, "*batch"]) -> Float[Array, "*batch"]:
@@ -32,8 +32,3 @@ def huber_on_signs(outputs: Float[Array, "*batch classes"], labels: Int[Array, "
     signs = 2 * jax.nn.one_hot(labels, outputs.shape[-1], dtype=outputs.dtype) - 1
     size = jnp.abs(outputs - signs)
     return jnp.mean(jnp.where(size <= 1, size**2 / 2, size - 0.5), axis=-1)
-
-
-def masked_mean(values: Float[Array, " batch"], mask: Bool[Array, " batch"]) -> Float[Array, ""]:
-    """The mean of the values where the mask holds; 0 where it holds nowhere."""
-    return jnp.sum(jnp.where(mask, values, 0)) / jnp.maximum(jnp.sum(mask), 1)

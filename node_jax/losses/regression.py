@@ -28,3 +28,8 @@ def masked_mean_squared_error(
         )
     difference = jnp.where(mask, predicted - target, 0)
     return jnp.sum(difference**2) / jnp.maximum(jnp.sum(mask), 1)
+
+
+def masked_mean(values: Float[Array, " batch"], mask: Bool[Array, " batch"]) -> Float[Array, ""]:
+    """The mean of the values where the mask holds; 0 where it holds nowhere."""
+    return jnp.sum(jnp.where(mask, values, 0)) / jnp.maximum(jnp.sum(mask), 1)

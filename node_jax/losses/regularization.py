@@ -11,6 +11,7 @@ from node_jax.adjoints import CheckpointedAdjoint
 from node_jax.integrate import Integrator
 from node_jax.losses.integral_costs import AbstractIntegralCost
 from node_jax.losses.parameters import l1_norm, l2_norm_squared, spectral_excess
+from node_jax.losses.regression import masked_mean
 from node_jax.losses.steer import steer_times
 from node_jax.losses.with_costs import solve_batch_with_costs, solve_with_costs
 from node_jax.solution import Solution
@@ -107,8 +108,7 @@ class Regularization(eqx.Module):
             parameters: a model or its parameters.
             multiplier: factor of the costs of solves.
         """
-        num = jnp.maximum(jnp.sum(is_success), 1)
-        means = {name: jnp.sum(jnp.where(is_success, cost, 0)) / num for name, cost in costs.items()}
+        means = {name: masked_mean(cost, is_success) for name, cost in costs.items()}
         total = multiplier * sum((self.weights[name] * mean for name, mean in means.items()), jnp.zeros(()))
         if "l1" in self.weights:
             total += self.weights["l1"] * l1_norm(parameters)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from node_jax.fields import AbstractField, Network
-from node_jax.fields.network import check_sizes
+from node_jax.fields.checks import check_sizes
 from node_jax.integrate import Integrator
 from node_jax.models.scaling import Scaling
 from node_jax.types import Key

@@ -7,7 +7,6 @@ p, breaks order and symplecticity without a warning: use an `ExplicitRungeKutta`
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +15,7 @@ from jaxtyping import Array, Bool
 from node_jax.interpolate.dense import Polynomial, hermite_bridge
 from node_jax.solvers.base import Step
 from node_jax.solvers.reversible import AbstractReversibleSolver
-from node_jax.tree import tree_axpy, tree_weighted_sum
+from node_jax.tree import tree_axpy, tree_layout, tree_weighted_sum
 from node_jax.types import State, Time
 
 _HERMITE = hermite_bridge((0.0, 1.0, 0.0))
@@ -53,7 +52,7 @@ class AbstractSymplecticSolver(AbstractReversibleSolver):
 
     def check_state(self, y0: State) -> None:
         """Raise `ValueError` for a state that is not a pair (q, p) of halves with equal structure and shapes."""
-        if isinstance(y0, tuple) and len(y0) == 2 and _layout(y0[0]) == _layout(y0[1]):
+        if isinstance(y0, tuple) and len(y0) == 2 and tree_layout(y0[0]) == tree_layout(y0[1]):
             return
         raise ValueError(
             f"{type(self).__name__} expects a state that is a pair (q, p) of positions and momenta with equal "
@@ -214,9 +213,3 @@ class LeapfrogMidpoint(AbstractSymplecticSolver):
         """The step of size -dt: the method is symmetric in time; see `AbstractReversibleSolver.step_back`."""
         back = self.step(field, t1, -dt, z1, f1)
         return back.z1, back.f1
-
-
-def _layout(tree: State) -> tuple[Any, list[tuple[int, ...]]]:
-    """Structure and shapes of a state."""
-    leaves, structure = jax.tree.flatten(tree)
-    return structure, [jnp.shape(leaf) for leaf in leaves]

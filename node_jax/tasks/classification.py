@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from node_jax.analysis import Prediction, draw_confusion, draw_decision, measure_growth
+from node_jax.analysis import Prediction, draw_confusion, draw_decision
 from node_jax.analysis.decisions import Flow
 from node_jax.data import LabelledPoints, LabelledSplits
 from node_jax.errors import UsageError
@@ -20,7 +20,8 @@ from node_jax.models import Classifier, fit_logistic_regression
 from node_jax.solution import Solution
 from node_jax.status import is_success
 from node_jax.tasks.base import AbstractTask, Evaluation, Inspection, Phase
-from node_jax.tasks.looks import monitor_solve, require_room, solve_metrics, with_more_steps
+from node_jax.tasks.batches import check_batch_size, draw_batch
+from node_jax.tasks.looks import monitor_solve, require_room, solve_metrics, with_more_steps, work_of
 from node_jax.types import Key
 
 Criterion = Literal["cross-entropy", "huber"]
@@ -108,11 +109,7 @@ class ClassificationTask(AbstractTask):
                     f"{train.inputs.shape[1]} components that are fitted, got {len(other)} of {len(other.classes)} "
                     f"classes with {other.inputs.shape[1]}."
                 )
-        if batch_size is not None and not 1 <= batch_size <= len(train):
-            raise UsageError(
-                f"ClassificationTask: expected batch_size between 1 and the {len(train)} points to fit, got "
-                f"{batch_size}. None takes all."
-            )
+        check_batch_size("ClassificationTask", batch_size, len(train), "points to fit")
         if criterion not in _JUDGES:
             raise UsageError(f"ClassificationTask: expected criterion to be one of {[*_JUDGES]}, got {criterion!r}.")
         require_room("ClassificationTask", make_model(jax.random.key(0)).integrator, 1)
@@ -133,24 +130,16 @@ class ClassificationTask(AbstractTask):
         """Mean loss of the batch, and what is to be kept small. All points of a step share their dropout."""
         key_batch, key_dropout, key_solve = jax.random.split(key, 3)
         thinned = eqx.tree_at(lambda m: m.field, model, draw_dropout(model.field, key=key_dropout))
-        batch = self._batch(key_batch)
+        batch = draw_batch(key_batch, self.batch_size, self.points)
         solved = _solve(thinned, batch, self.criterion, self.regularization, key_solve)
         error = masked_mean(solved.loss, solved.is_good)
-        metrics = {
-            **solve_metrics(solved.solution, model.integrator),
-            "max_evals": jnp.max(solved.solution.stats.num_evals).astype(float),
-            "accuracy": _accuracy(solved, batch.labels),
-        }
+        metrics = solve_metrics(solved.solution, model.integrator) | {"accuracy": _accuracy(solved, batch.labels)}
+        if "num_evals" in metrics:
+            metrics["max_evals"] = jnp.max(solved.solution.stats.num_evals).astype(float)
         penalty, means = self.regularization.penalty(solved.costs, solved.is_good, model.field, phase.multiplier)
         if self.regularization.weights:
             metrics |= {"error_loss": error, **means}
         return error + penalty, metrics
-
-    def _batch(self, key: Key) -> Points:
-        if self.batch_size is None:
-            return self.points
-        chosen = jax.random.choice(key, len(self.points.labels), (self.batch_size,), replace=False)
-        return Points(self.points.inputs[chosen], self.points.labels[chosen])
 
     def validate(self, model: Classifier) -> dict[str, Array] | None:
         """Loss and accuracy of the points held out; a failed solve makes the loss infinite."""
@@ -163,32 +152,23 @@ class ClassificationTask(AbstractTask):
     def monitor(self, model: Classifier) -> dict[str, Array]:
         """See `monitor_solve`, of the first point; growth is that of its loss."""
         start, label = model.start(self.points.inputs[0]), self.points.labels[0]
-        found = monitor_solve(model.integrator, model.field, start, model.times, start, False)
-        if self.watches_growth:
 
-            def error(state: Array) -> Array:
-                return _JUDGES[self.criterion].loss(model.head(state), label)
+        def error(state: Array) -> Array:
+            return _JUDGES[self.criterion].loss(model.head(state), label)
 
-            integrator = model.integrator
-            found |= measure_growth(model.field, start, model.times, loss=error, integrator=integrator).scalars()
-        return found
+        growth_of = error if self.watches_growth else None
+        return monitor_solve(model.integrator, model.field, start, model.times, growth_of=growth_of)
 
     def inspect(self, model: Classifier, key: Key, phase: Phase) -> Inspection:
         """The points that `loss` draws with `key`, each solved again, without dropout; no state is observed."""
         del phase
-        batch = self._batch(jax.random.split(key, 3)[0])
+        batch = draw_batch(jax.random.split(key, 3)[0], self.batch_size, self.points)
         paths = self._paths(model, batch.inputs)
         solved = _solve_compiled(model, batch, self.criterion)
-        stats, shape = solved.solution.stats, paths.shape
-        figures = {
-            "evaluations": stats.num_evals,
-            "accepted": stats.num_accepted,
-            "rejected": stats.num_rejected,
-            "loss": jnp.where(solved.is_good, solved.loss, jnp.nan),
-        }
-        times = np.broadcast_to(np.linspace(0.0, model.end_time, _LOOKS), shape[:2])
-        found = {name: np.asarray(values) for name, values in figures.items()}
-        return Inspection(times, np.full(shape, np.nan), paths, np.asarray(solved.solution.status), found)
+        loss = np.asarray(jnp.where(solved.is_good, solved.loss, jnp.nan))
+        times = np.broadcast_to(np.linspace(0.0, model.end_time, _LOOKS), paths.shape[:2])
+        figures = {**work_of(solved.solution), "loss": loss}
+        return Inspection(times, np.full(paths.shape, np.nan), paths, np.asarray(solved.solution.status), figures)
 
     def predict(self, model: Classifier) -> Prediction:
         """Probabilities of the test points, one after the other; the noise is that of the labels that are fitted."""
@@ -207,19 +187,19 @@ class ClassificationTask(AbstractTask):
         return np.where(np.asarray(solved.is_good)[:, None], np.asarray(solved.probabilities, float), np.nan)
 
     def judge(self, model: Classifier, data: LabelledPoints) -> dict[str, float]:
-        """Loss, accuracy, evaluations of a point (mean and most) and the number of failed solves.
+        """Loss, accuracy, evaluations of a point (mean and most, if the solver counts them), number of failed solves.
 
         A failed solve counts as a wrong decision, and is left out of the loss.
         """
         solved = _solve_compiled(model, _as_points(data), self.criterion)
-        evals = np.asarray(solved.solution.stats.num_evals)
-        return {
+        found = {
             "loss": float(masked_mean(solved.loss, solved.is_good)),
             "accuracy": float(_accuracy(solved, jnp.asarray(data.labels))),
-            "evaluations": float(evals.mean()),
-            "most evaluations": float(evals.max()),
-            "failed solves": float(jnp.sum(~solved.is_good)),
         }
+        evals = work_of(solved.solution).get("evaluations")
+        if evals is not None:
+            found |= {"evaluations": float(evals.mean()), "most evaluations": float(evals.max())}
+        return found | {"failed solves": float(jnp.sum(~solved.is_good))}
 
     def evaluate(self, model: Any, others: dict[str, Any], directory: Path, log: Callable[[str], None]) -> Evaluation:
         """Test loss, accuracy and evaluations, beside `others`, logistic regression and the most frequent class."""

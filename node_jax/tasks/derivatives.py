@@ -19,6 +19,7 @@ from node_jax.losses import Regularization, gradient_matching_loss
 from node_jax.solution import Solution
 from node_jax.status import Status, is_success
 from node_jax.tasks.base import AbstractTask, Evaluation, Inspection, Phase
+from node_jax.tasks.batches import check_batch_size
 from node_jax.types import Key
 
 _Rows = tuple[Float[Array, " row"], Float[Array, "row dim"], Float[Array, "row dim"]]
@@ -81,11 +82,7 @@ class DerivativeTask(AbstractTask):
         energy: Callable[[Any], Any] | None = None,
         regularization: Regularization | None = None,
     ) -> None:
-        if batch_size is not None and not 1 <= batch_size <= data.num_rows:
-            raise UsageError(
-                f"DerivativeTask: expected batch_size between 1 and the number of rows, {data.num_rows}, got "
-                f"{batch_size}. None takes all."
-            )
+        check_batch_size("DerivativeTask", batch_size, data.num_rows, "rows")
         for other in (validation, test, rollouts):
             if other is not None and len(other.names) != len(data.names):
                 raise UsageError(f"DerivativeTask: expected data of {data.names} everywhere, got {other.names}.")
@@ -168,7 +165,7 @@ class DerivativeTask(AbstractTask):
             not reached make both NaN.
         """
         parts = {"train": self.data, "validation": self.validation, "test": self.test}
-        compiled = jax.jit(_error)
+        compiled = eqx.filter_jit(_error)
         found = {
             f"derivative_loss_{name}": float(compiled(model, _flatten(part)))
             for name, part in parts.items()

@@ -20,7 +20,15 @@ from node_jax.models import Forecaster, Scaling, fit_vector_autoregression, last
 from node_jax.solution import Solution
 from node_jax.status import Status, is_success
 from node_jax.tasks.base import AbstractTask, Evaluation, Inspection, Phase
-from node_jax.tasks.looks import inspect_solves, monitor_solve, require_room, solve_metrics, with_more_steps
+from node_jax.tasks.batches import check_batch_size, draw_batch
+from node_jax.tasks.looks import (
+    inspect_solves,
+    monitor_solve,
+    require_room,
+    solve_metrics,
+    squared_error_to,
+    with_more_steps,
+)
 from node_jax.types import Key
 
 
@@ -76,11 +84,7 @@ class ForecastTask(AbstractTask):
                 f"ForecastTask: expected segment_steps between 1 and {len(fitted.times) - 1}, the intervals between "
                 f"training rows, got {segment_steps}. Shorten the segments, or train until a later time."
             )
-        if batch_size is not None and not 1 <= batch_size <= num_segments:
-            raise UsageError(
-                f"ForecastTask: expected batch_size between 1 and the number of segments, {num_segments}, "
-                f"got {batch_size}. None takes all."
-            )
+        check_batch_size("ForecastTask", batch_size, num_segments, "segments")
         if scaling.is_log and not (test.values > 0).all():
             row, column = np.argwhere(~(test.values > 0))[0]
             raise UsageError(
@@ -135,11 +139,7 @@ class ForecastTask(AbstractTask):
         return error + penalty, metrics
 
     def _batch(self, key: Key) -> tuple[Float[Array, "segment row"], Float[Array, "segment row dim"]]:
-        times, states = self.segment_times, self.segment_states
-        if self.batch_size is not None:
-            chosen = jax.random.choice(key, times.shape[0], (self.batch_size,), replace=False)
-            times, states = times[chosen], states[chosen]
-        return times, states
+        return draw_batch(key, self.batch_size, (self.segment_times, self.segment_states))
 
     def validate(self, model: Forecaster) -> dict[str, Array] | None:
         """Mean squared error of one forecast from the last fitted row over the rows held out, in the model's units."""
@@ -152,7 +152,8 @@ class ForecastTask(AbstractTask):
     def monitor(self, model: Forecaster) -> dict[str, Array]:
         """See `monitor_solve`, of the first segment."""
         times, states = self.segment_times[0], self.segment_states[0]
-        return monitor_solve(model.integrator, model.field, states[0], times, states[-1], self.watches_growth)
+        growth_of = squared_error_to(states[-1]) if self.watches_growth else None
+        return monitor_solve(model.integrator, model.field, states[0], times, growth_of=growth_of)
 
     def inspect(self, model: Forecaster, key: Key, phase: Phase) -> Inspection:
         """The segments that `loss` draws with `key`, each solved again, without dropout."""

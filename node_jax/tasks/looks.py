@@ -1,6 +1,7 @@
 """What tasks that solve trajectories tell of their solves: scalars to log, and a batch to look at."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
@@ -40,17 +41,16 @@ def monitor_solve(
     field: VectorField,
     start: Float[Array, " dim"],
     times: Float[Array, " time"],
-    end: Float[Array, " dim"],
-    watches_growth: bool,
     args: Args = None,
+    *,
+    growth_of: Callable[[Float[Array, " dim"]], Float[Array, ""]] | None = None,
 ) -> dict[str, Array]:
-    """Of one solve, the smallest and the largest step, and, if growth is watched, the scalars of `Growth` for the mean
-    squared error of its last state.
+    """Of one solve, the smallest and the largest step, and, if growth is watched, the scalars of `Growth`.
 
     Arguments:
         integrator, field, start, times, args: of the solve.
-        end: what the last state should be.
-        watches_growth: whether growth is measured.
+        growth_of: the loss of the last state whose gradients' growth is measured, such as `squared_error_to(end)`;
+            `None` measures none.
     """
     found = {}
     if isinstance(integrator.solver, AbstractSolver):
@@ -58,13 +58,18 @@ def monitor_solve(
         assert solution.steps is not None
         sizes = jnp.abs(solution.steps.dt)
         found = {"dt_min": jnp.nanmin(sizes), "dt_max": jnp.nanmax(sizes)}
-    if watches_growth:
-
-        def error(state: Array) -> Array:
-            return jnp.mean((state - end) ** 2)
-
-        found |= measure_growth(field, start, times, args, loss=error, integrator=integrator).scalars()
+    if growth_of is not None:
+        found |= measure_growth(field, start, times, args, loss=growth_of, integrator=integrator).scalars()
     return found
+
+
+def squared_error_to(end: Float[Array, " dim"]) -> Callable[[Float[Array, " dim"]], Float[Array, ""]]:
+    """The mean squared error of a state that should be `end`."""
+
+    def error(state: Float[Array, " dim"]) -> Float[Array, ""]:
+        return jnp.mean((state - end) ** 2)
+
+    return error
 
 
 def inspect_solves(solution: Solution, times: Any, targets: Any) -> Inspection:
@@ -75,16 +80,21 @@ def inspect_solves(solution: Solution, times: Any, targets: Any) -> Inspection:
         times: shape (batch, time).
         targets: shape (batch, time, dim); NaN where nothing was observed.
     """
+    error = np.asarray(jnp.nanmean((solution.ys - targets) ** 2, axis=(1, 2)))
+    arrays = (np.asarray(times), np.asarray(targets), np.asarray(solution.ys), np.asarray(solution.status))
+    return Inspection(*arrays, {**work_of(solution), "mean squared error": error})
+
+
+def work_of(solution: Solution) -> dict[str, np.ndarray]:
+    """Evaluations, if the solver counts them, and accepted and rejected steps of each solve of a batch."""
     stats = solution.stats
     is_counted = bool(jnp.all(stats.num_evals >= 0))
-    figures = {
+    counts = {
         **({"evaluations": stats.num_evals} if is_counted else {}),
         "accepted": stats.num_accepted,
         "rejected": stats.num_rejected,
-        "mean squared error": jnp.nanmean((solution.ys - targets) ** 2, axis=(1, 2)),
     }
-    arrays = (np.asarray(times), np.asarray(targets), np.asarray(solution.ys), np.asarray(solution.status))
-    return Inspection(*arrays, {name: np.asarray(values) for name, values in figures.items()})
+    return {name: np.asarray(values) for name, values in counts.items()}
 
 
 def require_room(where: str, integrator: Integrator, num_intervals: int) -> None:

@@ -19,6 +19,7 @@ from node_jax.losses import Marginal, Posterior, find_posterior, l2_norm_squared
 from node_jax.losses.laplace import Curvature
 from node_jax.status import Status
 from node_jax.tasks.base import AbstractTask, Evaluation, Inspection, Phase
+from node_jax.tasks.batches import check_batch_size, draw_batch
 from node_jax.tasks.looks import with_more_steps
 from node_jax.tasks.population_model import PopulationModel, Records, SubjectConditional, records_of
 from node_jax.tasks.predictive import Predictive, score
@@ -82,14 +83,9 @@ class PopulationTask(AbstractTask):
         tolerance: float = 1e-4,
         weight_penalty: float = 0.0,
     ) -> None:
-        num = len(data.ids)
         if held_out is not None and not (held_out.ids == data.ids and np.array_equal(held_out.times, data.times)):
             raise UsageError("PopulationTask: expected held_out to be of the same subjects at the same times as data.")
-        if batch_size is not None and not 1 <= batch_size <= num:
-            raise UsageError(
-                f"PopulationTask: expected batch_size between 1 and the number of subjects, {num}, got {batch_size}. "
-                "None takes all."
-            )
+        check_batch_size("PopulationTask", batch_size, len(data.ids), "subjects")
         require(weight_penalty >= 0, "PopulationTask", "a weight_penalty >= 0", weight_penalty, "1 is a start.")
         self.records = records_of(data)
         self.other_records = None if others is None else records_of(others)
@@ -128,11 +124,7 @@ class PopulationTask(AbstractTask):
     def loss(self, model: PopulationModel, key: Key, phase: Phase) -> tuple[Float[Array, ""], dict[str, Array]]:
         """The mean of -log p over measurements. Subjects whose solves failed are masked and counted."""
         del phase
-        records = self.records
-        if self.batch_size is not None:
-            chosen = jax.random.choice(key, records.times.shape[0], (self.batch_size,), replace=False)
-            records = jax.tree.map(lambda leaf: leaf[chosen], records)
-        value, metrics = self._mean(model, records)
+        value, metrics = self._mean(model, draw_batch(key, self.batch_size, self.records))
         if self.weight_penalty > 0:
             penalty = self.weight_penalty * l2_norm_squared(model.individual) / jnp.sum(self.records.mask)
             metrics["penalty"] = penalty

@@ -17,6 +17,7 @@ from node_jax.data import Readings
 from node_jax.errors import UsageError
 from node_jax.fields import AbstractField
 from node_jax.integrate import Integrator
+from node_jax.losses import masked_mean
 from node_jax.solution import Solution
 from node_jax.status import is_success
 from node_jax.tasks.base import AbstractTask, Evaluation, Inspection, Phase
@@ -128,19 +129,16 @@ class ReadingsTask(AbstractTask):
         return self.integrator(model.field, model.start, times), jnp.hypot(scale, _LEAST_NOISE)
 
     def loss(self, model: ReadingsModel, key: Key, phase: Phase) -> tuple[Float[Array, ""], dict[str, Array]]:
-        """The likelihood of the fitted readings, in the model's units; see the class."""
+        """The likelihood of the fitted readings, in the model's units; see the class. 0 where the solve fails."""
         del key
         solution, scale = self.solve(model, self.times)
-        error, noise = (self.values - solution.ys[self.rows, 0]), scale[self.rows]
-
-        def mean(values: Array) -> Array:
-            return jnp.sum(jnp.where(self.is_fitted, values, 0)) / jnp.sum(self.is_fitted)
-
-        squares = mean(error**2)
-        known = mean(jax.lax.stop_gradient(error) ** 2 / (2 * noise**2) + jnp.log(noise))
-        likelihood = mean(error**2 / (2 * noise**2) + jnp.log(noise))
-        share = jnp.clip((phase.fraction - _PLAIN) / (_BLENDED - _PLAIN), 0.0, 1.0)
         is_good = is_success(solution.status)
+        # Rows of a failed solve are NaN, which would go on into the gradient.
+        error, noise = jnp.where(is_good, self.values - solution.ys[self.rows, 0], 0), scale[self.rows]
+        squares = masked_mean(error**2, self.is_fitted)
+        known = masked_mean(jax.lax.stop_gradient(error) ** 2 / (2 * noise**2) + jnp.log(noise), self.is_fitted)
+        likelihood = masked_mean(error**2 / (2 * noise**2) + jnp.log(noise), self.is_fitted)
+        share = jnp.clip((phase.fraction - _PLAIN) / (_BLENDED - _PLAIN), 0.0, 1.0)
         total = jnp.where(is_good, share * likelihood + (1 - share) * (squares + known), 0.0)
         batch = jax.tree.map(lambda leaf: leaf[None], solution)
         return total, {**solve_metrics(batch, self.integrator), "squares": squares, "likelihood": likelihood}
@@ -151,8 +149,7 @@ class ReadingsTask(AbstractTask):
 
     def monitor(self, model: ReadingsModel) -> dict[str, Array]:
         """See `monitor_solve`."""
-        end = jnp.stack([self.values[-1], 0.0])
-        return monitor_solve(self.integrator, model.field, model.start, self.times, end, False)
+        return monitor_solve(self.integrator, model.field, model.start, self.times)
 
     def inspect(self, model: ReadingsModel, key: Key, phase: Phase) -> Inspection:
         """The one solve, beside the mean of the fitted readings at each time; velocities were not read."""

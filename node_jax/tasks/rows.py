@@ -1,4 +1,4 @@
-"""Trajectories as arrays in the model's units: rows, segments, batches of them, and errors of fits."""
+"""Trajectories as arrays in the model's units: rows, segments of them, and errors of fits."""
 
 from typing import Any, NamedTuple
 
@@ -13,7 +13,6 @@ from node_jax.errors import UsageError
 from node_jax.losses import multiple_shooting_loss
 from node_jax.models import Scaling
 from node_jax.tasks.inputs import Inputs, inputs_of
-from node_jax.types import Key
 
 
 class Rows(eqx.Module):
@@ -87,14 +86,6 @@ class Segments(NamedTuple):
 def flatten_series(arrays: Any) -> Any:
     """(series, x, ...) as (series x, ...), for an array or a tree of them."""
     return jax.tree.map(lambda array: array.reshape(-1, *array.shape[2:]), arrays)
-
-
-def draw_batch(key: Key, batch_size: int | None, arrays: list[Any]) -> list[Any]:
-    """`batch_size` rows of all arrays or trees, the same of each, drawn without replacement; `None` takes all."""
-    if batch_size is None:
-        return arrays
-    chosen = jax.random.choice(key, arrays[0].shape[0], (batch_size,), replace=False)
-    return jax.tree.map(lambda array: array[chosen], arrays)
 
 
 def relative_errors(fitted: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, float]:

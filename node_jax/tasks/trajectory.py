@@ -26,11 +26,19 @@ from node_jax.models import Forecaster, Scaling
 from node_jax.solution import Solution
 from node_jax.status import is_success
 from node_jax.tasks.base import AbstractTask, Evaluation, Inspection, Phase
+from node_jax.tasks.batches import draw_batch
 from node_jax.tasks.inputs import Inputs
-from node_jax.tasks.looks import inspect_solves, monitor_solve, require_room, solve_metrics, with_more_steps
+from node_jax.tasks.looks import (
+    inspect_solves,
+    monitor_solve,
+    require_room,
+    solve_metrics,
+    squared_error_to,
+    with_more_steps,
+)
 from node_jax.tasks.parameters import describe_parameters, identify_parameters, parameter_metrics
 from node_jax.tasks.portraits import draw_portraits
-from node_jax.tasks.rows import Rows, Segments, draw_batch, flatten_series, relative_errors, rows_of
+from node_jax.tasks.rows import Rows, Segments, flatten_series, relative_errors, rows_of
 from node_jax.tasks.stages import (
     Collocation,
     CurriculumStage,
@@ -280,7 +288,8 @@ class TrajectoryTask(AbstractTask):
         start, times, values = self.starts(model)[0], self.rows.times[0], self.rows.values[0]
         inputs, field = self.rows.inputs, model.forecaster.field
         args = None if inputs is None else jax.tree.map(lambda x: x[0], inputs.as_args())
-        return monitor_solve(self.integrator, field, start, times, values[-1], self.watches_growth, args)
+        growth_of = squared_error_to(values[-1]) if self.watches_growth else None
+        return monitor_solve(self.integrator, field, start, times, args, growth_of=growth_of)
 
     def inspect(self, model: TrajectoryModel, key: Key, phase: Phase) -> Inspection:
         """What `loss` solves with `key`, without dropout; of collocation, which solves nothing, whole trajectories."""

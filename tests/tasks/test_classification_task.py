@@ -1,5 +1,6 @@
 """Classification masks what failed, knows what it solves, and is held against plain classifiers."""
 
+import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -57,6 +58,15 @@ def test_failed_solves_are_left_out_of_the_loss_and_its_gradient(data):
     found = task.validate(explodes)
     assert found is not None
     assert found["loss"] == np.inf
+
+
+def test_a_solver_that_counts_no_evaluations_reports_none(data):
+    task, model = ClassificationTask(data, make_model), make_model(KEY)
+    counted, uncounted = (
+        jax.eval_shape(lambda m=m: task.loss(m, KEY, PHASE))[1]
+        for m in (model, eqx.tree_at(lambda m: m.integrator, model, nj.Integrator(diffrax.Tsit5())))
+    )
+    assert set(counted) - set(uncounted) == {"num_evals", "max_evals"}
 
 
 def _with_head(model, head):

@@ -96,6 +96,12 @@ def test_the_true_field_has_no_errors(mechanics):
     assert max(found.values()) < 1e-5
 
 
+def test_a_field_of_plain_functions_is_measured(mechanics):
+    task = DerivativeTask(mechanics.train, lambda key: mechanics.system, nj.Integrator())
+    by_hand = nj.fields.HamiltonianField(lambda y: jnp.sum(y**2))
+    assert task.measure(by_hand)["derivative_loss_train"] < 1e-5
+
+
 def test_the_report_holds_fields_side_by_side_and_draws_their_energy(trained, tmp_path):
     task, fresh, model = trained
     evaluation = task.evaluate(model, {"fresh": fresh}, tmp_path, lambda line: None)

@@ -75,6 +75,13 @@ def test_squares_alone_move_the_curve_at_first_and_the_noise_follows_the_likelih
     assert not np.allclose(early.start, late.start, rtol=0.1)
 
 
+def test_a_failed_solve_has_no_loss_and_no_gradient(task):
+    explodes = eqx.tree_at(lambda m: m.field, at_truth(task), lambda t, y, args: 1e3 * y**3)
+    gradient, metrics = eqx.filter_grad(lambda m: task.loss(m, KEY, Phase(0, jnp.asarray(1.0))), has_aux=True)(explodes)
+    assert metrics["failed_share"] == 1
+    assert all((leaf == 0).all() for leaf in jax.tree.leaves(eqx.filter(gradient, eqx.is_array)))
+
+
 def test_readings_that_are_held_out_change_nothing_but_the_verdict(task):
     moved = np.where(task.is_held_out, VALUES + 5.0, VALUES)
     other, model = task_of(values=moved), at_truth(task)
