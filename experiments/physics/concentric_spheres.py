@@ -3,9 +3,9 @@
 Question: In the set-up of Dupont et al. (2019, arXiv:1904.01681; config.json of their repository: a disc of 500 points
     in a ring of 1500, hidden size 32, rate 1e-3, 30 epochs), how do loss, accuracy and evaluations of a solve change
     through training, for a plain neural ODE and for one with five components beside the data?
-Expected: the augmented one separates the classes with evaluations that grow by a quarter (by a half with cross-entropy);
-    those of the plain one nearly double, and it leaves some points on the wrong side. Published are curves, without a
-    table, in which the evaluations of the augmented one stay about constant.
+Expected: the augmented one separates the classes, with evaluations that grow by a quarter (by a half with
+    cross-entropy); those of the plain one nearly double, and it leaves some points on the wrong side. Published are
+    curves, without a table, in which the evaluations of the augmented one stay about constant.
 Cost: five minutes on 2 CPU cores, most of it compilation; two with --quick.
 Command: python -m experiments.physics.concentric_spheres [--quick] [--record]
 

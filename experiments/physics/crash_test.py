@@ -167,6 +167,8 @@ def draw(members: list[Trained], halves: tuple[Readings, Readings], path: Path) 
         (axes[0, 0], f"second order, {len(members)} members", grid, means.mean(axis=0), scale, MODEL),
         (axes[0, 1], "Gaussian process, one noise", grid, process.mean, process.scale, OTHERS[0]),
     )
+    for member in means:
+        axes[0, 0].plot(grid, member, color="#777777", linewidth=0.6)
     for one, title, times, mean, width, colour in shown:
         for share, alpha in ((0.9, 0.15), (0.5, 0.25)):
             half = NormalDist().inv_cdf((1 + share) / 2) * width
@@ -178,8 +180,6 @@ def draw(members: list[Trained], halves: tuple[Readings, Readings], path: Path) 
         one.plot(held.times, held.values, "o", color=DATA, markerfacecolor="#FFD166", markersize=6, label="held out")
         one.set(title=title, xlabel="time [ms]", ylim=(-220, 150))
         dress(one)
-    for mean in means:
-        axes[0, 0].plot(grid, mean, color="#777777", linewidth=0.6)
     axes[0, 0].set_ylabel("head acceleration [g]")
     axes[0, 0].legend(frameon=False, fontsize=8, ncols=2, loc="lower right")
     save_figure(figure, path)

@@ -29,6 +29,7 @@ import numpy as np
 import node_jax as nj
 from experiments.benchmarks.report import Results, Table, say
 from experiments.physics.command import run_study
+from experiments.physics.figures import legend_above
 from experiments.physics.runs import Trained, load, moments, seconds, train_seeds
 from node_jax.analysis import draw_correction, draw_phase_portrait, named_parameters_of
 from node_jax.analysis.figures import DATA, MODEL, OTHERS, dress, new_figure, save_figure
@@ -159,7 +160,7 @@ def draw(
     axes.set_xlabel("time")
     axes.set_ylabel("angle, one unseen trajectory")
     dress(axes)
-    axes.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, 1.12), ncols=5)
+    legend_above(figure, axes, 5)
     for i, (name, (_, published, _)) in enumerate(_VARIANTS.items()):
         values = found[name]["log_mse"]
         points.plot(np.full(len(values), i) - 0.08, values, "o", color=colours[name], markersize=6)

@@ -191,7 +191,7 @@ def draw_linear(path: Path) -> None:
         "skew: the norm stays": ("skew", turn),
         "stable: the norm falls": ("stable", turn - np.diag([0.8, 0.1])),
     }
-    figure, grid = new_figure(1, 3, (11, 4.5))
+    figure, grid = new_figure(1, 3, (11, 4.1))
     starts = np.stack([1.5 * np.array([np.cos(a), np.sin(a)]) for a in np.arange(6) * np.pi / 3 + 0.2])
     fine, coarse = jnp.linspace(0.0, 2.5, 200), jnp.linspace(0.0, 2.5, 12)
     for (title, (structure, matrix)), axes in zip(matrices.items(), grid[0], strict=True):
