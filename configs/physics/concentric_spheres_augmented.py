@@ -2,7 +2,7 @@
 
 Question: In the set-up of Dupont et al. (2019, arXiv:1904.01681; their config.json), does a neural ODE with five
     components beside the data separate the classes, and what does a solve cost through training?
-Expected: the classes are separated, with evaluations that stay about as they were at the start
+Expected: the classes are separated, with evaluations that grow by a quarter
     (`python -m experiments.physics.concentric_spheres` measures it).
 Cost: half a minute on 2 CPU cores.
 Command: node-jax train configs/physics/concentric_spheres_augmented.py

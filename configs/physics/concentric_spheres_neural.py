@@ -3,7 +3,7 @@
 Question: In the set-up of Dupont et al. (2019, arXiv:1904.01681; their config.json), does a neural ODE in the two
     dimensions of the data separate the classes, and what does a solve cost through training?
 Expected: no flow of the plane takes the disc out of the ring. The loss falls by squeezing it through: the evaluations
-    of a solve grow through training (`python -m experiments.physics.concentric_spheres` measures it).
+    of a solve nearly double through training (`python -m experiments.physics.concentric_spheres` measures it).
 Cost: half a minute on 2 CPU cores.
 Command: node-jax train configs/physics/concentric_spheres_neural.py
 """

@@ -14,8 +14,8 @@ Seeds set the data, the noise and the initial weights. The data are as those of 
 arXiv:1909.12077, with friction, noise, and torques that change along a series; their figures are on other data.
 """
 
-import argparse
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import equinox as eqx
@@ -24,9 +24,10 @@ import jax.numpy as jnp
 import numpy as np
 
 import node_jax as nj
-from experiments.benchmarks.report import Results, Table, show, write
+from experiments.benchmarks.report import Results, Table
+from experiments.physics.command import run_study
 from experiments.physics.control_figures import draw_closed_loop, draw_learned
-from experiments.physics.runs import keep, load, mean_and_spread, results_folder, train_seeds
+from experiments.physics.runs import load, mean_and_spread, train_seeds
 from node_jax.config.builders.systems import draw_torques
 from node_jax.fields import ControlledPendulum, PortHamiltonianField
 
@@ -169,15 +170,15 @@ def parts_of(field: PortHamiltonianField) -> dict[str, np.ndarray]:
     return {name: np.asarray(values, float) for name, values in parts.items()}
 
 
-def run(is_quick: bool) -> Results:
+def study(is_quick: bool, folder: Path) -> Results:
     """Train, predict, look inside, control."""
     num_seeds = 2 if is_quick else 5
     config = load("controlled_pendulum")
     assert config.reference is not None
     network = replace(config, name="controlled_pendulum_network", field=config.reference)
     fits = {
-        "port-Hamiltonian": [one.model.forecaster.field for one in train_seeds(config, num_seeds, is_quick)],
-        "network": [one.model.forecaster.field for one in train_seeds(network, num_seeds, is_quick)],
+        "port-Hamiltonian": [one.field for one in train_seeds(config, num_seeds, is_quick)],
+        "network": [one.field for one in train_seeds(network, num_seeds, is_quick)],
     }
     pendulum = ControlledPendulum(damping=config.data.damping)
     test = test_set(pendulum)
@@ -198,7 +199,6 @@ def run(is_quick: bool) -> Results:
     true = parts_of(true_parts(pendulum))
     loops = [control(field, pendulum) for field in fits["port-Hamiltonian"]]
     known = control(true_parts(pendulum), pendulum)
-    folder = results_folder("control")
     draw_learned(far, _TIMES, parts, true, folder / "control_learned.png")
     draw_closed_loop(known, loops, pendulum, folder / "control_loop.png")
     own = [
@@ -293,18 +293,5 @@ def _loop_table(known: Any, loops: list[Any]) -> Table:
     return Table(caption, columns, [row("true", [known]), row("learned, each seed", loops)])
 
 
-def main() -> None:
-    """The command line."""
-    parser = argparse.ArgumentParser(description="A controlled pendulum; results go to runs/physics/control.")
-    parser.add_argument("--quick", action="store_true", help="few updates of two seeds: does it run?")
-    parser.add_argument("--record", action="store_true", help="keep the results in docs/results/physics")
-    options = parser.parse_args()
-    results = run(options.quick)
-    path = write(results, results_folder("control"))
-    show(results)
-    if options.record:
-        keep(path)
-
-
 if __name__ == "__main__":
-    main()
+    run_study("control", __doc__, study)

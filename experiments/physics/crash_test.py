@@ -14,16 +14,17 @@ their initial weights. Nothing was chosen by the readings that are held out: wid
 number of steps are the better of six settings by the error at the fitted readings of the first fold.
 """
 
-import argparse
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import NormalDist
 
 import numpy as np
 from scipy.interpolate import make_smoothing_spline
 from scipy.optimize import minimize
 
-from experiments.benchmarks.report import Results, Table, show, write
-from experiments.physics.runs import Trained, keep, load, results_folder, train_seeds
+from experiments.benchmarks.report import Results, Table
+from experiments.physics.command import run_study
+from experiments.physics.runs import Trained, load, train_seeds
 from node_jax.analysis import Ensemble
 from node_jax.analysis.figures import DATA, MODEL, OTHERS, dress, new_figure, save_figure
 from node_jax.config.builders.data import load_crash_test
@@ -109,7 +110,7 @@ def gaussian_process(fitted: Readings, asked: Readings) -> Judged:
     return Judged(asked.times, asked.values, unit * (across.T @ white), unit * np.sqrt(variance))
 
 
-def run(is_quick: bool) -> Results:
+def study(is_quick: bool, folder: Path) -> Results:
     """Train all folds, judge, draw."""
     num_members = 2 if is_quick else 5
     trained = train_seeds(load("crash_test"), num_members * _NUM_FOLDS, is_quick)
@@ -123,7 +124,7 @@ def run(is_quick: bool) -> Results:
         "smoothing spline, one noise": together([spline(*half) for half in halves]),
         "Gaussian process, one noise": together([gaussian_process(*half) for half in halves]),
     }
-    draw(members[0], halves[0])
+    draw(members[0], halves[0], folder / "crash_test.png")
     columns = (
         "fit",
         "RMSE [g]",
@@ -150,7 +151,7 @@ def ensemble_of_one(member: Trained) -> Judged:
     return Judged(one.times, one.truth[:, 0], one.values[:, 0], one.noise[:, 0])
 
 
-def draw(members: list[Trained], halves: tuple[Readings, Readings]) -> None:
+def draw(members: list[Trained], halves: tuple[Readings, Readings], path: Path) -> None:
     """The ensemble and the Gaussian process of the first fold with their 50 and 90 % intervals."""
     figure, axes = new_figure(1, 2, (12, 4.2))
     fitted, held = halves
@@ -166,6 +167,8 @@ def draw(members: list[Trained], halves: tuple[Readings, Readings]) -> None:
         (axes[0, 0], f"second order, {len(members)} members", grid, means.mean(axis=0), scale, MODEL),
         (axes[0, 1], "Gaussian process, one noise", grid, process.mean, process.scale, OTHERS[0]),
     )
+    for member in means:
+        axes[0, 0].plot(grid, member, color="#777777", linewidth=0.6)
     for one, title, times, mean, width, colour in shown:
         for share, alpha in ((0.9, 0.15), (0.5, 0.25)):
             half = NormalDist().inv_cdf((1 + share) / 2) * width
@@ -177,25 +180,10 @@ def draw(members: list[Trained], halves: tuple[Readings, Readings]) -> None:
         one.plot(held.times, held.values, "o", color=DATA, markerfacecolor="#FFD166", markersize=6, label="held out")
         one.set(title=title, xlabel="time [ms]", ylim=(-220, 150))
         dress(one)
-    for path in means:
-        axes[0, 0].plot(grid, path, color="#777777", linewidth=0.6)
     axes[0, 0].set_ylabel("head acceleration [g]")
     axes[0, 0].legend(frameon=False, fontsize=8, ncols=2, loc="lower right")
-    save_figure(figure, results_folder("crash_test") / "crash_test.png")
-
-
-def main() -> None:
-    """The command line."""
-    parser = argparse.ArgumentParser(description="A crash test; results go to runs/physics/crash_test.")
-    parser.add_argument("--quick", action="store_true", help="few updates of two folds: does it run?")
-    parser.add_argument("--record", action="store_true", help="keep the results in docs/results/physics")
-    options = parser.parse_args()
-    results = run(options.quick)
-    path = write(results, results_folder("crash_test"))
-    show(results)
-    if options.record:
-        keep(path)
+    save_figure(figure, path)
 
 
 if __name__ == "__main__":
-    main()
+    run_study("crash_test", __doc__, study)

@@ -18,7 +18,6 @@ found on training and validation data of seed 0; twice the steps, tried after a 
 hybrid, changed its mean by 0.3, which is within its spread.
 """
 
-import argparse
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,8 +27,10 @@ import jax.numpy as jnp
 import numpy as np
 
 import node_jax as nj
-from experiments.benchmarks.report import Results, Table, say, show, write
-from experiments.physics.runs import Trained, keep, load, results_folder, seconds, train_seeds
+from experiments.benchmarks.report import Results, Table, say
+from experiments.physics.command import run_study
+from experiments.physics.figures import legend_above
+from experiments.physics.runs import Trained, load, moments, seconds, train_seeds
 from node_jax.analysis import draw_correction, draw_phase_portrait, named_parameters_of
 from node_jax.analysis.figures import DATA, MODEL, OTHERS, dress, new_figure, save_figure
 from node_jax.config.builders.systems import PENDULUM, pendulum_starts
@@ -76,14 +77,9 @@ def parameter_error(field: Any) -> float:
     return 100 * float(np.mean([abs(found[name] / true[name] - 1) for name in found]))
 
 
-def field_of(trained: Trained) -> Any:
-    """The trained field; data and model have the same units."""
-    return trained.model.forecaster.field
-
-
 def spread_of(values: Sequence[float]) -> str:
     """Mean and standard deviation over seeds, to two digits behind the point or to two digits."""
-    mean, spread = float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
+    mean, spread = moments(values)
     return f"{mean:.2f} ± {spread:.2f}" if abs(mean) > 0.1 else f"{mean:.2g} ± {spread:.2g}"
 
 
@@ -98,9 +94,9 @@ def study(is_quick: bool, folder: Path) -> Results:
     own = runs["hybrid"][0].task.integrator
     rows, found = [], {}
     for name, (_, published, published_error) in _VARIANTS.items():
-        errors = [log_error(field_of(t), own, data) for t, data in zip(runs[name], tests, strict=True)]
-        finely = [log_error(field_of(t), fine, data) for t, data in zip(runs[name], tests, strict=True)]
-        of_parameters = [parameter_error(field_of(t)) for t in runs[name]]
+        errors = [log_error(t.field, own, data) for t, data in zip(runs[name], tests, strict=True)]
+        finely = [log_error(t.field, fine, data) for t, data in zip(runs[name], tests, strict=True)]
+        of_parameters = [parameter_error(t.field) for t in runs[name]]
         found[name] = {"log_mse": errors, "log_mse_fine": finely, "parameter_error": of_parameters}
         known = spread_of(of_parameters) if np.isfinite(of_parameters).all() else ""
         cost = float(np.mean([seconds(t) for t in runs[name]]))
@@ -136,7 +132,7 @@ def study(is_quick: bool, folder: Path) -> Results:
 
 def describe_worst(trained: Trained, integrator: nj.Integrator, data: nj.data.Trajectories) -> str:
     """How much of the error is that of one trajectory, and whether it leaves the region of the training data."""
-    each = np.mean((forecast(field_of(trained), integrator, data) - data.truth) ** 2, axis=(1, 2))
+    each = np.mean((forecast(trained.field, integrator, data) - data.truth) ** 2, axis=(1, 2))
     i = int(np.argmax(each))
     seen, reached = (float(np.abs(one).max()) for one in (trained.task.data.truth[..., 0], data.truth[i, :, 0]))
     without = float(np.log10(np.mean(np.delete(each, i))))
@@ -159,12 +155,12 @@ def draw(
     colours = dict(zip(runs, (OTHERS[0], OTHERS[1], MODEL, OTHERS[2]), strict=True))
     axes.plot(test.times[0], test.truth[0, :, 0], "o", color=DATA, markersize=4, label="truth", zorder=5)
     for name, trained in runs.items():
-        ys = forecast(field_of(trained[0]), integrator, test)
+        ys = forecast(trained[0].field, integrator, test)
         axes.plot(test.times[0], ys[0, :, 0], color=colours[name], linewidth=1.6, label=name)
     axes.set_xlabel("time")
     axes.set_ylabel("angle, one unseen trajectory")
     dress(axes)
-    axes.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, 1.12), ncols=5)
+    legend_above(figure, axes, 5)
     for i, (name, (_, published, _)) in enumerate(_VARIANTS.items()):
         values = found[name]["log_mse"]
         points.plot(np.full(len(values), i) - 0.08, values, "o", color=colours[name], markersize=6)
@@ -177,7 +173,7 @@ def draw(
     dress(points)
     points.legend(frameon=False, fontsize=9)
     save_figure(figure, folder / f"{_STUDY}.png")
-    field, box = field_of(runs["hybrid"][0]), ([-2.6, -2.6], [2.6, 2.6])
+    field, box = runs["hybrid"][0].field, ([-2.6, -2.6], [2.6, 2.6])
     tracks = list(runs["hybrid"][0].task.data.truth)
     names = ("angle", "rate")
     draw_correction(
@@ -186,7 +182,7 @@ def draw(
     fields: dict[str, Callable[..., Any]] = {
         "hybrid": field,
         "true": nj.fields.DampedPendulum(*PENDULUM),
-        "neural ODE": field_of(runs["neural ODE"][0]),
+        "neural ODE": runs["neural ODE"][0].field,
     }
     wide = ([-4.5, -3.0], [4.5, 3.0])
     draw_phase_portrait(fields, wide, folder / f"{_STUDY}_portrait.png", names=names, trajectories=tracks)
@@ -198,21 +194,7 @@ def friction(t: Any, y: jax.Array, args: Any) -> jax.Array:
     return jnp.stack([jnp.zeros_like(y[..., 0]), -PENDULUM[1] * y[..., 1]], axis=-1)
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """The command line."""
-    parser = argparse.ArgumentParser(description="Four fields on the damped pendulum; results go to runs/physics/.")
-    parser.add_argument("--quick", action="store_true", help="ten steps of one seed: does it run?")
-    parser.add_argument("--record", action="store_true", help="keep the results in docs/results/physics")
-    options = parser.parse_args(arguments)
-    folder = results_folder(_STUDY)
+if __name__ == "__main__":
     # The line search of L-BFGS ends in float32 where it sees nothing but rounding.
     with jax.enable_x64(True):
-        results = study(options.quick, folder)
-    path = write(results, folder)
-    show(results)
-    if options.record:
-        keep(path)
-
-
-if __name__ == "__main__":
-    main()
+        run_study(_STUDY, __doc__, study)

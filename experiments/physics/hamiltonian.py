@@ -12,7 +12,6 @@ Each row of a table trains one config of configs/physics over five seeds, which 
 `NAME_hnn` is the published set-up with its plain network beside it; `NAME` is ours, on the same data.
 """
 
-import argparse
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,9 +22,10 @@ import jax.numpy as jnp
 import numpy as np
 
 import node_jax as nj
-from experiments.benchmarks.report import Results, Table, say, show, write
+from experiments.benchmarks.report import Results, Table, say
+from experiments.physics.command import finish, options_of, results_folder
 from experiments.physics.hamiltonian_figures import draw_long, draw_overview, draw_portraits
-from experiments.physics.runs import Trained, keep, load, mean_and_spread, results_folder, seconds, train_seeds
+from experiments.physics.runs import Trained, load, mean_and_spread, seconds, train_seeds
 from node_jax.analysis import Drift, measure_drift
 from node_jax.config import MLPField, Run
 from node_jax.tasks import DerivativeTask
@@ -229,14 +229,8 @@ _NOTES = [
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = options_of(__doc__)
     parser.add_argument("--only", choices=list(PUBLISHED), help="one of the systems")
-    parser.add_argument("--quick", action="store_true", help="ten steps and two seeds, to see that it works")
-    parser.add_argument("--record", action="store_true", help="keep the results in docs/results/physics")
-    arguments = parser.parse_args()
-    target = results_folder("hamiltonian")
-    results = study([arguments.only] if arguments.only else list(PUBLISHED), arguments.quick, target)
-    path = write(results, target)
-    show(results)
-    if arguments.record:
-        keep(path)
+    options, target = parser.parse_args(), results_folder("hamiltonian")
+    chosen_names = [options.only] if options.only else list(PUBLISHED)
+    finish(study(chosen_names, options.quick, target), target, options.record)

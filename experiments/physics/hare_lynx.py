@@ -15,7 +15,6 @@ the gain of lynx at the mean of log hares, of the years that are fitted. Initial
 several rates with a period of ten years, and the best is taken.
 """
 
-import argparse
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,8 +26,9 @@ import numpy as np
 from jax.tree_util import Partial
 
 import node_jax as nj
-from experiments.benchmarks.report import Results, Table, say, show, write
-from experiments.physics.runs import keep, load, mean_and_spread, results_folder, train_seeds
+from experiments.benchmarks.report import Results, Table, say
+from experiments.physics.command import run_study
+from experiments.physics.runs import load, mean_and_spread, train_seeds
 from node_jax.analysis import Identification, identify
 from node_jax.analysis.figures import DATA, MODEL, OTHERS, dress, new_figure, save_figure
 from node_jax.fields import LogLotkaVolterra
@@ -216,20 +216,6 @@ def draw(
     save_figure(figure, path)
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """The command line."""
-    parser = argparse.ArgumentParser(description="Rates of hare and lynx; results go to runs/physics/.")
-    parser.add_argument("--quick", action="store_true", help="few draws and steps: does it run?")
-    parser.add_argument("--record", action="store_true", help="keep the results in docs/results/physics")
-    options = parser.parse_args(arguments)
-    folder = results_folder(_STUDY)
-    with jax.enable_x64(True):
-        results = study(options.quick, folder)
-    path = write(results, folder)
-    show(results)
-    if options.record:
-        keep(path)
-
-
 if __name__ == "__main__":
-    main()
+    with jax.enable_x64(True):
+        run_study(_STUDY, __doc__, study)

@@ -17,7 +17,6 @@ interactions on more bodies than were trained on. The settings were chosen by th
 training graphs; data and updates were then cut to what two cores do in minutes.
 """
 
-import argparse
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,8 +27,10 @@ import jax.numpy as jnp
 import numpy as np
 
 import node_jax as nj
-from experiments.benchmarks.report import Results, Table, show, write
-from experiments.physics.runs import Trained, keep, load, mean_and_spread, results_folder, train_seeds
+from experiments.benchmarks.report import Results, Table
+from experiments.physics.command import run_study
+from experiments.physics.figures import draw_seeds, legend_above
+from experiments.physics.runs import Trained, load, mean_and_spread, train_seeds
 from node_jax.analysis.figures import DATA, MODEL, OTHERS, dress, new_figure, save_figure
 from node_jax.config import GraphMLPField, MLPField, OscillatorNetworkData, Run
 from node_jax.config.builders.graphs import SPREAD, graph_of, uncoupled
@@ -184,7 +185,7 @@ def _tables(
     counts = [
         (
             name,
-            _num_parameters(found[0].model.forecaster.field),
+            _num_parameters(found[0].field),
             mean_and_spread([one.evaluation.metrics["validation_loss"] for one in found]),
         )
         for name, found in runs.items()
@@ -206,17 +207,14 @@ def draw_errors(tests: dict[str, Test], curves: dict[str, dict[str, np.ndarray]]
             errors = np.minimum(found[place], 1e3)
             if np.isnan(errors).all():
                 continue
-            low, middle, high = np.percentile(errors, (0, 50, 100), axis=0)
-            axes.plot(test.times, middle, color=_COLOURS[name], linewidth=1.6, label=name)
-            axes.fill_between(test.times, low, high, color=_COLOURS[name], alpha=0.15, linewidth=0)
+            draw_seeds(axes, test.times, errors, color=_COLOURS[name], label=name)
         axes.set_yscale("log")
         axes.set_ylim(1e-3, 5)
         axes.set_title(place, fontsize=10)
         axes.set_xlabel("time")
         dress(axes)
     grid[0, 0].set_ylabel("relative error")
-    handles, labels = grid[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=4, frameon=False, fontsize=9)
+    legend_above(figure, grid[0, 0], 4)
     save_figure(figure, path)
 
 
@@ -237,22 +235,9 @@ def draw_paths(test: Test, runs: dict[str, list[Trained]], fields: dict[str, Any
         dress(axes)
     for axes in grid[-1]:
         axes.set_xlabel("time")
-    handles, labels = grid[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=4, frameon=False, fontsize=9)
+    legend_above(figure, grid[0, 0], 4)
     save_figure(figure, path)
 
 
-def main() -> None:
-    """The command line."""
-    parser = argparse.ArgumentParser(description="Oscillators on graphs; results go to runs/physics/oscillator_graph/.")
-    parser.add_argument("--quick", action="store_true", help="a few steps of two seeds: does it run?")
-    parser.add_argument("--record", action="store_true", help="keep the results in docs/results/physics")
-    options = parser.parse_args()
-    path = write(results := study(options.quick, results_folder(_NAME)), results_folder(_NAME))
-    show(results)
-    if options.record:
-        keep(path)
-
-
 if __name__ == "__main__":
-    main()
+    run_study(_NAME, __doc__, study)

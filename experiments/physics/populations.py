@@ -18,6 +18,11 @@ from node_jax.models import combine_trainable, partition_trainable
 from node_jax.tasks import Phase, PopulationModel, PopulationTask, each_sample
 
 _NUM_BOOTSTRAP = 4000
+CHECKPOINTS = (
+    "Each run has two checkpoints, half-way and at the end; the one under which its new people are likelier is used, "
+    "for both models alike."
+)
+"""A note of every study."""
 _STEP = 1e-2
 """Of the difference quotients behind standard errors, in logarithms of parameters."""
 
@@ -40,6 +45,17 @@ def pooled(folds: Sequence[Trained]) -> dict[str, Samples]:
             each = each_sample(predictive, truth)
             found[ours].append(each | {"subject": np.array(truth.ids)[each["subject"]]})
     return {name: {key: np.concatenate([e[key] for e in each]) for key in each[0]} for name, each in found.items()}
+
+
+def named_parameters(trained: Trained) -> dict[str, float]:
+    """What the report of a population lists, by name."""
+    return {name: float(value) for name, value in trained.model.named().items()}
+
+
+def comparison(plain: Sequence[Trained], hybrid: Sequence[Trained], unit: str) -> list[Table]:
+    """The predictions of both models over all folds, and what they differ by."""
+    sides = {"plain": pooled(plain), "hybrid": pooled(hybrid)}
+    return [prediction_table(sides, unit), difference_table(sides["plain"], sides["hybrid"], unit)]
 
 
 def prediction_table(sides: dict[str, dict[str, Samples]], unit: str) -> Table:

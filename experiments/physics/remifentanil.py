@@ -4,42 +4,39 @@ Question: (a) Are the parameters of three compartments with age and lean mass, f
     those of Minto et al. (1997)? (b) Do 90 % intervals hold samples held out within people, and people held out? (c)
     Does a network of concentration, age and lean mass that multiplies the clearance predict them better? (d) Are the
     estimates the same when what is below 1 ng/ml is only known to be that?
-Expected: (a) yes, within a fifth, (b) yes, (c) a little within people, not to be told for new ones, (d) the clearance
+Expected: (a) yes, within a quarter, (b) yes, (c) a little within people, not to be told for new ones, (d) the clearance
     is, the third compartment is not, of which low concentrations tell.
 Cost: some twenty minutes on 2 CPU cores; a few with --quick.
 Command: python -m experiments.physics.remifentanil [--quick] [--record]
 """
 
-import argparse
 import shutil
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from experiments.benchmarks.report import Results, Table, show, write
-from experiments.physics.populations import difference_table, draw_clearance, pooled, prediction_table, train_folds
-from experiments.physics.runs import Trained, keep, load, mean_and_spread, results_folder, seconds, train_all
+from experiments.benchmarks.report import Results, Table
+from experiments.physics.command import run_study
+from experiments.physics.populations import CHECKPOINTS, comparison, draw_clearance, named_parameters, train_folds
+from experiments.physics.runs import Trained, load, mean_and_spread, seconds, train_all
 
 _NAME = "remifentanil"
 _SIMPLE = {"volume": 4.98, "volume_1": 9.01, "volume_2": 6.54, "clearance": 2.46, "flow_1": 1.69, "flow_2": 0.065}
 """The model without covariates of Minto et al. (1997), abstract; l and l/min."""
 _LIMIT = 1.0
-"""An assay that would not see less, ng/ml; it hides about a quarter of the samples."""
+"""An assay that would not see less, ng/ml; it hides about a sixth of the samples."""
 
 
-def main() -> None:
+def study(is_quick: bool, folder: Path) -> Results:
     """Train, tabulate, draw."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="ten steps of each run, to see that it works")
-    parser.add_argument("--record", action="store_true", help="keep tables and figures in docs/results/physics")
-    options = parser.parse_args()
     run, hybrid_run = load("remifentanil"), load("remifentanil_hybrid")
-    folder, num_folds = results_folder(_NAME), run.data.num_folds
-    plain = train_folds(run, num_folds, options.quick)
-    hybrid = train_folds(hybrid_run, num_folds, options.quick)
+    num_folds = run.data.num_folds
+    plain = train_folds(run, num_folds, is_quick)
+    hybrid = train_folds(hybrid_run, num_folds, is_quick)
     blind = replace(run, name="remifentanil_censored", data=replace(run.data, limit=_LIMIT))
-    (censored,) = train_all([blind], options.quick)
+    (censored,) = train_all([blind], is_quick)
     shutil.copy(plain[0].directory / "subjects.png", folder / f"{_NAME}.png")
     shutil.copy(plain[0].directory / "observed.png", folder / f"{_NAME}_observed.png")
     levels = np.geomspace(0.1, 200.0, 60)
@@ -48,12 +45,7 @@ def main() -> None:
         for age, mass in ((25, 55), (40, 55), (80, 45))
     }
     draw_clearance(hybrid, levels, people, folder / f"{_NAME}_clearance.png")
-    sides = {"plain": pooled(plain), "hybrid": pooled(hybrid)}
-    tables = [
-        _estimates(plain, censored),
-        prediction_table(sides, "ng/ml"),
-        difference_table(sides["plain"], sides["hybrid"], "ng/ml"),
-    ]
+    tables = [_estimates(plain, censored), *comparison(plain, hybrid, "ng/ml")]
     below = float(np.mean(censored.task.data.is_censored[censored.task.data.mask]))
     notes = [
         "The 65 people are dealt into 5 folds; of the 52 that are fitted a fifth of the samples is held out, and the "
@@ -64,26 +56,18 @@ def main() -> None:
         "are given.",
         f"The table has no value below a limit of quantification. The column censored fits fold 0 with the {below:.0%} "
         f"of its samples that are below {_LIMIT:g} ng/ml known only to be that.",
-        "Each run has two checkpoints, half-way and at the end; the one under which its new people are likelier is "
-        "used, for both models alike.",
+        CHECKPOINTS,
         f"Training took {np.mean([seconds(t) for t in plain]):.0f} s for a fold of the plain model and "
         f"{np.mean([seconds(t) for t in hybrid]):.0f} s for one of the hybrid, compilation included, on a machine that "
         "was shared.",
     ]
-    results = Results(_NAME, __doc__.splitlines()[0], tables, notes, is_quick=options.quick)
-    path = write(results, folder)
-    show(results)
-    if options.record:
-        keep(path)
+    return Results(_NAME, __doc__.splitlines()[0], tables, notes, is_quick=is_quick)
 
 
 def _estimates(plain: list[Trained], censored: Trained) -> Table:
-    def named(trained: Trained) -> dict[str, float]:
-        return {name: float(value) for name, value in trained.model.named().items()}
-
-    every, first, hidden = [named(trained) for trained in plain], named(plain[0]), named(censored)
+    every, hidden = [named_parameters(trained) for trained in plain], named_parameters(censored)
     rows: list[tuple[Any, ...]] = []
-    for name in first:
+    for name in every[0]:
         is_log = name in _SIMPLE
         values = [np.exp(found[name]) if is_log else found[name] for found in every]
         hidden_value = float(np.exp(hidden[name]) if is_log else hidden[name])
@@ -93,4 +77,4 @@ def _estimates(plain: list[Trained], censored: Trained) -> Table:
 
 
 if __name__ == "__main__":
-    main()
+    run_study(_NAME, __doc__, study)

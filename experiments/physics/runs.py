@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from experiments.benchmarks.report import record, say
+from experiments.benchmarks.report import say
+from experiments.physics.command import ROOT, RUNS
 from node_jax.config import Run
 from node_jax.config.build import build
 from node_jax.config.codec import to_json
@@ -22,10 +23,6 @@ from node_jax.config.quick import shorten
 from node_jax.tasks import AbstractTask, Evaluation
 from node_jax.train import Candidate, RunDirectory, fit_several, read_metrics, write_report
 from node_jax.train.progress import Progress
-
-_ROOT = Path(__file__).parents[2]
-_RUNS = _ROOT / "runs" / "physics"
-_PAGE, _RECORDS = _ROOT / "docs" / "results" / "physics" / "README.md", _ROOT / "docs" / "results" / "physics"
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,22 +37,15 @@ class Trained:
     """What it logged, by step."""
     directory: Path
 
+    @property
+    def field(self) -> Any:
+        """The field of a fitted `Forecaster`; the studies have data and model in the same units."""
+        return self.model.forecaster.field
+
 
 def load(name: str) -> Run:
     """The config configs/physics/`name`.py."""
-    return load_config(_ROOT / "configs" / "physics" / f"{name}.py")
-
-
-def results_folder(study: str) -> Path:
-    """Where a study writes its tables and figures: runs/physics/`study`."""
-    folder = _RUNS / study
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
-def keep(path: Path) -> None:
-    """Copy a study's JSON and figures to docs/results/physics, and its tables into the page there."""
-    record(path, _PAGE, _RECORDS)
+    return load_config(ROOT / "configs" / "physics" / f"{name}.py")
 
 
 def train_seeds(run: Run, num_seeds: int, is_quick: bool = False) -> list[Trained]:
@@ -101,9 +91,14 @@ def train_all(runs: Sequence[Run], is_quick: bool = False) -> list[Trained]:
     return found
 
 
+def moments(values: Sequence[float]) -> tuple[float, float]:
+    """The mean over seeds and the standard deviation among them, NaN for one seed."""
+    return float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
+
+
 def mean_and_spread(values: Sequence[float]) -> str:
     """The mean over seeds and the standard deviation among them, as text."""
-    mean, spread = float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
+    mean, spread = moments(values)
     return f"{mean:.3g} ± {spread:.1g}"
 
 
@@ -114,7 +109,7 @@ def seconds(trained: Trained) -> float:
 
 def _folder(run: Run) -> RunDirectory:
     text = to_json(run)
-    folder = RunDirectory(_RUNS / run.name / f"{hashlib.sha256(text.encode()).hexdigest()[:10]}-seed-{run.seed}")
+    folder = RunDirectory(RUNS / run.name / f"{hashlib.sha256(text.encode()).hexdigest()[:10]}-seed-{run.seed}")
     folder.prepare(text)
     return folder
 

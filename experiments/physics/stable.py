@@ -14,8 +14,8 @@ version of this study had starts all around and a damping of 0.5, whose series w
 there no network, with tanh or silu, ran away or stopped elsewhere, and the problem was changed for that reason.
 """
 
-import argparse
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import equinox as eqx
@@ -23,8 +23,9 @@ import jax.numpy as jnp
 import numpy as np
 
 import node_jax as nj
-from experiments.benchmarks.report import Results, Table, show, write
-from experiments.physics.runs import Trained, keep, load, mean_and_spread, results_folder, train_seeds
+from experiments.benchmarks.report import Results, Table
+from experiments.physics.command import run_study
+from experiments.physics.runs import Trained, load, mean_and_spread, train_seeds
 from node_jax.analysis.figures import DATA, MODEL, OTHERS, dress, new_figure, save_figure
 from node_jax.config.builders.systems import damped_oscillator
 from node_jax.status import is_success
@@ -69,7 +70,7 @@ def judge(found: np.ndarray, truth: np.ndarray) -> tuple[float, float, float]:
     return float(relative), float(np.mean(is_away)), float(np.mean(~is_away & ~(ends < _AT_REST)))
 
 
-def run(is_quick: bool) -> Results:
+def study(is_quick: bool, folder: Path) -> Results:
     """Train, solve from near and far, draw."""
     num_seeds = 2 if is_quick else 5
     config = load("stable_dynamics")
@@ -84,7 +85,7 @@ def run(is_quick: bool) -> Results:
     truth = {radius: solve(damped_oscillator(config.data.damping), radius) for radius in _RADII}
     rows, worst = [], {}
     for name, runs in fits.items():
-        fields = [one.model.forecaster.field for one in runs]
+        fields = [one.field for one in runs]
         for radius in _RADII:
             judged = np.array([judge(solve(field, radius), truth[radius]) for field in fields])
             rows.append(
@@ -99,7 +100,7 @@ def run(is_quick: bool) -> Results:
             )
             if radius == _RADII[-1]:
                 worst[name] = int(np.argmax(judged[:, 1] + judged[:, 2] + 1e-6 * judged[:, 0]))
-    draw(fits, worst)
+    draw(fits, worst, folder / "stable.png")
     columns = (
         "field",
         "start radius / data's",
@@ -127,19 +128,19 @@ def run(is_quick: bool) -> Results:
 
 
 def _most_rise(trained: Trained) -> float:
-    field = trained.model.forecaster.field
+    field = trained.field
     energies = np.concatenate([np.asarray(field.energy(jnp.asarray(solve(field, r), float))) for r in _RADII])
     return float(np.max(np.diff(energies[:, :-1], axis=1) / energies[:, :1]).clip(0))
 
 
-def draw(fits: dict[str, list[Trained]], worst: dict[str, int]) -> None:
+def draw(fits: dict[str, list[Trained]], worst: dict[str, int], path: Path) -> None:
     """Phase portraits of the truth, the stable field over the levels of its V, and the networks, each of the seed that
     does worst from the farthest starts.
     """
     config = fits["stable, tanh"][0].run
     figure, axes = new_figure(1, 4, (15, 4.2))
     fields = {"true": damped_oscillator(config.data.damping)}
-    fields |= {f"{name}, seed {worst[name]}": runs[worst[name]].model.forecaster.field for name, runs in fits.items()}
+    fields |= {f"{name}, seed {worst[name]}": runs[worst[name]].field for name, runs in fits.items()}
     reach = 4.6
     grid = np.linspace(-reach, reach, 121)
     states = jnp.asarray(np.stack(np.meshgrid(grid, 2 * grid), axis=-1), float)
@@ -148,8 +149,8 @@ def draw(fits: dict[str, list[Trained]], worst: dict[str, int]) -> None:
             energy = np.sqrt(np.asarray(field.energy(states)))
             one.contourf(grid, 2 * grid, energy, levels=14, cmap="Blues", alpha=0.6)
         colour = (DATA, MODEL, OTHERS[0], OTHERS[2])[i]
-        for path in solve(field, _RADII[-1])[::2, :-1]:
-            shown = path[np.abs(path).max(axis=1) < 3 * reach]
+        for track in solve(field, _RADII[-1])[::2, :-1]:
+            shown = track[np.abs(track).max(axis=1) < 3 * reach]
             one.plot(shown[:, 0], shown[:, 1], color=colour, linewidth=0.9)
         data = fits["stable, tanh"][worst["stable, tanh"]].task.data
         one.plot(*data.values.reshape(-1, 2).T, ".", color="#444444", markersize=2, label="data of a run")
@@ -157,21 +158,8 @@ def draw(fits: dict[str, list[Trained]], worst: dict[str, int]) -> None:
         dress(one)
     axes[0, 0].set_ylabel("dx/dt")
     axes[0, 0].legend(frameon=False, fontsize=8, loc="upper right")
-    save_figure(figure, results_folder("stable") / "stable.png")
-
-
-def main() -> None:
-    """The command line."""
-    parser = argparse.ArgumentParser(description="A field that cannot diverge; results go to runs/physics/stable.")
-    parser.add_argument("--quick", action="store_true", help="few updates of two seeds: does it run?")
-    parser.add_argument("--record", action="store_true", help="keep the results in docs/results/physics")
-    options = parser.parse_args()
-    results = run(options.quick)
-    path = write(results, results_folder("stable"))
-    show(results)
-    if options.record:
-        keep(path)
+    save_figure(figure, path)
 
 
 if __name__ == "__main__":
-    main()
+    run_study("stable", __doc__, study)

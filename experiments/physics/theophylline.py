@@ -13,22 +13,23 @@ on all three. nlme maximizes the likelihood of a linearized model (Lindstrom & B
 the maximum of that, by quadrature and the closed form of the solution, is computed here too.
 """
 
-import argparse
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
-from experiments.benchmarks.report import Results, Table, show, write
+from experiments.benchmarks.report import Results, Table
+from experiments.physics.command import run_study
 from experiments.physics.populations import (
-    difference_table,
+    CHECKPOINTS,
+    comparison,
     draw_clearance,
-    pooled,
-    prediction_table,
+    named_parameters,
     standard_errors,
     train_folds,
 )
-from experiments.physics.runs import Trained, keep, load, results_folder, seconds, train_all
+from experiments.physics.runs import Trained, load, seconds, train_all
 from experiments.physics.theophylline_quadrature import fit_by_quadrature
 
 _NAME = "theophylline"
@@ -46,33 +47,26 @@ _CORRELATED_STEPS = 1000
 _SHORT = {"elimination": "lKe", "absorption": "lKa", "clearance": "lCl"}
 
 
-def main() -> None:
+def study(is_quick: bool, folder: Path) -> Results:
     """Train, tabulate, draw."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="ten steps of each run, to see that it works")
-    parser.add_argument("--record", action="store_true", help="keep tables and figures in docs/results/physics")
-    options = parser.parse_args()
     run, hybrid_run = load("theophylline"), load("theophylline_hybrid")
-    folder = results_folder(_NAME)
-    (whole,) = train_all([run], options.quick)
+    (whole,) = train_all([run], is_quick)
     shutil.copy(whole.directory / "observed.png", folder / f"{_NAME}_observed.png")
     every = replace(run.task, random=("elimination", "absorption", "clearance"), is_correlated=True)
     longer = replace(run.train, num_steps=_CORRELATED_STEPS)
-    (correlated,) = train_all([replace(run, name="theophylline_correlated", task=every, train=longer)], options.quick)
+    (correlated,) = train_all([replace(run, name="theophylline_correlated", task=every, train=longer)], is_quick)
     num_folds = hybrid_run.data.num_folds
     plain_run = replace(hybrid_run, name="theophylline_plain", field=replace(hybrid_run.field, correction=None))
-    plain = train_folds(plain_run, num_folds, options.quick)
-    hybrid = train_folds(hybrid_run, num_folds, options.quick)
+    plain = train_folds(plain_run, num_folds, is_quick)
+    hybrid = train_folds(hybrid_run, num_folds, is_quick)
     shutil.copy(plain[0].directory / "subjects.png", folder / f"{_NAME}.png")
     levels = np.geomspace(0.3, 12.0, 60)
     people = {f"{weight} kg": np.array([np.log(weight / 70)]) for weight in (55, 70, 85)}
     draw_clearance(hybrid, levels, people, folder / f"{_NAME}_clearance.png")
-    sides = {"plain": pooled(plain), "hybrid": pooled(hybrid)}
     tables = [
         _estimates(whole),
         _correlated(correlated),
-        prediction_table(sides, "mg/l"),
-        difference_table(sides["plain"], sides["hybrid"], "mg/l"),
+        *comparison(plain, hybrid, "mg/l"),
     ]
     notes = [
         "Rows of the first tables are logarithms, with standard deviations of random effects and of the error in mg/l. "
@@ -83,20 +77,15 @@ def main() -> None:
         "All 132 samples are fitted for the estimates. For predictions the people are dealt into 4 folds; of the 9 "
         "that are fitted a fifth of the samples is held out, and the other 3 are new: they are predicted from dose and "
         "weight alone.",
-        "Each run has two checkpoints, half-way and at the end; the one under which its new people are likelier is "
-        "used, for both models alike.",
+        CHECKPOINTS,
         f"Training took {seconds(whole):.0f} s for the estimates and {np.mean([seconds(t) for t in hybrid]):.0f} s for "
         "a fold of the hybrid, compilation included, on a machine that was shared.",
     ]
-    results = Results(_NAME, __doc__.splitlines()[0], tables, notes, is_quick=options.quick)
-    path = write(results, folder)
-    show(results)
-    if options.record:
-        keep(path)
+    return Results(_NAME, __doc__.splitlines()[0], tables, notes, is_quick=is_quick)
 
 
 def _estimates(trained: Trained) -> Table:
-    named = {name: float(value) for name, value in trained.model.named().items()}
+    named = named_parameters(trained)
     errors = standard_errors(trained.task, trained.model)
     exact, exact_likelihood = fit_by_quadrature(trained.task.data)
     rows = []
@@ -106,8 +95,7 @@ def _estimates(trained: Trained) -> Table:
     for name, published in _FM3_SCALES.items():
         off = f"{100 * (named[name] / published - 1):+.2f} %"
         rows.append((name, named[name], None, exact[name], published, None, off))
-    likelihood = float(-trained.rows[-1]["loss"] * trained.task.data.mask.sum())
-    rows.append(("log likelihood", likelihood, None, exact_likelihood, None, None, None))
+    rows.append(("log likelihood", _log_likelihood(trained), None, exact_likelihood, None, None, None))
     columns = (
         "parameter",
         "Laplace",
@@ -121,15 +109,18 @@ def _estimates(trained: Trained) -> Table:
 
 
 def _correlated(trained: Trained) -> Table:
-    named = {name: float(value) for name, value in trained.model.named().items()}
+    named = named_parameters(trained)
     rows = []
     for name, published in _FM1.items():
         off = np.exp(named[name] - published) if name in _FM3 else named[name] / published
         rows.append((_SHORT.get(name, name), named[name], published, f"{100 * (off - 1):+.2f} %"))
-    likelihood = float(-trained.rows[-1]["loss"] * trained.task.data.mask.sum())
-    rows.append(("log likelihood", likelihood, None, None))
+    rows.append(("log likelihood", _log_likelihood(trained), None, None))
     columns = ("parameter", "Laplace", "nlme, fm1Theo.nlme", "Laplace against nlme, natural units")
     return Table("Correlated random effects on all three", columns, _as_text(rows))
+
+
+def _log_likelihood(trained: Trained) -> float:
+    return float(-trained.rows[-1]["loss"] * trained.task.data.mask.sum())
 
 
 def _as_text(rows: list[tuple]) -> list[tuple]:
@@ -138,4 +129,4 @@ def _as_text(rows: list[tuple]) -> list[tuple]:
 
 
 if __name__ == "__main__":
-    main()
+    run_study(_NAME, __doc__, study)

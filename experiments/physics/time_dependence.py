@@ -14,7 +14,6 @@ solve. Every field has about 1300 parameters, by the width of its layers, and th
 second figure shows what the structures of a linear field do.
 """
 
-import argparse
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -27,8 +26,10 @@ import numpy as np
 import optax
 
 import node_jax as nj
-from experiments.benchmarks.report import Results, Table, say, show, write
-from experiments.physics.runs import keep, mean_and_spread, results_folder
+from experiments.benchmarks.report import Results, Table, say
+from experiments.physics.command import run_study
+from experiments.physics.figures import legend_above
+from experiments.physics.runs import mean_and_spread
 from node_jax.analysis.figures import DATA, MODEL, OTHERS, dress, new_figure, save_figure
 
 _NAME = "time_dependence"
@@ -178,8 +179,7 @@ def _draw_stiffness(found: dict[str, dict[str, Any]], path: Path) -> None:
             if j > 0:
                 axes.set_yticklabels([])
         grid[i, 0].set_ylabel(f"{law} stiffness")
-    handles, labels = grid[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=2, frameon=False, fontsize=9)
+    legend_above(figure, grid[0, 0], 2)
     save_figure(figure, path)
 
 
@@ -191,7 +191,7 @@ def draw_linear(path: Path) -> None:
         "skew: the norm stays": ("skew", turn),
         "stable: the norm falls": ("stable", turn - np.diag([0.8, 0.1])),
     }
-    figure, grid = new_figure(1, 3, (11, 4.5))
+    figure, grid = new_figure(1, 3, (11, 4.1))
     starts = np.stack([1.5 * np.array([np.cos(a), np.sin(a)]) for a in np.arange(6) * np.pi / 3 + 0.2])
     fine, coarse = jnp.linspace(0.0, 2.5, 200), jnp.linspace(0.0, 2.5, 12)
     for (title, (structure, matrix)), axes in zip(matrices.items(), grid[0], strict=True):
@@ -208,22 +208,9 @@ def draw_linear(path: Path) -> None:
         axes.set_aspect("equal")
         axes.set_title(title, fontsize=10)
         dress(axes)
-    handles, labels = grid[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=2, frameon=False, fontsize=9)
+    legend_above(figure, grid[0, 0], 2)
     save_figure(figure, path)
 
 
-def main() -> None:
-    """The command line."""
-    parser = argparse.ArgumentParser(description="Time in networks; results go to runs/physics/time_dependence/.")
-    parser.add_argument("--quick", action="store_true", help="a few steps of two seeds: does it run?")
-    parser.add_argument("--record", action="store_true", help="keep the results in docs/results/physics")
-    options = parser.parse_args()
-    path = write(results := study(options.quick, results_folder(_NAME)), results_folder(_NAME))
-    show(results)
-    if options.record:
-        keep(path)
-
-
 if __name__ == "__main__":
-    main()
+    run_study(_NAME, __doc__, study)

@@ -120,20 +120,25 @@ def test_a_run_asked_to_end_in_its_last_dispatch_ends_with_all_done(tmp_path):
 
 def test_a_folder_of_checkpoints_that_is_lost_on_the_way_is_said_and_survived(tmp_path):
     told = []
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "in the way").write_text("")
+
+    def put(target):
+        """Checkpoints are written by a thread meanwhile: what stands there must change in one go."""
+        (tmp_path / "link").symlink_to(tmp_path / target)
+        (tmp_path / "link").replace(tmp_path / "checkpoints")
 
     class Losing(Silent):
         def advance(self, step, row):
-            checkpoints = tmp_path / "checkpoints"
             if step == 15:
-                checkpoints.rename(tmp_path / "away")
-                checkpoints.write_text("in the way")
+                put("in the way")
             if step == 35:
-                checkpoints.unlink()
-                (tmp_path / "away").rename(checkpoints)
+                put("kept")
 
         def warn(self, message):
             told.append(message)
 
+    put("kept")
     fit(Bowl(TARGET), optax.sgd(0.1), settings(), directory(tmp_path), Losing)
     assert any("checkpoint of step 20" in message for message in told)
     assert _rows(tmp_path)[-1]["step"] == 40
