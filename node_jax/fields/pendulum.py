@@ -69,7 +69,7 @@ class Pendulum(AbstractEnergyField, AbstractParametricField):
         return dict(zip(("inertia", "torque"), jnp.exp(self.log_parameters), strict=True))
 
 
-class DampedPendulum(AbstractParametricField, AbstractEnergyField):
+class DampedPendulum(AbstractEnergyField, AbstractParametricField):
     r"""dq/dt = p,  dp/dt = -ω0² sin q - α p, for the angle q from the rest below and its rate p.
 
     Without friction the energy p²/2 + ω0² (1 - cos q) is kept; with it, it decreases by α p² in a unit of time. Rest is

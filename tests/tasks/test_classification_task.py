@@ -139,7 +139,7 @@ POINTS = np.zeros((4, 2)), np.array([0, 1, 0, 1])
         (lambda data: draw_concentric_spheres(1, 1, inner_radius=1.2), "inner_radius < outer_radii"),
         (
             lambda data: ClassificationTask(data, make_model, batch_size=33),
-            "1 and the 32 points to fit, got 33",
+            "1 and the number of points to fit, 32, got 33",
         ),
         (lambda data: ClassificationTask(data, make_model, criterion="hinge"), "'huber'.*got 'hinge'"),
         (
