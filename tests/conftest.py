@@ -1,5 +1,6 @@
 """Two CPU devices' worth of determinism: tests run on the CPU, in float32 unless they ask for float64."""
 
+import gc
 import os
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -11,6 +12,9 @@ os.environ["XLA_FLAGS"] = " ".join(
 
 import jax
 import pytest
+
+# Traces make many objects that live long, and Python would look through all of them again and again.
+gc.set_threshold(200_000, 50, 50)
 
 
 @pytest.fixture
