@@ -143,7 +143,7 @@ def _take_again(problem: Problem, tape: Tape, num_steps: Int[Array, ""]) -> tupl
     f0 = solver.slope(problem.field, ts[0], z0) if problem.reuses_slope else None
     ys = None
     if not problem.only_ends:
-        ys = jax.tree.map(lambda leaf: leaf[: ts.shape[0]], first_rows(problem).ys)
+        ys = jax.tree.map(lambda leaf: leaf[: ts.shape[0]], first_rows(problem, problem.judge_times()[1]).ys)
     costs = {name: jnp.zeros((), ts.dtype) for name in problem.costs}
     start = _Carry(z0, f0, ys, costs)
     end, nodes = lax.scan(maybe_block, start, jnp.arange(num_blocks) * length)

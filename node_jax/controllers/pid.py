@@ -1,5 +1,6 @@
 """Adaptive step sizes: the PID family and Hairer's first step."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -128,7 +129,7 @@ class PIController(AbstractController):
 
     def first_step(
         self, field: Callable[[Time, State], State], ts: Float[Array, " time"], y0: State, f0: State, order: int
-    ) -> tuple[Time, tuple[Array, Array, Array]]:
+    ) -> tuple[Time, Float[Array, "3"]]:
         """`dt0`, or Hairer's choice: a step after which y has moved by about a hundredth of the tolerance^(1/order)."""
         t0, t1 = ts[0], ts[-1]
         direction = jnp.where(t1 < t0, -1, 1).astype(t0.dtype)
@@ -139,8 +140,7 @@ class PIController(AbstractController):
         # Far from zero, a step below the spacing of floating-point times would not move.
         spacing = jnp.finfo(t0.dtype).eps * jnp.maximum(abs(t0), abs(t1))
         dt = jnp.minimum(jnp.maximum(dt, 4 * spacing), abs(t1 - t0)).astype(t0.dtype)
-        one = jnp.ones((), t0.dtype)
-        return direction * self._bounded(dt), (one, one, jnp.asarray(True))
+        return direction * self._bounded(dt), jnp.array([0.0, 0.0, 1.0], t0.dtype)
 
     def _search_first_step(
         self,
@@ -182,7 +182,7 @@ class PIController(AbstractController):
 
     def decide(
         self,
-        memory: tuple[Array, Array, Array],
+        memory: Float[Array, "3"],
         ts: Float[Array, " time"],
         t1: Time,
         dt: Time,
@@ -191,9 +191,13 @@ class PIController(AbstractController):
         error: State | None,
         order: int,
     ) -> Decision:
-        """Accept if the scaled error is at most 1; see the formula above."""
+        """Accept if the scaled error is at most 1; see the formula above.
+
+        The memory holds log(error)/order of the last accepted step and of the one before it, and 1 if the last attempt
+        was accepted, else 0. As one array it is one operation of the loop.
+        """
         del ts, t1
-        previous, before_previous, was_accepted = memory
+        log_previous, log_before_previous, was_accepted = memory
         size = scaled_norm(tree_nan_with(error, y1), y0, y1, self.rtol, self.atol, self.norm).astype(dt.dtype)
         if self.norm is not rms_norm:
             # It may leave out parts of the state.
@@ -202,23 +206,23 @@ class PIController(AbstractController):
         accept = error_ratio <= 1
         # An error of exactly zero (a field that is constant) must not divide by zero: it grows by factor_max. NaN is an
         # error without bound: dt shrinks by factor_min.
-        size = jnp.maximum(jnp.where(jnp.isnan(error_ratio), jnp.inf, error_ratio), _SMALLEST_ERROR)
-        # One logarithm for all powers.
+        one, infinity = np.ones((), dt.dtype), np.full((), np.inf, dt.dtype)
+        size = jnp.maximum(lax.select(jnp.isnan(error_ratio), infinity, error_ratio), _SMALLEST_ERROR)
+        # One logarithm for all powers, and for all attempts that it matters to.
         log_size = jnp.log(size) / order
+        change = log_previous - log_size
         log_factor = (
-            -(self.pcoeff + self.icoeff + self.dcoeff) * log_size
-            + (self.pcoeff + 2 * self.dcoeff) * jnp.log(previous) / order
-            - self.dcoeff * jnp.log(before_previous) / order
+            self.pcoeff * change - self.icoeff * log_size + self.dcoeff * (change + log_previous - log_before_previous)
         )
-        growth = jnp.clip(
-            self.safety * jnp.exp(log_factor), self.factor_min, jnp.where(was_accepted, self.factor_max, 1.0)
-        )
-        shrink = jnp.clip(self.safety * jnp.exp(-log_size), self.factor_min, 1.0)
+        largest = lax.select(was_accepted > 0, jnp.asarray(self.factor_max, dt.dtype), one)
+        growth = jnp.minimum(jnp.maximum(self.safety * jnp.exp(log_factor), self.factor_min), largest)
+        shrink = jnp.minimum(jnp.maximum(self.safety * jnp.exp(-log_size), self.factor_min), 1.0)
         next_dt = dt * tree_where(accept, growth, shrink)
         if self.dtmin is not None or self.dtmax is not None:
             next_dt = jnp.copysign(self._bounded(abs(next_dt)), dt)
-        remembered = jnp.maximum(size, _SMALLEST_REMEMBERED)
-        memory = (*tree_where(accept, (remembered, previous), (previous, before_previous)), accept)
+        remembered = jnp.maximum(log_size, math.log(_SMALLEST_REMEMBERED) / order)
+        after = jnp.concatenate([remembered[None], memory[:1], one[None]])
+        memory = tree_where(accept, after, memory * np.array([1, 1, 0], memory.dtype))
         is_stuck = jnp.asarray(False)
         if self.dtmin is not None:
             is_stuck = ~accept & (abs(dt) <= 1.001 * jnp.asarray(self.dtmin, dt.dtype))

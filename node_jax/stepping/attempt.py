@@ -45,8 +45,8 @@ class Attempt(NamedTuple):
     """Whether this was no step but a jump of the state, if the problem has jumps."""
 
 
-def begin(problem: Problem) -> tuple[Progress, State]:
-    """The state of a solve before its first step, and the slope at the start."""
+def begin(problem: Problem) -> tuple[Progress, State, Int[Array, ""]]:
+    """The state of a solve before its first step, the slope at the start, and how many of the times lie there."""
     solver, ts = problem.solver, problem.ts
     z0 = solver.start(problem.y0)
     t0, t_end = ts[0], ts[-1]
@@ -56,7 +56,8 @@ def begin(problem: Problem) -> tuple[Progress, State]:
     is_empty = t0 == t_end
     status = _status_where(~tree_all_finite((f0, problem.y0)), Status.non_finite, zero)
     status = _status_where((t0 + dt == t0) & ~is_empty, Status.dt_underflow, status)
-    status = _status_where(~problem.times_are_valid(), Status.invalid_input, status)
+    is_valid, num_at_start = problem.judge_times()
+    status = _status_where(~is_valid, Status.invalid_input, status)
     progress = Progress(
         t=t0,
         dt=lax.stop_gradient(dt),
@@ -75,7 +76,7 @@ def begin(problem: Problem) -> tuple[Progress, State]:
     if problem.watch is not None:
         y0, slope = problem.y0, problem.field(t0, problem.y0)
         progress = progress._replace(events=first_events(problem.watch, t0, y0, slope, problem.direction))
-    return progress, f0
+    return progress, f0, num_at_start
 
 
 def _first_step(problem: Problem, f0: State) -> tuple[Time, Any]:
@@ -184,20 +185,22 @@ def _representable(direction: Time, t: Time, dt: Time, too_far: Time) -> Time:
     The smallest step that floating point has gets its turn, say to cross a jump, before a solve gives up.
     """
     dt = tree_where(t + dt == t, _next_float(t, direction) - t, dt)
-    return tree_where(t + dt == too_far, _next_float(too_far, -direction) - t, dt)
+    return tree_where(t + dt == too_far, _next_float(too_far, direction, is_back=True) - t, dt)
 
 
-def _next_float(t: Time, direction: Time) -> Time:
-    """The floating-point number next to `t` in this direction, 1 or -1.
+def _next_float(t: Time, direction: Time, is_back: bool = False) -> Time:
+    """The floating-point number next to `t` in this direction, 1 or -1, or against it.
 
     `jnp.nextafter` towards infinity is many small operations of which seven more end up as kernels of a solve, each of
     them some milliseconds to compile.
     """
-    bits = lax.bitcast_convert_type(t, {2: jnp.int16, 4: jnp.int32, 8: jnp.int64}[t.dtype.itemsize])
-    one = jnp.ones((), bits.dtype)
+    whole = {2: jnp.int16, 4: jnp.int32, 8: jnp.int64}[t.dtype.itemsize]
     # Away from zero is up in bits, whatever the sign.
-    beside = lax.bitcast_convert_type(bits + jnp.where(t * direction > 0, one, -one), t.dtype)
-    return jnp.where(t == 0, direction * jnp.finfo(t.dtype).smallest_subnormal, beside)
+    is_away = t * direction < 0 if is_back else t * direction > 0
+    bits = lax.bitcast_convert_type(t, whole) + lax.select(is_away, whole(1), whole(-1))
+    least = jnp.finfo(t.dtype).smallest_subnormal
+    # With t in the product, XLA has no constant of the loop to compute beforehand, which would be a kernel.
+    return lax.select(t == 0, (t + direction) * (-least if is_back else least), lax.bitcast_convert_type(bits, t.dtype))
 
 
 def _status_where(condition: Bool[Array, ""], status: Any, otherwise: Int[Array, ""]) -> Int[Array, ""]:

@@ -117,7 +117,7 @@ class _Loop:
 
     Arguments:
         batch: the problems.
-        starts: where each trajectory starts, and its slope there.
+        starts: what `begin` gives of each trajectory.
         num_lanes: how many to step at once.
         max_rows: bound on attempts.
         with_tape, with_slopes: as in `integrate_lanes`.
@@ -126,7 +126,7 @@ class _Loop:
     def __init__(
         self,
         batch: Batch,
-        starts: tuple[Progress, State],
+        starts: tuple[Progress, State, Int[Array, " batch"]],
         num_lanes: int,
         max_rows: int,
         *,
@@ -142,7 +142,7 @@ class _Loop:
         # Chunks that end early leave a part empty: about a square root of the lanes of them for each turn of the queue.
         num_turns = -(-batch.size // num_lanes)
         self.max_chunks = -(-max_rows // self.length) + num_turns * (math.isqrt(num_lanes) + 1) * self.has_queue
-        self.starts, self.slopes_at_start = starts
+        self.starts, self.slopes_at_start, self.num_at_start = starts
         state_bytes = num_lanes * tree_bytes((self.starts.z, self.starts.f)) // batch.size
         self.keeps_all = with_tape and lane_tape_is_small(self.max_chunks * self.length * state_bytes)
 
@@ -186,14 +186,15 @@ class _Loop:
 
     def _lanes_of(self, index: Int[Array, " lane"] | None) -> _Lanes:
         """Lanes with these trajectories at their starts; `None` for all of them."""
-        now, slope, problem_rows = self.starts, self.slopes_at_start, self.batch.rows(index)
+        now, slope, num_at_start = self.starts, self.slopes_at_start, self.num_at_start
+        problem_rows = self.batch.rows(index)
         if index is None:
             index = jnp.arange(self.batch.size)
         else:
-            now, slope = take_rows((now, slope), index)
+            now, slope, num_at_start = take_rows((now, slope, num_at_start), index)
         rows = None
         if not self.frame.only_ends:
-            rows = self.batch.map(first_rows, problem_rows, slope if self.with_slopes else None)
+            rows = self.batch.map(first_rows, problem_rows, num_at_start, slope if self.with_slopes else None)
         return _Lanes(now, index.astype(jnp.int32), problem_rows, rows)
 
     def _empty_tape(self, now: Progress) -> LaneTape | None:
@@ -307,10 +308,10 @@ class _Loop:
                 lanes.problem_rows,
                 now.t,
             )
+            num_saved = jnp.where(now.status == Status.invalid_input, 1, num_saved)
         else:
             ys, slopes = jax.tree.map(lambda leaf: leaf[:, :num_rows], (rows.ys, rows.slopes))
             num_saved = rows.num_written
-        num_saved = jnp.where(now.status == Status.invalid_input, 1, num_saved)
         counts = (now.num_accepted, now.num_rejected, now.num_dense)
         return _Record(now.status, *counts, num_saved, now.costs, now.z, ys, slopes, now.events)
 

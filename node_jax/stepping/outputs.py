@@ -23,6 +23,7 @@ from node_jax.tree import (
     tree_read,
     tree_size,
     tree_slice,
+    tree_take,
     tree_write,
     tree_write_slice,
 )
@@ -79,7 +80,9 @@ def empty_path(problem: Problem, num_steps: int) -> DensePath:
 
 def restart_path(problem: Problem, path: DensePath, t: Time, y: State) -> DensePath:
     """`path` with (t, y) as its first node, and no step."""
-    times = jnp.full_like(path.times, jnp.inf) * problem.direction
+    # NaN is no node's place either, and a constant; infinity with a sign is a kernel of its own.
+    unused = jnp.inf * problem.direction if problem.wants_path else jnp.nan
+    times = jnp.full_like(path.times, unused)
 
     def put(nodes: Array, y: Array) -> Array:
         return lax.dynamic_update_slice(nodes, y[None, None], (0,) * nodes.ndim, allow_negative_indices=False)
@@ -102,15 +105,14 @@ class Rows(NamedTuple):
     num_written: Int[Array, ""]
 
 
-def first_rows(problem: Problem, slope: State | None = None) -> Rows:
-    """y0 in every row, and `slope` if slopes are wanted; rows at the start are thereby done."""
+def first_rows(problem: Problem, num_at_start: Int[Array, ""], slope: State | None = None) -> Rows:
+    """y0 in every row, and `slope` if slopes are wanted; the first `num_at_start` rows are thereby done."""
     num_rows = problem.ts.shape[0] + window_length(problem)
 
     def spread(leaf: Array) -> Array:
         return jnp.broadcast_to(leaf, (num_rows, *leaf.shape))
 
-    num_written = jnp.sum(problem.ts == problem.ts[0], dtype=jnp.int32)
-    return Rows(jax.tree.map(spread, problem.y0), jax.tree.map(spread, slope), num_written)
+    return Rows(jax.tree.map(spread, problem.y0), jax.tree.map(spread, slope), num_at_start)
 
 
 def write_rows(
@@ -127,16 +129,17 @@ def write_rows(
     """
     window = window_length(problem)
     direction = problem.direction
-    times = jnp.concatenate([problem.ts, jnp.full((window,), jnp.inf, problem.ts.dtype) * direction])
-    if num_rows is not None:
-        times = jnp.where(jnp.arange(times.shape[0]) < num_rows, times, jnp.inf * direction)
+    num_times = problem.ts.shape[0]
+    limit = jnp.int32(num_times) if num_rows is None else num_rows
 
     def has_more(rows: Rows) -> Array:
-        return any_over_batch((tree_read(times, rows.num_written) - t_now) * direction <= 0)
+        is_reached = (tree_read(problem.ts, rows.num_written) - t_now) * direction <= 0
+        return any_over_batch((rows.num_written < limit) & is_reached)
 
     def write(rows: Rows) -> Rows:
-        here = tree_slice(times, rows.num_written, window)
-        is_reached = (here - t_now) * direction <= 0
+        here_rows = rows.num_written + jnp.arange(window)
+        here = tree_take(problem.ts, jnp.minimum(here_rows, num_times - 1))
+        is_reached = (here_rows < limit) & ((here - t_now) * direction <= 0)
         here = jnp.where(is_reached, here, t_now)
 
         ys = tree_write_slice(rows.ys, rows.num_written, path.evaluate(here, direction))

@@ -13,6 +13,7 @@ from node_jax.interpolate.dense import DensePath
 from node_jax.solution import Stats
 from node_jax.solvers import AbstractSolver
 from node_jax.stepping.watch import Events, Watch
+from node_jax.tree import tree_read
 from node_jax.types import State, Time
 
 
@@ -108,10 +109,21 @@ class Problem(eqx.Module):
         stops = parts[0] if len(parts) == 1 else jnp.sort(jnp.concatenate(parts) * self.direction) * self.direction
         return lax.stop_gradient(stops)
 
-    def times_are_valid(self) -> Bool[Array, ""]:
-        """Whether `ts` is finite and sorted in either direction."""
-        steps = (self.ts[1:] - self.ts[:-1]) * self.direction
-        return jnp.all(jnp.isfinite(self.ts)) & jnp.all(steps >= 0)
+    def judge_times(self) -> tuple[Bool[Array, ""], Int[Array, ""]]:
+        """Whether `ts` is finite and sorted in either direction; how many of its times are the first, 1 if it is not.
+
+        Both are read off the first of the worst times: one pass over them, and one kernel.
+        """
+        ts, first = self.ts, self.ts[:1]
+        steps = (ts - jnp.concatenate([first, ts[:-1]])) * self.direction
+        # NaN equals nothing.
+        is_ordered = steps == lax.clamp(jnp.zeros((), ts.dtype), steps, jnp.finfo(ts.dtype).max)
+        badness = lax.select(is_ordered, (ts != first).astype(jnp.int32), jnp.full(ts.shape, 2, jnp.int32))
+        worst = jnp.argmax(badness).astype(jnp.int32)
+        found = tree_read(badness, worst)
+        is_valid = found < 2
+        num_at_start = lax.select(found == 0, jnp.int32(ts.shape[0]), worst)
+        return is_valid, lax.select(is_valid, num_at_start, jnp.int32(1))
 
 
 class LoopResult(eqx.Module):

@@ -49,7 +49,7 @@ def integrate_single(
     Returns:
         The result; the tape, if states or times were asked for; the rows with slopes, if there are more than two times.
     """
-    now, f0 = begin(problem)
+    now, f0, num_at_start = begin(problem)
     slope = f0 if with_slopes else None
     stops = problem.stops()
     zero = jnp.zeros((), jnp.int32)
@@ -70,7 +70,7 @@ def integrate_single(
         path = empty_path(problem, problem.max_steps)
         end = lax.while_loop(is_running, step, _Carry(now, zero, tape, errors, path, zero))
         assert end.path is not None
-        rows = write_rows(problem, end.path, end.now.t, first_rows(problem, slope))
+        rows = write_rows(problem, end.path, end.now.t, first_rows(problem, num_at_start, slope))
     elif problem.only_ends:
         end = lax.while_loop(is_running, step, _Carry(now, zero, tape, errors, None, zero))
         rows = None
@@ -89,7 +89,9 @@ def integrate_single(
             return inner, write_rows(problem, inner.path, inner.now.t, rows)
 
         start = _Carry(now, zero, tape, errors, empty_path(problem, length), zero)
-        end, rows = lax.while_loop(lambda carry: is_running(carry[0]), chunk, (start, first_rows(problem, slope)))
+        end, rows = lax.while_loop(
+            lambda carry: is_running(carry[0]), chunk, (start, first_rows(problem, num_at_start, slope))
+        )
 
     now, num_rows = end.now, problem.ts.shape[0]
     if rows is None:
@@ -99,10 +101,9 @@ def integrate_single(
         ys = jax.tree.map(lambda leaf: leaf[:num_rows], rows.ys)
     if rows is None:
         is_reached = problem.ts * problem.direction <= now.t * problem.direction
-        num_saved = jnp.sum(is_reached, dtype=jnp.int32)
+        num_saved = jnp.where(now.status == Status.invalid_input, 1, jnp.sum(is_reached, dtype=jnp.int32))
     else:
         num_saved = rows.num_written
-    num_saved = jnp.where(now.status == Status.invalid_input, 1, num_saved)
     result = LoopResult(
         ys=nan_beyond(ys, num_saved),
         status=now.status,

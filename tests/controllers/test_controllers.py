@@ -10,9 +10,9 @@ import node_jax as nj
 def _decide(controller, size, previous=1.0, was_accepted=True, order=5):
     """One decision on an error whose scaled norm is `size` at atol = 1."""
     y = jnp.zeros(1)
-    state = (jnp.asarray(previous), jnp.asarray(1.0), jnp.asarray(was_accepted))
+    memory = jnp.array([np.log(previous) / order, 0.0, was_accepted])
     ts = jnp.array([0.0, 2.0])
-    return controller.decide(state, ts, jnp.asarray(1.0), jnp.asarray(0.5), y, y, jnp.array([size]), order)
+    return controller.decide(memory, ts, jnp.asarray(1.0), jnp.asarray(0.5), y, y, jnp.array([size]), order)
 
 
 def test_the_next_step_is_the_formulas():
@@ -71,7 +71,7 @@ def test_an_attempt_that_ends_beyond_all_numbers_is_rejected_with_a_ratio_that_t
     controller = nj.PIController()
     y0, y1, zero = jnp.ones(3), jnp.array([1.0, bad, 1.0]), jnp.zeros(3)
     one = jnp.ones(())
-    decision = controller.decide((one, one, jnp.asarray(True)), jnp.arange(2.0), one, one, y0, y1, zero, 5)
+    decision = controller.decide(jnp.array([0.0, 0.0, 1.0]), jnp.arange(2.0), one, one, y0, y1, zero, 5)
     assert not bool(decision.accept)
     assert not bool(jnp.isfinite(decision.error_ratio))
     assert float(decision.dt) == pytest.approx(controller.factor_min)
