@@ -129,7 +129,7 @@ class PIController(AbstractController):
 
     def first_step(
         self, field: Callable[[Time, State], State], ts: Float[Array, " time"], y0: State, f0: State, order: int
-    ) -> tuple[Time, Float[Array, "3"]]:
+    ) -> tuple[Time, tuple[Array, Array, Array]]:
         """`dt0`, or Hairer's choice: a step after which y has moved by about a hundredth of the tolerance^(1/order)."""
         t0, t1 = ts[0], ts[-1]
         direction = jnp.where(t1 < t0, -1, 1).astype(t0.dtype)
@@ -140,7 +140,8 @@ class PIController(AbstractController):
         # Far from zero, a step below the spacing of floating-point times would not move.
         spacing = jnp.finfo(t0.dtype).eps * jnp.maximum(abs(t0), abs(t1))
         dt = jnp.minimum(jnp.maximum(dt, 4 * spacing), abs(t1 - t0)).astype(t0.dtype)
-        return direction * self._bounded(dt), jnp.array([0.0, 0.0, 1.0], t0.dtype)
+        zero = jnp.zeros((), t0.dtype)
+        return direction * self._bounded(dt), (zero, zero, zero)
 
     def _search_first_step(
         self,
@@ -182,7 +183,7 @@ class PIController(AbstractController):
 
     def decide(
         self,
-        memory: Float[Array, "3"],
+        memory: tuple[Array, Array, Array],
         ts: Float[Array, " time"],
         t1: Time,
         dt: Time,
@@ -194,10 +195,10 @@ class PIController(AbstractController):
         """Accept if the scaled error is at most 1; see the formula above.
 
         The memory holds log(error)/order of the last accepted step and of the one before it, and 1 if the last attempt
-        was accepted, else 0. As one array it is one operation of the loop.
+        was rejected, else 0: a loop starts from one constant.
         """
         del ts, t1
-        log_previous, log_before_previous, was_accepted = memory
+        log_previous, log_before_previous, was_rejected = memory
         size = scaled_norm(tree_nan_with(error, y1), y0, y1, self.rtol, self.atol, self.norm).astype(dt.dtype)
         if self.norm is not rms_norm:
             # It may leave out parts of the state.
@@ -214,15 +215,15 @@ class PIController(AbstractController):
         log_factor = (
             self.pcoeff * change - self.icoeff * log_size + self.dcoeff * (change + log_previous - log_before_previous)
         )
-        largest = lax.select(was_accepted > 0, jnp.asarray(self.factor_max, dt.dtype), one)
+        largest = lax.select(was_rejected > 0, one, jnp.asarray(self.factor_max, dt.dtype))
         growth = jnp.minimum(jnp.maximum(self.safety * jnp.exp(log_factor), self.factor_min), largest)
         shrink = jnp.minimum(jnp.maximum(self.safety * jnp.exp(-log_size), self.factor_min), 1.0)
         next_dt = dt * tree_where(accept, growth, shrink)
         if self.dtmin is not None or self.dtmax is not None:
             next_dt = jnp.copysign(self._bounded(abs(next_dt)), dt)
         remembered = jnp.maximum(log_size, math.log(_SMALLEST_REMEMBERED) / order)
-        after = jnp.concatenate([remembered[None], memory[:1], one[None]])
-        memory = tree_where(accept, after, memory * np.array([1, 1, 0], memory.dtype))
+        zero = np.zeros((), dt.dtype)
+        memory = tree_where(accept, (remembered, log_previous, zero), (log_previous, log_before_previous, one))
         is_stuck = jnp.asarray(False)
         if self.dtmin is not None:
             is_stuck = ~accept & (abs(dt) <= 1.001 * jnp.asarray(self.dtmin, dt.dtype))
