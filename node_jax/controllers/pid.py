@@ -44,7 +44,8 @@ class PIController(AbstractController):
     Arguments:
         rtol, atol: relative and absolute tolerance of the local error; atol in units of the state. Numbers, or trees
             that are a prefix of the state's structure: one tolerance a leaf or a subtree.
-        pcoeff, icoeff, dcoeff: proportional, integral and derivative coefficient p, i, d.
+        pcoeff, icoeff, dcoeff: proportional, integral and derivative coefficient p, i, d. `None` is d = 0, for which
+            nothing is remembered and computed.
         safety: aim at this fraction of the tolerated step.
         factor_min, factor_max: bounds of the change of dt in one step.
         dtmin, dtmax: bounds of |dt| in units of time. Where a step of dtmin is rejected the solve ends with status
@@ -61,7 +62,7 @@ class PIController(AbstractController):
     atol: Any = 1e-6
     pcoeff: float | Float[Array, ""] = 0.4
     icoeff: float | Float[Array, ""] = 0.3
-    dcoeff: float | Float[Array, ""] = 0.0
+    dcoeff: float | Float[Array, ""] | None = None
     safety: float | Float[Array, ""] = 0.9
     factor_min: float | Float[Array, ""] = 0.2
     factor_max: float | Float[Array, ""] = 10.0
@@ -129,7 +130,7 @@ class PIController(AbstractController):
 
     def first_step(
         self, field: Callable[[Time, State], State], ts: Float[Array, " time"], y0: State, f0: State, order: int
-    ) -> tuple[Time, tuple[Array, Array, Array]]:
+    ) -> tuple[Time, tuple[Array, ...]]:
         """`dt0`, or Hairer's choice: a step after which y has moved by about a hundredth of the tolerance^(1/order)."""
         t0, t1 = ts[0], ts[-1]
         direction = jnp.where(t1 < t0, -1, 1).astype(t0.dtype)
@@ -141,7 +142,7 @@ class PIController(AbstractController):
         spacing = jnp.finfo(t0.dtype).eps * jnp.maximum(abs(t0), abs(t1))
         dt = jnp.minimum(jnp.maximum(dt, 4 * spacing), abs(t1 - t0)).astype(t0.dtype)
         zero = jnp.zeros((), t0.dtype)
-        return direction * self._bounded(dt), (zero, zero, zero)
+        return direction * self._bounded(dt), (zero, zero) if self.dcoeff is None else (zero, zero, zero)
 
     def _search_first_step(
         self,
@@ -183,7 +184,7 @@ class PIController(AbstractController):
 
     def decide(
         self,
-        memory: tuple[Array, Array, Array],
+        memory: tuple[Array, ...],
         ts: Float[Array, " time"],
         t1: Time,
         dt: Time,
@@ -194,11 +195,11 @@ class PIController(AbstractController):
     ) -> Decision:
         """Accept if the scaled error is at most 1; see the formula above.
 
-        The memory holds log(error)/order of the last accepted step and of the one before it, and 1 if the last attempt
-        was rejected, else 0: a loop starts from one constant.
+        The memory holds 1 if the last attempt was rejected, else 0; and log(error)/order of the last accepted step, and
+        of the one before it if there is a derivative coefficient. All are zero at first, one constant for all.
         """
         del ts, t1
-        log_previous, log_before_previous, was_rejected = memory
+        was_rejected, log_previous, *log_before_previous = memory
         size = scaled_norm(tree_nan_with(error, y1), y0, y1, self.rtol, self.atol, self.norm).astype(dt.dtype)
         if self.norm is not rms_norm:
             # It may leave out parts of the state.
@@ -212,9 +213,9 @@ class PIController(AbstractController):
         # One logarithm for all powers, and for all attempts that it matters to.
         log_size = jnp.log(size) / order
         change = log_previous - log_size
-        log_factor = (
-            self.pcoeff * change - self.icoeff * log_size + self.dcoeff * (change + log_previous - log_before_previous)
-        )
+        log_factor = self.pcoeff * change - self.icoeff * log_size
+        if self.dcoeff is not None:
+            log_factor = log_factor + self.dcoeff * (change + log_previous - log_before_previous[0])
         largest = lax.select(was_rejected > 0, one, jnp.asarray(self.factor_max, dt.dtype))
         growth = jnp.minimum(jnp.maximum(self.safety * jnp.exp(log_factor), self.factor_min), largest)
         shrink = jnp.minimum(jnp.maximum(self.safety * jnp.exp(-log_size), self.factor_min), 1.0)
@@ -223,7 +224,8 @@ class PIController(AbstractController):
             next_dt = jnp.copysign(self._bounded(abs(next_dt)), dt)
         remembered = jnp.maximum(log_size, math.log(_SMALLEST_REMEMBERED) / order)
         zero = np.zeros((), dt.dtype)
-        memory = tree_where(accept, (remembered, log_previous, zero), (log_previous, log_before_previous, one))
+        logs = (log_previous, *log_before_previous)
+        memory = tree_where(accept, (zero, remembered, *logs[:-1]), (one, *logs))
         is_stuck = jnp.asarray(False)
         if self.dtmin is not None:
             is_stuck = ~accept & (abs(dt) <= 1.001 * jnp.asarray(self.dtmin, dt.dtype))

@@ -48,8 +48,8 @@ class MLP(AbstractField):
     activation: Callable[[Array], Array] = eqx.field(static=True)
     is_time_dependent: bool = eqx.field(static=True)
     num_controls: int = eqx.field(static=True)
-    dropouts: tuple[Dropout, ...] = ()
-    """One a hidden layer, or none at all."""
+    dropouts: tuple[Dropout, ...] | None = None
+    """One a hidden layer, or none at all; not an empty tuple, over which a backward solve of diffrax stumbles."""
 
     def __init__(
         self,
@@ -69,7 +69,7 @@ class MLP(AbstractField):
         self.activation = activation
         self.is_time_dependent = is_time_dependent
         self.num_controls = num_controls
-        self.dropouts = (Dropout(dropout, (width,)),) * (depth if dropout != 0 else 0)
+        self.dropouts = (Dropout(dropout, (width,)),) * depth if dropout != 0 else None
         sizes = [dim + is_time_dependent + num_controls, *[width] * depth, dim]
         self.weights, self.biases = draw_layers(sizes, final_scale, key)
 

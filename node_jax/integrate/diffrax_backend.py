@@ -144,7 +144,7 @@ def _convert_controller(
         atol=controller.atol,
         pcoeff=controller.pcoeff,
         icoeff=controller.icoeff,
-        dcoeff=controller.dcoeff,
+        dcoeff=0.0 if controller.dcoeff is None else controller.dcoeff,
         dtmin=controller.dtmin,
         force_dtmin=False,
         dtmax=controller.dtmax,

@@ -23,12 +23,12 @@ from node_jax.types import State
 class _Carry(NamedTuple):
     now: Progress
     num_nodes: Int[Array, ""]
-    """Steps on the tape: those accepted, under `jax.vmap` those that any lane accepted."""
+    """Steps recorded: those accepted, under `jax.vmap` those that any lane accepted."""
     tape: Tape | None
     errors: Float[Array, " step"] | None
     path: DensePath | None
-    num_path: Int[Array, ""]
-    """Steps in `path`."""
+    first_node: Int[Array, ""]
+    """Steps before those in `path`."""
 
 
 def integrate_single(
@@ -83,7 +83,9 @@ def integrate_single(
             y = problem.solver.read(inner.now.z)
             path = restart_path(problem, inner.path, inner.now.t, y)
             inner = lax.while_loop(
-                lambda c: is_running(c) & (c.num_path < length), step, inner._replace(path=path, num_path=zero)
+                lambda c: is_running(c) & (c.num_nodes - c.first_node < length),
+                step,
+                inner._replace(path=path, first_node=inner.num_nodes),
             )
             assert inner.path is not None
             return inner, write_rows(problem, inner.path, inner.now.t, rows)
@@ -133,8 +135,9 @@ def _attempt(problem: Problem, stops: Array | None, carry: _Carry) -> _Carry:
         errors = tree_write(errors, carry.num_nodes, did.error_ratio)
     if path is not None:
         assert did.coefficients is not None
-        path = extend_path(path, carry.num_path, now.t, problem.solver.read(now.z), did.coefficients)
-    return _Carry(now, carry.num_nodes + advance, tape, errors, path, carry.num_path + advance)
+        n = carry.num_nodes - carry.first_node
+        path = extend_path(path, n, now.t, problem.solver.read(now.z), did.coefficients)
+    return _Carry(now, carry.num_nodes + advance, tape, errors, path, carry.first_node)
 
 
 def count_evals(

@@ -10,7 +10,8 @@ import node_jax as nj
 def _decide(controller, size, previous=1.0, was_accepted=True, order=5):
     """One decision on an error whose scaled norm is `size` at atol = 1."""
     y = jnp.zeros(1)
-    memory = (jnp.asarray(np.log(previous) / order), jnp.zeros(()), jnp.asarray(0.0 if was_accepted else 1.0))
+    memory = (jnp.asarray(0.0 if was_accepted else 1.0), jnp.asarray(np.log(previous) / order))
+    memory = memory if controller.dcoeff is None else (*memory, jnp.zeros(()))
     ts = jnp.array([0.0, 2.0])
     return controller.decide(memory, ts, jnp.asarray(1.0), jnp.asarray(0.5), y, y, jnp.array([size]), order)
 
@@ -71,7 +72,7 @@ def test_an_attempt_that_ends_beyond_all_numbers_is_rejected_with_a_ratio_that_t
     controller = nj.PIController()
     y0, y1, zero = jnp.ones(3), jnp.array([1.0, bad, 1.0]), jnp.zeros(3)
     one = jnp.ones(())
-    decision = controller.decide((0 * one, 0 * one, 0 * one), jnp.arange(2.0), one, one, y0, y1, zero, 5)
+    decision = controller.decide((0 * one, 0 * one), jnp.arange(2.0), one, one, y0, y1, zero, 5)
     assert not bool(decision.accept)
     assert not bool(jnp.isfinite(decision.error_ratio))
     assert float(decision.dt) == pytest.approx(controller.factor_min)

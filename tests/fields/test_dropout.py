@@ -23,7 +23,7 @@ def thin(field):
     """The network with the weights behind each dropped unit set to zero and the others scaled up, and no dropout."""
     factors = [1.0, *(dropout.mask / (1 - RATE) for dropout in field.dropouts)]
     weights = tuple(weight * factor for weight, factor in zip(field.weights, factors, strict=True))
-    return eqx.tree_at(lambda field: (field.weights, field.dropouts), field, (weights, ()))
+    return eqx.tree_at(lambda field: (field.weights, field.dropouts), field, (weights, None))
 
 
 def problem(field):
