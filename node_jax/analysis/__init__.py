@@ -10,7 +10,7 @@ from node_jax.analysis.growth import Growth, measure_growth
 from node_jax.analysis.growth_figure import draw_growth
 from node_jax.analysis.identification import Identification, identify, named_parameters_of
 from node_jax.analysis.plots import draw_forecast, draw_phase
-from node_jax.analysis.population_figures import draw_observed, draw_subjects
+from node_jax.analysis.population_figures import draw_observed, draw_subjects, subjects_shown
 from node_jax.analysis.portrait import draw_correction, draw_phase_portrait
 from node_jax.analysis.training import draw_inspection, draw_loss, draw_training
 
@@ -42,5 +42,6 @@ __all__ = [
     "measure_drift",
     "measure_growth",
     "named_parameters_of",
+    "subjects_shown",
     "valid_times",
 ]

@@ -45,6 +45,11 @@ class Population(Protocol):
         ...
 
 
+def subjects_shown(num: int) -> np.ndarray:
+    """Which of `num` subjects `draw_subjects` shows: their numbers, up to twelve at equal distances."""
+    return np.unique(np.linspace(0, num - 1, min(_MOST_SUBJECTS, num)).round().astype(int))
+
+
 def draw_subjects(
     data: Population,
     times: np.ndarray,
@@ -61,7 +66,7 @@ def draw_subjects(
         held_out: measurements that were not fitted, as the values of `data`; `None` for none.
         path: where the PNG goes.
     """
-    chosen = np.unique(np.linspace(0, len(data.ids) - 1, min(_MOST_SUBJECTS, len(data.ids))).round().astype(int))
+    chosen = subjects_shown(len(data.ids))
     columns = min(_COLUMNS, math.isqrt(len(chosen) - 1) + 1)
     rows = -(-len(chosen) // columns)
     figure, grid = new_figure(rows, columns, (2.5 * columns + 0.5, 1.9 * rows + 0.7))

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from node_jax.analysis import Prediction, draw_observed, draw_subjects
+from node_jax.analysis import Prediction, draw_observed, draw_subjects, subjects_shown
 from node_jax.data import Subjects
 from node_jax.errors import UsageError, require
 from node_jax.integrate import Integrator
@@ -175,28 +175,37 @@ class PopulationTask(AbstractTask):
             key: of the draws.
             num_draws: of random effects, and of the noise.
         """
-        records, dim = records_of(subjects), len(model.random)
-        times = subjects.times if times is None else times
-        num = len(subjects.ids)
-        modes, precisions = jnp.zeros((num, dim)), jnp.broadcast_to(jnp.eye(dim), (num, dim, dim))
+        dim, num = len(model.random), len(subjects.ids)
+        effects = jnp.zeros((num, dim)), jnp.broadcast_to(jnp.eye(dim), (num, dim, dim))
         if not is_new:
-            posterior = _find_posteriors(self.integrator, model, records, self.tolerance)
-            modes, precisions = posterior.mode, posterior.precision
-        wanted = dataclasses.replace(records, times=jnp.asarray(times))
+            posterior = _find_posteriors(self.integrator, model, records_of(subjects), self.tolerance)
+            effects = posterior.mode, posterior.precision
+        return self._predictive_of(model, subjects, subjects.times if times is None else times, effects, key, num_draws)
+
+    def _predictive_of(
+        self,
+        model: PopulationModel,
+        subjects: Subjects,
+        times: np.ndarray,
+        effects: tuple[Array, Array],
+        key: Key,
+        num_draws: int = _NUM_DRAWS,
+    ) -> Predictive:
+        """`predictive` at `times` for random effects with these modes (subject, effect) and precisions."""
+        wanted = dataclasses.replace(records_of(subjects), times=jnp.asarray(times))
         integrator = with_more_steps(self.integrator, 1 + times.shape[1] // subjects.times.shape[1])
-        found = _draw(integrator, model, (wanted, modes, precisions, jax.random.split(key, num)), num_draws)
+        found = _draw(integrator, model, (wanted, *effects, jax.random.split(key, len(subjects.ids))), num_draws)
         return Predictive(times, *(np.asarray(leaf, float) for leaf in found))
 
     def inspect(self, model: PopulationModel, key: Key, phase: Phase) -> Inspection:
         """All subjects at their most likely random effects."""
         del key, phase
-        found = _find_posteriors(self.integrator, model, self.records, self.tolerance)
-        states = eqx.filter_jit(_predict_all)(self.integrator, model, self.records, found.mode)[..., None]
+        found, states = self._at_modes(model)
         targets = np.where(self.data.mask, self.data.values, np.nan)[..., None]
-        failed = ~np.isfinite(np.where(self.data.mask, states[..., 0], 0.0)).all(axis=1)
+        failed = ~np.isfinite(np.where(self.data.mask, states, 0.0)).all(axis=1)
         statuses = np.where(failed, int(Status.non_finite), int(Status.success))
         figures = {"iterations": np.asarray(found.num_iterations), "converged": np.asarray(found.has_converged)}
-        return Inspection(self.data.times, targets, np.asarray(states), statuses, figures)
+        return Inspection(self.data.times, targets, states[..., None], statuses, figures)
 
     def predict(self, model: PopulationModel) -> Prediction:
         """The first subject that was not fitted, or else the first of all at its most likely random effects."""
@@ -253,15 +262,22 @@ class PopulationTask(AbstractTask):
     def draw(self, model: Any, others: dict[str, Any], directory: Path) -> tuple[str, ...]:
         """Each subject's fit with its interval; predictions against observations, and residuals."""
         del others
-        data, key = self.data, jax.random.key(0)
+        posterior, typical = self._at_modes(model)
+        shown = subjects_shown(len(self.data.ids))
+        data, effects = self.data.take(shown), (posterior.mode[shown], posterior.precision[shown])
         first, last = data.times[:, :1], data.times.max(axis=1, keepdims=True)
-        fine = self.predictive(model, data, first + (last - first) * np.linspace(0, 1, _NUM_CURVE), key=key)
-        hidden = None if self.held_out is None else self.held_out.values
-        draw_subjects(data, fine.times, fine.interval(0.9), hidden, directory / "subjects.png")
-        found = self.predictive(model, data, key=key)
-        scale = np.asarray(model.noise.scale(jnp.asarray(found.typical)))
-        draw_observed(data, found.typical, scale, directory / "observed.png")
+        times = first + (last - first) * np.linspace(0, 1, _NUM_CURVE)
+        fine = self._predictive_of(model, data, times, effects, jax.random.key(0))
+        hidden = None if self.held_out is None else self.held_out.values[shown]
+        draw_subjects(data, times, fine.interval(0.9), hidden, directory / "subjects.png")
+        scale = np.asarray(model.noise.scale(jnp.asarray(typical)))
+        draw_observed(self.data, typical, scale, directory / "observed.png")
         return ("subjects.png", "observed.png")
+
+    def _at_modes(self, model: PopulationModel) -> tuple[Posterior, np.ndarray]:
+        """Of the fitted subjects, the most likely random effects, and predictions there, shape (subject, time)."""
+        found = _find_posteriors(self.integrator, model, self.records, self.tolerance)
+        return found, np.asarray(_predict_compiled(self.integrator, model, self.records, found.mode))
 
 
 def _predict_all(integrator: Integrator, model: PopulationModel, records: Records, effects: Array) -> Array:
@@ -270,6 +286,9 @@ def _predict_all(integrator: Integrator, model: PopulationModel, records: Record
         return model.individual.predict(parameters, records.times, records.regimen, integrator)
 
     return jax.vmap(of)(records, effects)
+
+
+_predict_compiled = eqx.filter_jit(_predict_all)
 
 
 @eqx.filter_jit
