@@ -9,7 +9,14 @@ from node_jax.losses.integral_costs import (
     ResidualNorm,
     TotalDerivative,
 )
-from node_jax.losses.laplace import AbstractConditional, Marginal, Posterior, find_posterior, laplace_marginal
+from node_jax.losses.laplace import (
+    AbstractConditional,
+    Marginal,
+    Posterior,
+    find_posterior,
+    laplace_marginal,
+    laplace_value,
+)
 from node_jax.losses.parameters import l1_norm, l2_norm_squared, spectral_excess, spectral_norms
 from node_jax.losses.regression import masked_mean, masked_mean_squared_error
 from node_jax.losses.regularization import Regularization
@@ -37,6 +44,7 @@ __all__ = [
     "l1_norm",
     "l2_norm_squared",
     "laplace_marginal",
+    "laplace_value",
     "masked_mean",
     "masked_mean_squared_error",
     "multiple_shooting_loss",

@@ -15,7 +15,7 @@ from node_jax.analysis import Prediction, draw_observed, draw_subjects, subjects
 from node_jax.data import Subjects
 from node_jax.errors import UsageError, require
 from node_jax.integrate import Integrator
-from node_jax.losses import Marginal, Posterior, find_posterior, l2_norm_squared, laplace_marginal
+from node_jax.losses import Marginal, Posterior, find_posterior, l2_norm_squared, laplace_marginal, laplace_value
 from node_jax.losses.laplace import Curvature
 from node_jax.status import Status
 from node_jax.tasks.base import AbstractTask, Evaluation, Inspection, Phase
@@ -98,12 +98,13 @@ class PopulationTask(AbstractTask):
         """A fresh model."""
         return self.make_model(key)
 
-    def marginals(self, model: PopulationModel, records: Records) -> Marginal:
-        """Laplace's approximation for each subject, differentiable.
+    def marginals(self, model: PopulationModel, records: Records, *, is_differentiable: bool = True) -> Marginal:
+        """Laplace's approximation for each subject.
 
         Arguments:
             model: of the population.
             records: of the subjects, as `records_of` makes them.
+            is_differentiable: whether a gradient is wanted; without it the program is a fraction of the size.
 
         Returns:
             A `Marginal` whose leaves have an axis of subjects.
@@ -111,43 +112,31 @@ class PopulationTask(AbstractTask):
 
         def of(records: Records) -> Marginal:
             conditional = SubjectConditional(model, records, self.integrator)
-            return laplace_marginal(
-                conditional.for_gradient(),
-                len(model.random),
-                search=conditional.for_search(),
-                curvature=self.curvature,
-                tolerance=self.tolerance,
-            )
+            dim, search = len(model.random), conditional.for_search()
+            if not is_differentiable:
+                return laplace_value(search, dim, curvature=self.curvature, tolerance=self.tolerance)
+            gradient = conditional.for_gradient()
+            return laplace_marginal(gradient, dim, search=search, curvature=self.curvature, tolerance=self.tolerance)
 
         return jax.vmap(of)(records)
 
     def loss(self, model: PopulationModel, key: Key, phase: Phase) -> tuple[Float[Array, ""], dict[str, Array]]:
         """The mean of -log p over measurements. Subjects whose solves failed are masked and counted."""
         del phase
-        value, metrics = self._mean(model, draw_batch(key, self.batch_size, self.records))
+        records = draw_batch(key, self.batch_size, self.records)
+        value, metrics = _mean_of(self.marginals(model, records), records)
         if self.weight_penalty > 0:
             penalty = self.weight_penalty * l2_norm_squared(model.individual) / jnp.sum(self.records.mask)
             metrics["penalty"] = penalty
             value = value + penalty
         return value, metrics
 
-    def _mean(self, model: PopulationModel, records: Records) -> tuple[Array, dict[str, Array]]:
-        found = self.marginals(model, records)
-        is_good = jnp.isfinite(found.value)
-        counts = jnp.sum(jnp.where(is_good, jnp.sum(records.mask, axis=1), 0))
-        total = jnp.sum(jnp.where(is_good, found.value, 0.0))
-        metrics = {
-            "failed_share": jnp.mean(1.0 - is_good),
-            "inner_iterations": jnp.mean(found.posterior.num_iterations.astype(float)),
-            "inner_unconverged": jnp.mean(1.0 - found.posterior.has_converged),
-        }
-        return total / jnp.maximum(counts, 1), metrics
-
     def validate(self, model: PopulationModel) -> dict[str, Array] | None:
         """The loss of the subjects that were not fitted; infinite if a solve failed."""
         if self.other_records is None:
             return None
-        value, metrics = self._mean(model, self.other_records)
+        found = self.marginals(model, self.other_records, is_differentiable=False)
+        value, metrics = _mean_of(found, self.other_records)
         return {"loss": jnp.where(metrics["failed_share"] > 0, jnp.inf, value)}
 
     def monitor(self, model: PopulationModel) -> dict[str, Array]:
@@ -278,6 +267,19 @@ class PopulationTask(AbstractTask):
         """Of the fitted subjects, the most likely random effects, and predictions there, shape (subject, time)."""
         found = _find_posteriors(self.integrator, model, self.records, self.tolerance)
         return found, np.asarray(_predict_compiled(self.integrator, model, self.records, found.mode))
+
+
+def _mean_of(found: Marginal, records: Records) -> tuple[Array, dict[str, Array]]:
+    """The mean of -log p over the measurements of subjects whose solves did not fail, and what the search took."""
+    is_good = jnp.isfinite(found.value)
+    counts = jnp.sum(jnp.where(is_good, jnp.sum(records.mask, axis=1), 0))
+    total = jnp.sum(jnp.where(is_good, found.value, 0.0))
+    metrics = {
+        "failed_share": jnp.mean(1.0 - is_good),
+        "inner_iterations": jnp.mean(found.posterior.num_iterations.astype(float)),
+        "inner_unconverged": jnp.mean(1.0 - found.posterior.has_converged),
+    }
+    return total / jnp.maximum(counts, 1), metrics
 
 
 def _predict_all(integrator: Integrator, model: PopulationModel, records: Records, effects: Array) -> Array:

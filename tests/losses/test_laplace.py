@@ -8,7 +8,7 @@ import pytest
 from scipy.stats import multivariate_normal, norm
 
 import node_jax as nj
-from node_jax.losses import AbstractConditional, ResidualError, laplace_marginal
+from node_jax.losses import AbstractConditional, ResidualError, laplace_marginal, laplace_value
 
 _TIMES = jnp.array([0.3, 1.0, 2.0, 3.5, 5.0])
 
@@ -109,6 +109,15 @@ def test_the_gradient_of_a_nonlinear_censored_model_is_that_of_its_value(x64, cu
     np.testing.assert_allclose(got, wanted, rtol=1e-6, atol=1e-7)
 
 
+@pytest.mark.parametrize("curvature", ["expected", "exact"])
+def test_the_value_alone_is_that_of_the_marginal(x64, curvature):
+    conditional = _decay()
+    wanted = eqx.filter_jit(laplace_marginal)(conditional, 2, curvature=curvature, tolerance=1e-8)
+    got = eqx.filter_jit(laplace_value)(conditional, 2, curvature=curvature, tolerance=1e-8)
+    assert float(got.value) == pytest.approx(float(wanted.value), abs=1e-9)
+    assert int(got.posterior.num_iterations) == int(wanted.posterior.num_iterations)
+
+
 def test_laplace_is_near_the_integral_and_the_exact_curvature_nearer_for_a_strongly_nonlinear_model(x64):
     conditional = _decay(ResidualError(additive=0.8))
     nodes, weights = np.polynomial.hermite_e.hermegauss(60)
@@ -145,9 +154,12 @@ def test_the_information_of_an_additive_error_is_the_second_derivative(x64):
 
 def test_a_failed_prediction_is_data_and_bad_input_an_error():
     broken = eqx.tree_at(lambda c: c.mean, _linear(), jnp.array([jnp.nan, 0.0]))
-    found = eqx.filter_jit(laplace_marginal)(broken, 2)
-    assert not bool(jnp.isfinite(found.value))
-    assert not bool(found.posterior.has_converged)
+    for marginal in (laplace_marginal, laplace_value):
+        found = eqx.filter_jit(marginal)(broken, 2)
+        assert bool(jnp.isnan(found.value))
+        assert not bool(found.posterior.has_converged)
+    with pytest.raises(nj.UsageError, match="laplace_value: expected 'expected' or 'exact'"):
+        laplace_value(_linear(), 2, curvature="observed")
     with pytest.raises(nj.UsageError, match="at least 1 random effect"):
         laplace_marginal(_linear(), 0)
     with pytest.raises(nj.UsageError, match="a tolerance > 0"):
