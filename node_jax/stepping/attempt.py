@@ -65,8 +65,8 @@ def begin(problem: Problem) -> tuple[Progress, State, Int[Array, ""]]:
         f=f0 if problem.reuses_slope else None,
         memory=lax.stop_gradient(memory),
         costs={name: jnp.zeros((), ts.dtype) for name in problem.costs},
+        num_attempts=zero,
         num_accepted=zero,
-        num_rejected=zero,
         num_dense=zero if problem.chooses_dense else None,
         status=status,
         is_running=(status == Status.success) & ~is_empty,
@@ -148,8 +148,8 @@ def attempt(problem: Problem, stops: Array | None, now: Progress) -> tuple[Progr
         name: total + jnp.where(is_step, step_cost(name, problem.solver, dt, now.z, step), 0)
         for name, total in now.costs.items()
     }
+    num_attempts = now.num_attempts + now.is_running
     num_accepted = now.num_accepted + accept
-    num_rejected = now.num_rejected + (now.is_running & ~accept)
     num_dense = now.num_dense
     if num_dense is not None:
         num_dense = num_dense + (now.is_running & problem.holds_output(now.t, t1))
@@ -163,7 +163,7 @@ def attempt(problem: Problem, stops: Array | None, now: Progress) -> tuple[Progr
     if controller.is_adaptive:
         is_broken = has_stalled & ~jnp.isfinite(decision.error_ratio)
     status = jnp.full((), Status.success, jnp.int32)
-    status = _status_where(num_accepted + num_rejected >= problem.max_steps, Status.max_steps, status)
+    status = _status_where(num_attempts >= problem.max_steps, Status.max_steps, status)
     status = _status_where(has_stalled, Status.dt_underflow, status)
     status = _status_where(is_broken, Status.non_finite, status)
     status = _status_where(is_done, Status.success, status)
@@ -174,7 +174,7 @@ def attempt(problem: Problem, stops: Array | None, now: Progress) -> tuple[Progr
         status = _status_where(end_status != Status.success, end_status, status)
     status = lax.select(now.is_running, status, now.status)
     is_running = now.is_running & ~is_done & (status == Status.success)
-    counts = (num_accepted, num_rejected, num_dense)
+    counts = (num_attempts, num_accepted, num_dense)
     progress = Progress(t, next_dt, z, f, memory, costs, *counts, status, is_running, has_jumped, events)
     return progress, Attempt(accept, coefficients, decision.error_ratio, is_jump)
 

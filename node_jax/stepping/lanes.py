@@ -15,7 +15,6 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from node_jax.interpolate.dense import DensePath
-from node_jax.solution import Stats
 from node_jax.status import Status
 from node_jax.stepping.attempt import attempt, begin
 from node_jax.stepping.batch import Batch, put_rows, take_rows, where_lane
@@ -24,7 +23,7 @@ from node_jax.stepping.lane_tape import LaneTape, lane_tape_is_small
 from node_jax.stepping.outputs import Rows, first_rows, num_distinct_rows, repeat_last_row, write_rows
 from node_jax.stepping.problem import LoopResult, Problem
 from node_jax.stepping.progress import Progress
-from node_jax.stepping.single import count_evals, nan_beyond
+from node_jax.stepping.single import nan_beyond, stats_of
 from node_jax.stepping.watch import Events
 from node_jax.tree import tree_buffer, tree_bytes, tree_size, tree_write
 from node_jax.types import State
@@ -45,8 +44,8 @@ class _Record(NamedTuple):
     """What is known of each trajectory once it has ended; leaves have a leading axis of trajectories."""
 
     status: Int[Array, " batch"]
+    num_attempts: Int[Array, " batch"]
     num_accepted: Int[Array, " batch"]
-    num_rejected: Int[Array, " batch"]
     num_dense: Int[Array, " batch"] | None
     num_saved: Int[Array, " batch"]
     costs: dict[str, Float[Array, " batch"]]
@@ -312,7 +311,7 @@ class _Loop:
         else:
             ys, slopes = jax.tree.map(lambda leaf: leaf[:, :num_rows], (rows.ys, rows.slopes))
             num_saved = rows.num_written
-        counts = (now.num_accepted, now.num_rejected, now.num_dense)
+        counts = (now.num_attempts, now.num_accepted, now.num_dense)
         return _Record(now.status, *counts, num_saved, now.costs, now.z, ys, slopes, now.events)
 
     def _record(self, record: _Record, lanes: _Lanes) -> tuple[_Record, _Lanes]:
@@ -343,12 +342,7 @@ class _Loop:
             )
             record = record._replace(slopes=rows[1])
             ys = rows[0]
-        stats = Stats(
-            count_evals(self.frame, record.num_accepted, record.num_rejected, record.num_dense),
-            record.num_accepted,
-            record.num_rejected,
-            end.num_executed,
-        )
+        stats = stats_of(self.frame, record.num_attempts, record.num_accepted, record.num_dense, end.num_executed)
         result = LoopResult(
             ys=jax.vmap(nan_beyond)(ys, num_saved),
             status=record.status,

@@ -21,8 +21,8 @@ class Progress(NamedTuple):
     memory: PyTree
     """The controller's."""
     costs: dict[str, Float[Array, ""]]
+    num_attempts: Int[Array, ""]
     num_accepted: Int[Array, ""]
-    num_rejected: Int[Array, ""]
     num_dense: Int[Array, ""] | None
     """Attempts that evaluated the stages of dense output, where not all do."""
     status: Int[Array, ""]

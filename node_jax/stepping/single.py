@@ -109,9 +109,7 @@ def integrate_single(
     result = LoopResult(
         ys=nan_beyond(ys, num_saved),
         status=now.status,
-        stats=Stats(
-            count_evals(problem, now.num_accepted, now.num_rejected, now.num_dense), now.num_accepted, now.num_rejected
-        ),
+        stats=stats_of(problem, now.num_attempts, now.num_accepted, now.num_dense),
         num_saved=num_saved,
         costs=now.costs,
         path=end.path if problem.wants_path else None,
@@ -140,20 +138,21 @@ def _attempt(problem: Problem, stops: Array | None, carry: _Carry) -> _Carry:
     return _Carry(now, carry.num_nodes + advance, tape, errors, path, carry.first_node)
 
 
-def count_evals(
+def stats_of(
     problem: Problem,
+    num_attempts: Int[Array, ""],
     num_accepted: Int[Array, ""],
-    num_rejected: Int[Array, ""],
     num_dense: Int[Array, ""] | None,
-) -> Int[Array, ""]:
-    """Field evaluations, which follow from the number of attempts."""
+    num_executed: Int[Array, ""] | None = None,
+) -> Stats:
+    """What is told of a solve, or of each of a batch; evaluations follow from the number of attempts."""
     solver = problem.solver
     a_step = solver.num_evals(problem.needs_dense and num_dense is None)
     a_step += solver.is_fsal and not problem.reuses_slope
-    num_evals = 1 + problem.controller.num_evals_first_step + a_step * (num_accepted + num_rejected)
+    num_evals = 1 + problem.controller.num_evals_first_step + a_step * num_attempts
     if num_dense is not None:
         num_evals += num_dense * (solver.num_evals(True) - solver.num_evals(False))
-    return num_evals.astype(jnp.int32)
+    return Stats(num_evals.astype(jnp.int32), num_accepted, num_attempts - num_accepted, num_executed)
 
 
 def nan_beyond(ys: State, num_saved: Int[Array, ""]) -> State:
