@@ -53,11 +53,23 @@ def integrate_single(
     slope = f0 if with_slopes else None
     stops = problem.stops()
     zero = jnp.zeros((), jnp.int32)
-    needs_tape = bool(num_slots) or problem.wants_errors
-    tape = None
-    if needs_tape:
-        has_jumps = problem.jumps is not None
-        tape = Tape.empty(problem.max_steps, now.t, problem.direction, now.z, num_slots, stride, has_jumps=has_jumps)
+    length = 0 if problem.wants_path or problem.only_ends else chunk_length(problem)
+    tape = tape_of_chunks = None
+    if num_slots or problem.wants_errors:
+        # A chunk of dense output holds all that a tape of every state does: it need not be written at each step.
+        is_of_chunks = length > 0 and num_slots > problem.max_steps and _has_plain_nodes(problem)
+        tape = Tape.empty(
+            problem.max_steps,
+            now.t,
+            problem.direction,
+            now.z,
+            num_slots,
+            stride,
+            has_jumps=problem.jumps is not None,
+            num_at_once=1 + length if is_of_chunks else 1,
+        )
+        if is_of_chunks:
+            tape, tape_of_chunks = None, tape
     errors = jnp.zeros((problem.max_steps,), now.t.dtype) if problem.wants_errors else None
 
     def step(carry: _Carry) -> _Carry:
@@ -75,10 +87,9 @@ def integrate_single(
         end = lax.while_loop(is_running, step, _Carry(now, zero, tape, errors, None, zero))
         rows = None
     else:
-        length = chunk_length(problem)
 
-        def chunk(carry: tuple[_Carry, Rows]) -> tuple[_Carry, Rows]:
-            inner, rows = carry
+        def chunk(carry: tuple[_Carry, Rows, Tape | None]) -> tuple[_Carry, Rows, Tape | None]:
+            inner, rows, tape = carry
             assert inner.path is not None
             y = problem.solver.read(inner.now.z)
             path = restart_path(problem, inner.path, inner.now.t, y)
@@ -87,12 +98,17 @@ def integrate_single(
                 step,
                 inner._replace(path=path, first_node=inner.num_nodes),
             )
-            assert inner.path is not None
-            return inner, write_rows(problem, inner.path, inner.now.t, rows)
+            path = inner.path
+            assert path is not None
+            if tape is not None:
+                states = jax.tree.map(lambda leaf: leaf[:, 0], path.nodes)
+                tape = tape.extend(inner.first_node, problem.direction, path.times, states)
+            return inner, write_rows(problem, path, inner.now.t, rows), tape
 
         start = _Carry(now, zero, tape, errors, empty_path(problem, length), zero)
-        end, rows = lax.while_loop(
-            lambda carry: is_running(carry[0]), chunk, (start, first_rows(problem, num_at_start, slope))
+        rows = first_rows(problem, num_at_start, slope)
+        end, rows, tape_of_chunks = lax.while_loop(
+            lambda carry: is_running(carry[0]), chunk, (start, rows, tape_of_chunks)
         )
 
     now, num_rows = end.now, problem.ts.shape[0]
@@ -119,7 +135,12 @@ def integrate_single(
         num_nodes=end.num_nodes,
         events=now.events,
     )
-    return result, end.tape, rows
+    return result, end.tape if tape_of_chunks is None else tape_of_chunks, rows
+
+
+def _has_plain_nodes(problem: Problem) -> bool:
+    """Whether a node is a time and the state y, and nothing is asked of the tape but the way back."""
+    return problem.solver.is_plain and problem.jumps is None and not problem.wants_errors
 
 
 def _attempt(problem: Problem, stops: Array | None, carry: _Carry) -> _Carry:

@@ -10,13 +10,14 @@ and row 0 in slot 0: K - 1 is odd, so multiples j s of a power of two, 0 < j < K
 Nothing is moved, and no table is kept.
 """
 
+from dataclasses import replace
 from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from node_jax.tree import tree_buffer, tree_bytes, tree_read, tree_write
+from node_jax.tree import tree_buffer, tree_bytes, tree_read, tree_write, tree_write_slice
 from node_jax.types import State, Time
 
 _SMALL_BYTES = 4 * 2**20
@@ -39,6 +40,8 @@ class Tape(eqx.Module):
     is_jump: Bool[Array, " node"] | None
     """Whether the step from each node is a jump of the state, for problems that have any."""
     num_slots: int = eqx.field(static=True)
+    keeps_all: bool = eqx.field(static=True)
+    """Whether every state is kept."""
     is_doubling: bool = eqx.field(static=True)
 
     @classmethod
@@ -52,6 +55,7 @@ class Tape(eqx.Module):
         stride: int | None = None,
         *,
         has_jumps: bool = False,
+        num_at_once: int = 1,
     ) -> "Tape":
         """A tape with its first node.
 
@@ -62,21 +66,18 @@ class Tape(eqx.Module):
             num_slots: how many states to keep; 0 for times only, more than `max_steps` for all.
             stride: keep every so many nodes; `None` lets the stride double when slots run out.
             has_jumps: whether a step may be a jump.
+            num_at_once: most nodes that `extend` will write.
         """
         keeps_all = num_slots > max_steps
-        times = jnp.full((max_steps + 1,), jnp.inf, t0.dtype) * direction
+        times = jnp.full((max_steps + num_at_once,), jnp.inf, t0.dtype) * direction
         times = tree_write(times, jnp.int32(0), t0)
         states = None
         if num_slots:
-            states = tree_write(tree_buffer(num_slots + (not keeps_all), z0), jnp.int32(0), z0)
+            num_rows = max_steps + num_at_once if keeps_all else num_slots + 1
+            states = tree_write(tree_buffer(num_rows, z0), jnp.int32(0), z0)
         is_doubling = stride is None and not keeps_all
         is_jump = jnp.zeros((max_steps + 1,), bool) if has_jumps else None
-        return cls(times, states, jnp.asarray(stride or 1, jnp.int32), is_jump, num_slots, is_doubling)
-
-    @property
-    def keeps_all(self) -> bool:
-        """Whether every state is kept."""
-        return self.num_slots >= self.times.shape[0]
+        return cls(times, states, jnp.asarray(stride or 1, jnp.int32), is_jump, num_slots, keeps_all, is_doubling)
 
     def slot(self, node: Int[Array, ""]) -> Int[Array, ""]:
         """Where the state of a kept node is."""
@@ -101,14 +102,27 @@ class Tape(eqx.Module):
         times = tree_write(self.times, node, t)
         jumps = self.is_jump if is_jump is None else tree_write(self.is_jump, node - 1, is_jump)
         if self.states is None:
-            return Tape(times, None, self.stride, jumps, self.num_slots, self.is_doubling)
+            return replace(self, times=times, is_jump=jumps)
         stride = self.stride
         if self.is_doubling:
             stride = jnp.where(node >= self.num_slots * stride, 2 * stride, stride)
         slot = node
         if not self.keeps_all:
             slot = jnp.where(node % stride == 0, self.slot(node), self.num_slots)
-        return Tape(times, tree_write(self.states, slot, z), stride, jumps, self.num_slots, self.is_doubling)
+        return replace(self, times=times, states=tree_write(self.states, slot, z), stride=stride, is_jump=jumps)
+
+    def extend(self, node: Int[Array, ""], direction: Time, times: Float[Array, " node"], states: State) -> "Tape":
+        """Write nodes from `node` on, of a tape that keeps all: at once, which the loop over steps then need not.
+
+        Arguments:
+            node: the first.
+            direction: +1 or -1.
+            times: of the nodes; NaN where there is none.
+            states: of the nodes.
+        """
+        times = jnp.where(jnp.isnan(times), jnp.inf * direction, times)
+        times, states = tree_write_slice((self.times, self.states), node, (times, states))
+        return replace(self, times=times, states=states)
 
     def step(self, n: Int[Array, ""]) -> tuple[Time, Time]:
         """Start and end of step n."""
