@@ -94,7 +94,7 @@ class _Transposer:
         self.places = [place for place in solved.places if place not in self.controls.only_tabulated]
         self.is_own = [batch.is_mapped[place] for place in self.places]
         self.rows_bar = solved.rows
-        if not self.frame.only_ends:
+        if batch.mapped.ts and not self.frame.only_ends:
             self.rows_bar = batch.map(add_to_last_row, batch.rows(), solved.rows)
 
     def run(self) -> Gradient:
@@ -126,13 +126,13 @@ class _Transposer:
 
     def _gradient(self, y0_bar: State, ts_bar: Array | None, end: _Carry) -> Gradient:
         """Sum over trajectories what they share."""
-        is_mapped = jax.tree.unflatten(jax.tree.structure(self.batch.problem), self.batch.is_mapped)
+        mapped = self.batch.mapped
 
         def collect(bar: Array, has_own: bool) -> Array:
             return bar if has_own else jnp.sum(bar, axis=0)
 
-        y0_bar = jax.tree.map(collect, y0_bar, is_mapped.y0)
-        ts_bar = None if ts_bar is None else collect(ts_bar, is_mapped.ts)
+        y0_bar = jax.tree.map(collect, y0_bar, mapped.y0)
+        ts_bar = None if ts_bar is None else collect(ts_bar, mapped.ts)
         found = dict(end.controls)
         remaining = {True: iter(end.own), False: iter(end.shared)}
         for place, is_own in zip(self.places, self.is_own, strict=True):
@@ -178,7 +178,7 @@ class _Transposer:
             states = self._replay(tape, chunk, self._states_before(tape, chunk))[1]
         collected = None
         if not frame.only_ends:
-            collected = batch.map(_collect, problem_rows, times, rows_bar, in_axes=(1, 0))
+            collected = batch.map(self._collect, problem_rows, times, rows_bar, in_axes=(1, 0))
 
         def step_back(state: tuple[Array, _Carry]) -> tuple[Array, _Carry]:
             i, here = state[0] - 1, state[1]
@@ -193,6 +193,11 @@ class _Transposer:
         if self.has_queue:
             return end._replace(bars=put_rows(carry.bars, index, end.bars), own=add_rows(carry.own, index, end.own))
         return end._replace(own=tree_add(carry.own, end.own))
+
+    def _collect(self, problem: Problem, times: Array, rows: State) -> State:
+        """The cotangents of the dense output of one lane's attempts."""
+        num_rows = num_distinct_rows(problem) if self.batch.mapped.ts else None
+        return collect_cotangents(problem, times, rows, num_rows, window=window_length(problem))
 
     def _states_before(self, tape: LaneTape, chunk: Int[Array, ""]) -> tuple[State, State | None]:
         """The states at the start of a chunk, from the last one before whose states were kept."""
@@ -373,10 +378,6 @@ class _Transposer:
         carry = carry._replace(bars=bars._replace(z=tree_add(bars.z, _zero_unless(is_active, z_bar))))
         trajectory = jnp.arange(self.batch.size, dtype=jnp.int32)
         return self._add(carry, trajectory, is_active, (shared_bar, own_bar, shift_bar, pull_tables(tables_bar)))
-
-
-def _collect(problem: Problem, times: Array, rows: State) -> State:
-    return collect_cotangents(problem, times, rows, num_distinct_rows(problem), window=window_length(problem))
 
 
 def _stops_among(stops: Array | None, times: Float[Array, "node lane"]) -> Float[Array, "node lane"] | None:

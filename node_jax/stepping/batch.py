@@ -56,6 +56,11 @@ class Batch(eqx.Module):
         return jax.vmap(lambda rows, *lanes: function(self.problem_of(rows), *lanes), in_axes=(0, *axes))(rows, *lanes)
 
     @property
+    def mapped(self) -> Problem:
+        """The problem with whether a leaf is mapped in place of each."""
+        return jax.tree.unflatten(jax.tree.structure(self.problem), self.is_mapped)
+
+    @property
     def frame(self) -> Problem:
         """A problem with the shapes of a single one."""
         return self.problem_of([jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype) for leaf in self.rows()])

@@ -143,6 +143,8 @@ class _Loop:
         self.max_chunks = -(-max_rows // self.length) + num_turns * (math.isqrt(num_lanes) + 1) * self.has_queue
         self.starts, self.slopes_at_start, self.num_at_start = starts
         state_bytes = num_lanes * tree_bytes((self.starts.z, self.starts.f)) // batch.size
+        # Where dense output is kept anyway, its nodes are the states.
+        self.path_has_states = frame.needs_dense and frame.solver.is_plain
         self.keeps_all = with_tape and lane_tape_is_small(self.max_chunks * self.length * state_bytes)
 
     def run(self, carry: _Carry, width: int) -> _Carry:
@@ -216,7 +218,7 @@ class _Loop:
         stepped, window = self._step(lanes, next_index < self.batch.size, self.max_rows - carry.num_rows)
         tape = carry.tape
         if tape is not None:
-            states = (lanes.now.z, lanes.now.f) if window.states is None else window.states
+            states = (lanes.now.z, lanes.now.f) if window.states is None else self._states_of(window)
             tape = tape.extend(
                 lanes.trajectory, window.num_attempts, window.times, stepped.now.t, states, window.is_jump
             )
@@ -228,6 +230,14 @@ class _Loop:
             record, stepped = self._record(record, stepped)
         num_rows = carry.num_rows + window.num_attempts
         return _Carry(stepped, next_index, carry.num_chunks + 1, num_rows, num_executed, record, tape)
+
+    def _states_of(self, window: "_Window") -> tuple[State, State | None]:
+        """The states before every attempt of a window."""
+        assert window.states is not None
+        z, f = window.states
+        if self.path_has_states:
+            z = jax.tree.map(lambda leaf: leaf[:-1, :, 0], window.path)
+        return z, f
 
     def _refill(self, lanes: _Lanes, next_index: Int[Array, ""]) -> tuple[_Lanes, Int[Array, ""]]:
         """Give each idle lane a trajectory of the queue."""
@@ -256,7 +266,7 @@ class _Loop:
             n = window.num_attempts
             states = window.states
             if states is not None:
-                states = tree_write(states, n, (now.z, now.f))
+                states = tree_write(states, n, self._kept(now))
             after, coefficients, jumped = self.batch.map(_attempt, lanes.problem_rows, stops, now)
             is_jump = window.is_jump if jumped is None else tree_write(window.is_jump, n, jumped)
             path = window.path
@@ -283,16 +293,21 @@ class _Loop:
             y = jax.vmap(solver.read)(now.z)
             node = jax.tree.map(lambda leaf: jnp.stack([leaf] * (1 + solver.num_coefficients), 1), y)
             path = tree_write(tree_buffer(self.length + 1, node), jnp.int32(0), node)
-        states = tree_buffer(self.length, (now.z, now.f)) if self.keeps_all else None
+        states = tree_buffer(self.length, self._kept(now)) if self.keeps_all else None
         is_jump = None if self.frame.jumps is None else jnp.zeros((self.length, self.num_lanes), bool)
         return _Window(jnp.zeros((), jnp.int32), times, states, path, is_jump)
+
+    def _kept(self, now: Progress) -> tuple[State | None, State | None]:
+        """What a window keeps of the state before an attempt."""
+        return None if self.path_has_states else now.z, now.f
 
     def _write(self, lanes: _Lanes, window: "_Window") -> Rows:
         """The rows of all lanes that lie in the window."""
 
         def write(problem: Problem, times: Array, nodes: State, t_now: Array, rows: Rows) -> Rows:
             path = DensePath(times, nodes, problem.solver.num_coefficients)
-            return write_rows(problem, path, t_now, rows, num_distinct_rows(problem))
+            num_rows = num_distinct_rows(problem) if self.batch.mapped.ts else None
+            return write_rows(problem, path, t_now, rows, num_rows)
 
         arguments = (window.times, window.path, lanes.now.t, lanes.rows)
         return self.batch.map(write, lanes.problem_rows, *arguments, in_axes=(1, 1, 0, 0))
@@ -337,11 +352,11 @@ class _Loop:
             count = self.frame.ts.shape[0]
             ys = jax.tree.map(lambda start, leaf: jnp.stack([start, leaf][:count], 1), y0, y_end)
         else:
-            rows, num_saved = self.batch.map(
-                repeat_last_row, self.batch.rows(), (record.ys, record.slopes), record.num_saved
-            )
-            record = record._replace(slopes=rows[1])
-            ys = rows[0]
+            rows = (record.ys, record.slopes)
+            if self.batch.mapped.ts:
+                rows, num_saved = self.batch.map(repeat_last_row, self.batch.rows(), rows, record.num_saved)
+            ys, slopes = rows
+            record = record._replace(slopes=slopes)
         stats = stats_of(self.frame, record.num_attempts, record.num_accepted, record.num_dense, end.num_executed)
         result = LoopResult(
             ys=jax.vmap(nan_beyond)(ys, num_saved),
