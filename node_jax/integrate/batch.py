@@ -4,7 +4,6 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -25,6 +24,7 @@ from node_jax.integrate.events import (
 )
 from node_jax.integrate.mapped import Mapped, as_mapped
 from node_jax.integrate.solve_batch import Settings, Whole, solve_here, solve_over_devices
+from node_jax.integrate.staging import jit_where_eager
 from node_jax.integrate.validate import (
     Wanted,
     as_derivative,
@@ -147,7 +147,7 @@ def odeint_batch(
             raise explain_forward_mode(error, "jax.vmap over nj.odeint with adjoint=nj.ForwardMode()") from error
 
 
-@eqx.filter_jit
+@jit_where_eager
 def _solve(
     field: VectorField,
     mapped: Mapped,

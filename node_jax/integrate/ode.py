@@ -30,6 +30,7 @@ from node_jax.integrate.events import (
     with_known_jumps,
 )
 from node_jax.integrate.outputs import apply_save, steps_of
+from node_jax.integrate.staging import jit_where_eager
 from node_jax.integrate.validate import (
     Wanted,
     as_derivative,
@@ -141,7 +142,7 @@ def odeint(
         raise explain_forward_mode(error) from error
 
 
-@eqx.filter_jit
+@jit_where_eager
 def _solve(
     field: VectorField,
     y0: State,
