@@ -8,37 +8,24 @@ quick and wrong must not look good beside a discrete one.
 """
 
 import functools
-import itertools
-import math
-from collections.abc import Callable
-from dataclasses import dataclass, replace
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from experiments.benchmarks import ours, rivals
-from experiments.benchmarks.contender import Setting, Solve, gradient_of, loss_of, relative_error
+from experiments.benchmarks.contender import Setting, Solve, loss_of
+from experiments.benchmarks.equal_error import add_times_at_equal_error
 from experiments.benchmarks.gradient import times
 from experiments.benchmarks.harness import compare
 from experiments.benchmarks.networks import oscillating_mlp, start_states
-from experiments.benchmarks.report import Results, Table, main, say
+from experiments.benchmarks.report import Results, Table, main
 from experiments.benchmarks.sides import COLUMNS, Case, measure, rows_of
 
 SETTING = Setting(rtol=1e-4, atol=1e-6, dt0=0.01, max_steps=256)
 TARGETS = (1e-2, 1e-3, 1e-4, 3e-5)
 """Relative errors of the gradient at which times are compared."""
-
-
-@dataclass(frozen=True)
-class Point:
-    """One tolerance of a sweep."""
-
-    rtol: float
-    error: float
-    seconds: float
 
 
 def run(quick: bool = False) -> Results:
@@ -53,25 +40,11 @@ def run(quick: bool = False) -> Results:
         rows.append(_directional(case, forward))
     results.tables.append(Table("Gradient at rtol 1e-4, 100 saved times", COLUMNS, rows))
 
-    exact = case.exact()
-    sweeps = {}
-    for name, solve in contenders.items():
-        say(f"sweep: {name}")
-        sweeps[name] = _sweep(case, solve, exact, _tolerances(name, quick), is_traced=name != "jax.experimental.ode")
-    results.data["sweeps"] = {
-        name: [(point.rtol, point.error, point.seconds) for point in points] for name, points in sweeps.items()
-    }
-    columns = ("side", *(f"time [ms] at error {target:g}" for target in TARGETS), "smallest error seen")
-    rows = [
-        (name, *(_time_at(points, target) for target in TARGETS), min(point.error for point in points))
-        for name, points in sweeps.items()
-    ]
-    results.tables.append(Table("Time at equal relative error of the gradient", columns, rows))
+    tolerances = {name: _tolerances(name, quick) for name in contenders}
+    add_times_at_equal_error(results, case, contenders, tolerances, TARGETS)
     results.notes += [
         "The gradient is for all weights and y0; its error is relative to float64 at rtol 1e-11, so it holds the "
         "error of the solve as well as that of the adjoint.",
-        "Times at equal error are interpolated (log-log) over a sweep of rtol with atol = rtol / 100. Empty: the sweep "
-        "did not come that near. A side that is nearer than asked at its loosest tolerance shows that time.",
         "Backsolve-like sides solve backward at the tolerance of the forward solve.",
     ]
     return results
@@ -95,36 +68,6 @@ def _tolerances(name: str, quick: bool) -> tuple[float, ...]:
     if quick or name == "diffrax, Direct":
         return (1e-2, 1e-3, 1e-4, 1e-5)
     return (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
-
-
-def _sweep(case: Case, solve: Solve, exact: Any, tolerances: tuple[float, ...], is_traced: bool) -> list[Point]:
-    """Error and time of the gradient at each tolerance; one compilation where tolerances can be traced."""
-    parameters, static = eqx.partition(case.field, eqx.is_inexact_array)
-
-    def gradient(parameters: Any, y0: Any, rtol: Any) -> Any:
-        setting = replace(case.setting, rtol=rtol, atol=rtol * 1e-2, max_steps=512)
-        return gradient_of(solve, eqx.combine(parameters, static), y0, case.ts, setting)
-
-    traced = jax.jit(gradient)
-    points = []
-    for rtol in tolerances:
-        call: Callable[[], Any] = functools.partial(traced, parameters, case.y0, jnp.asarray(rtol))
-        if not is_traced:
-            call = functools.partial(jax.jit(functools.partial(gradient, rtol=rtol)), parameters, case.y0)
-        error = relative_error(call(), exact)
-        points.append(Point(rtol, error, compare({"side": call}, rounds=5)["side"].median))
-    return [point for point in points if math.isfinite(point.error)]
-
-
-def _time_at(points: list[Point], target: float) -> float | None:
-    """Milliseconds at a gradient error, interpolated in logarithms between the points that enclose it."""
-    if not points or points[0].error <= target:
-        return points[0].seconds * 1e3 if points else None
-    for before, after in itertools.pairwise(points):
-        if before.error >= target >= after.error:
-            share = math.log(before.error / target) / math.log(before.error / after.error)
-            return 1e3 * before.seconds ** (1 - share) * after.seconds**share
-    return None
 
 
 def _directional(case: Case, adjoint: Any) -> tuple[Any, ...]:

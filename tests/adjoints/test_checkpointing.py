@@ -66,6 +66,26 @@ def test_the_tape_returns_every_kept_node(num_slots, num_nodes):
     assert tape.keeps_all == (num_slots == max_steps + 1)
 
 
+@pytest.mark.parametrize("num_nodes", [0, 1, 8, 19, 20])
+@pytest.mark.parametrize("direction", [1.0, -1.0])
+def test_nodes_written_together_are_those_written_in_turn(direction, num_nodes):
+    length, max_steps = 8, 20
+    path_nodes, sign = np.arange(length + 1), jnp.asarray(direction)
+    zero = {"x": jnp.zeros(2)}
+    tape = Tape.empty(max_steps, jnp.asarray(0.0), sign, zero, max_steps + 1, num_at_once=length + 1)
+    in_turn = Tape.empty(max_steps, jnp.asarray(0.0), sign, zero, max_steps + 1)
+    for first in range(0, num_nodes, length):
+        nodes = first + path_nodes
+        times = jnp.where(nodes <= num_nodes, direction * nodes, jnp.nan)
+        tape = tape.extend(jnp.int32(first), sign, times, {"x": jnp.stack([nodes, -nodes], 1).astype(float)})
+    for node in range(1, num_nodes + 1):
+        in_turn = in_turn.write(jnp.int32(node), direction * node, {"x": jnp.array([node, -node], float)})
+    np.testing.assert_array_equal(tape.times[: max_steps + 1], in_turn.times)
+    assert np.isinf(np.asarray(tape.times[max_steps + 1 :])).all()
+    used = slice(0, num_nodes + 1)
+    np.testing.assert_array_equal(tape.states["x"][used], in_turn.states["x"][used])
+
+
 def test_the_number_of_slots_follows_memory():
     small, large = jnp.zeros(2), jax.ShapeDtypeStruct((2**20,), jnp.float32)
     assert choose_num_slots(None, 4096, small) == 4097
