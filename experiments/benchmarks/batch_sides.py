@@ -123,8 +123,8 @@ def _is_output(ts: Any) -> Any:
     return jnp.diff(ts, axis=1, prepend=-jnp.inf) > 0
 
 
-def solve_lanes(problem: Problem) -> Batched:
-    """`nj.odeint_batch` in the given order with the lanes that it chooses."""
+def solve_lanes(problem: Problem, cost_hint: Any = None) -> Batched:
+    """`nj.odeint_batch` with the lanes that it chooses, and in the given order where there is no hint."""
     setting = problem.setting
     solution = nj.odeint_batch(
         problem.field,
@@ -132,6 +132,7 @@ def solve_lanes(problem: Problem) -> Batched:
         problem.ts,
         problem.args,
         in_axes=problem.in_axes,
+        cost_hint=cost_hint,
         solver=getattr(nj, setting.solver)(),
         controller=nj.PIController(rtol=setting.rtol, atol=setting.atol, dt0=setting.dt0),
         max_steps=setting.max_steps,
@@ -142,11 +143,8 @@ def solve_lanes(problem: Problem) -> Batched:
 
 
 def solve_longest_first(problem: Problem) -> Batched:
-    """`solve_lanes` of trajectories in the order of their hints: who takes long does not begin last."""
-    sorted_problem, back = _in_order(problem, jnp.argsort(-problem.hint))
-    solved = solve_lanes(sorted_problem)
-    rows = jax.tree.map(lambda leaf: leaf[back], (solved.ys, solved.num_accepted, solved.num_attempted))
-    return Batched(rows[0], rows[1], rows[2], solved.num_executed)
+    """`solve_lanes` with its hints: who takes long does not begin last."""
+    return solve_lanes(problem, problem.hint)
 
 
 def solve_mapped(one: Solve, problem: Problem) -> Batched:

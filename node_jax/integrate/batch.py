@@ -22,7 +22,7 @@ from node_jax.integrate.events import (
     known_jumps,
     watch_of,
 )
-from node_jax.integrate.mapped import Mapped, as_mapped
+from node_jax.integrate.mapped import Mapped, as_hint, as_mapped
 from node_jax.integrate.solve_batch import Settings, Whole, solve_here, solve_over_devices
 from node_jax.integrate.staging import jit_where_eager
 from node_jax.integrate.validate import (
@@ -57,6 +57,7 @@ def odeint_batch(
     max_rows: int | None = None,
     mesh: Any = None,
     batch_axis: str = "data",
+    cost_hint: Any = None,
     solver: AbstractSolver = DEFAULT_SOLVER,
     controller: AbstractController = DEFAULT_CONTROLLER,
     adjoint: AbstractAdjoint = DEFAULT_ADJOINT,
@@ -91,6 +92,10 @@ def odeint_batch(
             gradient of what is shared is summed. `None` takes the mesh of an input whose first axis is sharded over
             an explicit `batch_axis`, else one device.
         batch_axis: the name of that axis.
+        cost_hint: what each trajectory is expected to cost, shape (batch,), in any unit: a parameter that makes it
+            stiff, or the evaluations of the last epoch. Those that cost most start first, so that nothing long is left
+            at the end, and devices get alike. `None` takes the span of the times where rows have their own, else the
+            order of the batch.
         events: as in `nj.odeint`; every trajectory has its own. The times of an `nj.Jump` may be a row a trajectory.
         solver, controller, adjoint, save, record, max_steps: as in `nj.odeint`; `adjoint` is `nj.CheckpointedAdjoint`.
 
@@ -137,11 +142,12 @@ def odeint_batch(
             mesh = mesh_of(batch_axis, jax.tree.leaves((mapped.y0, mapped.ts, mapped.args)))
         else:
             check_mesh(mesh, batch_axis)
+        hint = as_hint(cost_hint, mapped.size, times.dtype)
         widths = (None if lanes is None else int(lanes), None if max_rows is None else int(max_rows))
         placing = (mesh, batch_axis, stays)
         try:
             return _solve(
-                field, mapped, solver, controller, adjoint, happenings, save, wanted, max_steps, *widths, *placing
+                field, mapped, hint, solver, controller, adjoint, happenings, save, wanted, max_steps, *widths, *placing
             )
         except TypeError as error:
             raise explain_forward_mode(error, "jax.vmap over nj.odeint with adjoint=nj.ForwardMode()") from error
@@ -151,6 +157,7 @@ def odeint_batch(
 def _solve(
     field: VectorField,
     mapped: Mapped,
+    cost_hint: jax.Array | None,
     solver: AbstractSolver,
     controller: AbstractController,
     adjoint: AbstractAdjoint,
@@ -184,13 +191,13 @@ def _solve(
     jumps, are_jumps_mapped = _jump_times(field, mapped, direction)
 
     def problem_of(
-        function: Any, args: Args, y0: State, ts: Any, direction: Any, controller: Any, jumps: Any
+        function: Any, args: Args, y0: State, ts: Any, direction: Any, controller: Any, jumps: Any, cost_hint: Any
     ) -> Problem:
         bound = ControlledField(function, args, reads)
-        settings = {"jump_ts": jumps, "max_steps": max_steps, "costs": wanted.record}
+        settings = {"jump_ts": jumps, "cost_hint": cost_hint, "max_steps": max_steps, "costs": wanted.record}
         return Problem(bound, y0, ts, direction, solver, controller, **settings)
 
-    problem = problem_of(function, mapped.args, mapped.y0, mapped.ts, direction, controller, jumps)
+    problem = problem_of(function, mapped.args, mapped.y0, mapped.ts, direction, controller, jumps, cost_hint)
     shared = jax.tree.map(lambda _: False, (function, controller))
     is_mapped = problem_of(
         shared[0],
@@ -200,6 +207,7 @@ def _solve(
         mapped.is_ts_mapped,
         shared[1],
         are_jumps_mapped,
+        None if cost_hint is None else True,
     )
     known_ts = [event.times for event in events if isinstance(event, Jump)]
     bound = bind(functions, mapped.args)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 
@@ -67,6 +68,7 @@ def over_devices(
     size: int,
     run: Callable[[list[Any]], tuple[Any, Any]],
     *,
+    queue: Any = None,
     stays: bool,
 ) -> tuple[Any, Any]:
     """`run(leaves)` with the trajectories dealt to the devices along `batch_axis`.
@@ -78,6 +80,7 @@ def over_devices(
         is_mapped: which ones do.
         size: how many trajectories there are.
         run: `run(leaves)` for fewer trajectories returns what has a leading axis of them, and what has one of length 1.
+        queue: which trajectory comes first, second and so on when they are dealt; `None` for the order of the batch.
         stays: whether trajectories are on their devices already, instead of being dealt in turn.
 
     Returns:
@@ -91,11 +94,13 @@ def over_devices(
     def put(leaf: Any, spec: PartitionSpec) -> Any:
         return jax.sharding.reshard(leaf, NamedSharding(mesh, spec)) if is_explicit else leaf
 
-    def gather(leaf: Any, rows: np.ndarray) -> Any:
+    def gather(leaf: Any, rows: Any) -> Any:
         return leaf if stays else put(leaf, shared)[rows]
 
     # A place without a trajectory repeats the last, which takes no longer than some other on its device.
     index = np.minimum(order, size - 1)
+    if queue is not None:
+        index, places = queue[index], jnp.asarray(places)[jnp.argsort(queue)]
     placed = [
         put(gather(leaf, index) if mapped else leaf, spec)
         for leaf, mapped, spec in zip(leaves, is_mapped, specs, strict=True)

@@ -63,6 +63,19 @@ def as_mapped(y0s: Any, ts: Any, args: Args, in_axes: Any) -> Mapped:
     return Mapped(state, times, numbers, y0_axes, ts_axes, args_axes, size)
 
 
+def as_hint(cost_hint: Any, size: int, dtype: Any) -> jax.Array | None:
+    """Check and convert `cost_hint`: one number for each of `size` trajectories, or `None`."""
+    if cost_hint is None:
+        return None
+    shape = np.shape(cost_hint)
+    if shape != (size,):
+        raise ValueError(
+            f"odeint_batch: expected cost_hint to be one number for each trajectory, shape {(size,)}, got {shape}. "
+            "sol.stats.num_evals of the last solve is a good one."
+        )
+    return jnp.asarray(cost_hint).astype(dtype)
+
+
 def _move(name: str, tree: Any, axes: Any, sizes: dict[str, int]) -> tuple[Any, Any]:
     """`tree` with its mapped axes in front, and a tree of booleans; `sizes` gets their lengths."""
     try:

@@ -6,6 +6,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Bool, Int, PyTree
 
 from node_jax.stepping.problem import Problem
@@ -88,6 +89,21 @@ def choose_max_rows(max_rows: int | None, size: int, lanes: int, max_steps: int)
         return max_rows
     turns = -(-size // lanes)
     return max_steps + min(max_steps, _STEPS_A_ROW) * (turns - 1)
+
+
+def queue_order(batch: Batch) -> Int[Array, " batch"] | None:
+    """Which trajectory is in each place of the queue; `None` for the order of the batch.
+
+    Who is expected to cost most goes first, so that nothing long is left at the end: by the hint, else who has the
+    longest way, where each trajectory has times of its own.
+    """
+    problem = batch.problem
+    expected = problem.cost_hint
+    if expected is None:
+        if not batch.mapped.ts:
+            return None
+        expected = abs(problem.ts[:, -1] - problem.ts[:, 0])
+    return jnp.argsort(-lax.stop_gradient(expected), stable=True).astype(jnp.int32)
 
 
 def put_rows(buffer: PyTree, index: Int[Array, " lane"], values: PyTree) -> PyTree:

@@ -17,7 +17,7 @@ from jaxtyping import Array, Bool, Float, Int
 from node_jax.interpolate.dense import DensePath
 from node_jax.status import Status
 from node_jax.stepping.attempt import attempt, begin
-from node_jax.stepping.batch import Batch, put_rows, take_rows, where_lane
+from node_jax.stepping.batch import Batch, put_rows, queue_order, take_rows, where_lane
 from node_jax.stepping.batching import any_over_batch
 from node_jax.stepping.lane_tape import LaneTape, lane_tape_is_small
 from node_jax.stepping.outputs import Rows, first_rows, num_distinct_rows, repeat_last_row, write_rows
@@ -95,7 +95,8 @@ def integrate_lanes(
     max_steps = batch.frame.max_steps
     settings = {"with_tape": with_tape, "with_slopes": with_slopes}
     starts = batch.map(begin, batch.rows())
-    loop = _Loop(batch, starts, num_lanes, max_rows, **settings)
+    order = queue_order(batch) if num_lanes < batch.size else None
+    loop = _Loop(batch, starts, order, num_lanes, max_rows, **settings)
     if not loop.has_queue:
         return loop.result(loop.run(loop.first(), 0))
     width = num_lanes // _NARROWER if num_lanes >= _LEAST_TO_NARROW else 0
@@ -103,7 +104,7 @@ def integrate_lanes(
     if not width:
         return loop.result(wide)
     # Without a queue every lane makes at most `max_steps` attempts.
-    tail = _Loop(batch, starts, width, max_steps, **settings)
+    tail = _Loop(batch, starts, order, width, max_steps, **settings)
     end = tail.run(tail.first_of(wide), 0)
     result, tapes, slopes = tail.result(end)
     if wide.tape is None or tapes is None:
@@ -117,6 +118,7 @@ class _Loop:
     Arguments:
         batch: the problems.
         starts: what `begin` gives of each trajectory.
+        order: which trajectory is in each place of the queue; `None` for the order of the batch.
         num_lanes: how many to step at once.
         max_rows: bound on attempts.
         with_tape, with_slopes: as in `integrate_lanes`.
@@ -126,13 +128,14 @@ class _Loop:
         self,
         batch: Batch,
         starts: tuple[Progress, State, Int[Array, " batch"]],
+        order: Int[Array, " batch"] | None,
         num_lanes: int,
         max_rows: int,
         *,
         with_tape: bool,
         with_slopes: bool,
     ) -> None:
-        self.batch, self.num_lanes = batch, num_lanes
+        self.batch, self.order, self.num_lanes = batch, order, num_lanes
         self.with_tape, self.with_slopes = with_tape, with_slopes
         self.frame = frame = batch.frame
         self.has_queue = num_lanes < batch.size
@@ -169,7 +172,7 @@ class _Loop:
 
     def first(self) -> _Carry:
         """The first trajectories in the lanes, the others in the queue."""
-        lanes = self._lanes_of(jnp.arange(self.num_lanes) if self.has_queue else None)
+        lanes = self._lanes_of(self._queued(jnp.arange(self.num_lanes)) if self.has_queue else None)
         zero = jnp.zeros((), jnp.int32)
         record = jax.tree.map(
             lambda leaf: jnp.zeros((self.batch.size, *leaf.shape[1:]), leaf.dtype), self._hand_in(lanes)
@@ -245,10 +248,15 @@ class _Loop:
         is_idle = lanes.trajectory >= self.batch.size
         ahead = next_index + jnp.cumsum(is_idle, dtype=jnp.int32) - 1
         takes = is_idle & (ahead < self.batch.size)
-        new = self._lanes_of(jnp.minimum(ahead, self.batch.size - 1))
-        index = jnp.where(takes, ahead, jnp.where(is_idle, self.batch.size, lanes.trajectory))
+        queued = self._queued(jnp.minimum(ahead, self.batch.size - 1))
+        new = self._lanes_of(queued)
+        index = jnp.where(takes, queued, jnp.where(is_idle, self.batch.size, lanes.trajectory))
         held = where_lane(takes, new._replace(trajectory=index), lanes._replace(trajectory=index))
         return held, next_index + jnp.sum(takes, dtype=jnp.int32)
+
+    def _queued(self, places: Int[Array, "..."]) -> Int[Array, "..."]:
+        """Which trajectories are in these places of the queue."""
+        return places if self.order is None else self.order[places]
 
     def _step(self, lanes: _Lanes, has_more: Bool[Array, ""], room: Int[Array, ""]) -> tuple[_Lanes, "_Window"]:
         """Attempt up to a chunk of steps in all lanes, at most `room`."""
@@ -343,6 +351,8 @@ class _Loop:
         else:
             # What still waits when the tape is full has no row but the first.
             waits = jnp.arange(self.batch.size) >= end.next_index
+            if self.order is not None:
+                waits = jnp.zeros_like(waits).at[self.order].set(waits)
             record = where_lane(waits, self._hand_in(self._lanes_of(None)), end.record)
             record = record._replace(status=jnp.where(waits, Status.tape_full, record.status).astype(jnp.int32))
         num_saved = record.num_saved

@@ -45,6 +45,8 @@ class Problem(eqx.Module):
     """What happens to the internal state where a step ends at a stop; `None` for nothing."""
     watch: Watch | None = None
     """Events to look for. A solve that does so finds their times and is not differentiated."""
+    cost_hint: Float[Array, ""] | None = None
+    """What the solve is expected to cost beside others of a batch, in any unit."""
     max_steps: int = eqx.field(static=True, kw_only=True)
     """Bound on attempted steps, accepted or not."""
     costs: tuple[str, ...] = eqx.field(static=True, default=(), kw_only=True)

@@ -74,6 +74,38 @@ def test_the_last_trajectories_go_on_in_fewer_lanes(x64):
     assert int(sol.stats.num_executed) < 32 * (2 * steps[0] + 32) + 4 * steps[-1]
 
 
+@pytest.mark.parametrize("is_sharded", [False, True], ids=["one device", "a mesh"])
+def test_a_hint_of_the_cost_changes_who_waits_and_no_result(x64, is_sharded):
+    """The stiffest comes last, or starts first by its hint."""
+    y0s, damping = jnp.tile(jnp.array([[2.0, 0.0]]), (13, 1)), jnp.ones(13).at[-1].set(30.0)
+    x = Inputs(Oscillators(jnp.asarray(1.0)), y0s, jnp.linspace(0.0, 8.0, 5), {"damping": damping, "push": 0.0})
+    mesh = jax.make_mesh((1,), ("data",)) if is_sharded else None
+
+    def loss(y0s, hint):
+        sol = solve_batch(x._replace(y0s=y0s), 4, controller=PI, cost_hint=hint, mesh=mesh)
+        return jnp.sum(sol.ys**2), sol
+
+    run = jax.jit(jax.grad(loss, has_aux=True))
+    (plain_bar, plain), (hinted_bar, hinted) = run(x.y0s, None), run(x.y0s, damping)
+    np.testing.assert_allclose(hinted.ys, plain.ys, rtol=1e-9)
+    np.testing.assert_allclose(hinted_bar, plain_bar, rtol=1e-8, atol=1e-12)
+    np.testing.assert_array_equal(hinted.stats.num_accepted, plain.stats.num_accepted)
+    assert float(hinted.stats.batch_efficiency) > 1.1 * float(plain.stats.batch_efficiency)
+    with pytest.raises(ValueError, match=r"cost_hint to be one number for each trajectory, shape \(13,\), got \(3,\)"):
+        solve_batch(x, 4, cost_hint=jnp.ones(3))
+
+
+def test_the_longest_of_ragged_times_starts_first(x64):
+    """Rows of times in rising length, of which the longest would start last in the order of the batch."""
+    x = inputs()
+    spans = jnp.linspace(0.1, 4.0, len(x.y0s))[:, None]
+    ragged = x._replace(ts=spans * jnp.linspace(0.0, 1.0, 6))
+    solve = jax.jit(lambda x, hint: solve_batch(x, 2, controller=PI, cost_hint=hint))
+    by_span, by_batch = solve(ragged, None), solve(ragged, -jnp.arange(len(x.y0s)))
+    np.testing.assert_allclose(by_span.ys, by_batch.ys, rtol=1e-9)
+    assert float(by_span.stats.batch_efficiency) > float(by_batch.stats.batch_efficiency)
+
+
 def test_lanes_stay_busy():
     x = inputs(2)
     in_lanes, at_once = (solve_batch(x, lanes).stats for lanes in (2, None))
