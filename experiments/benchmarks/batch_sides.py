@@ -123,7 +123,7 @@ def _is_output(ts: Any) -> Any:
     return jnp.diff(ts, axis=1, prepend=-jnp.inf) > 0
 
 
-def solve_lanes(problem: Problem, cost_hint: Any = None) -> Batched:
+def solve_lanes(problem: Problem, cost_hint: Any = None, max_rows: int | None = None) -> Batched:
     """`nj.odeint_batch` with the lanes that it chooses, and in the given order where there is no hint."""
     setting = problem.setting
     solution = nj.odeint_batch(
@@ -133,6 +133,7 @@ def solve_lanes(problem: Problem, cost_hint: Any = None) -> Batched:
         problem.args,
         in_axes=problem.in_axes,
         cost_hint=cost_hint,
+        max_rows=max_rows,
         solver=getattr(nj, setting.solver)(),
         controller=nj.PIController(rtol=setting.rtol, atol=setting.atol, dt0=setting.dt0),
         max_steps=setting.max_steps,
@@ -142,9 +143,9 @@ def solve_lanes(problem: Problem, cost_hint: Any = None) -> Batched:
     return Batched(ys, stats.num_accepted, stats.num_accepted + stats.num_rejected, stats.num_executed)
 
 
-def solve_longest_first(problem: Problem) -> Batched:
+def solve_longest_first(problem: Problem, max_rows: int | None = None) -> Batched:
     """`solve_lanes` with its hints: who takes long does not begin last."""
-    return solve_lanes(problem, problem.hint)
+    return solve_lanes(problem, problem.hint, max_rows)
 
 
 def solve_mapped(one: Solve, problem: Problem) -> Batched:

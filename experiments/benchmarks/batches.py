@@ -54,6 +54,8 @@ SERIES_STEP = 0.06
 """Between two saved times of a series."""
 SHORTEST, LONGEST = 5, 200
 """Saved times of a series."""
+SHORT_TAPE = 2048
+"""Attempts of all lanes together for which a tape has room that a user sizes; the gradient below needs half."""
 STAGES = 6
 """Of Tsit5, without the one that the next step shares."""
 
@@ -135,6 +137,7 @@ def _gradient(results: Results, quick: bool) -> None:
     sides: dict[str, tuple[Problem, SolveBatch]] = {
         first: (problem, solve_lanes),
         "node_jax, odeint_batch, longest first": (problem, solve_longest_first),
+        f"the same, max_rows={SHORT_TAPE}": (problem, functools.partial(solve_longest_first, max_rows=SHORT_TAPE)),
         "diffrax, vmap": (problem, functools.partial(solve_mapped, rivals.diffrax_solve)),
     }
     measured = measure_batch(sides, rounds=1 if quick else 3, repeats=1 if quick else 3)
