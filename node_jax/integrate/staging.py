@@ -8,6 +8,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.interpreters.partial_eval import DynamicJaxprTracer
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -32,8 +33,11 @@ def jit_where_eager(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def _is_staged() -> bool:
-    """Whether operations are recorded rather than run: within `jax.jit`, whatever lies between."""
-    return isinstance(jnp.zeros(()), jax.core.Tracer)
+    """Whether operations are recorded rather than run: within `jax.jit`, whatever lies between.
+
+    A `jax.shard_map` outside of it has tracers too, and runs every operation.
+    """
+    return isinstance(jnp.zeros(()), DynamicJaxprTracer)
 
 
 def _as_jax(leaf: object) -> object:

@@ -57,8 +57,8 @@ class Batch(eqx.Module):
         return jax.vmap(lambda rows, *lanes: function(self.problem_of(rows), *lanes), in_axes=(0, *axes))(rows, *lanes)
 
     @property
-    def mapped(self) -> Problem:
-        """The problem with whether a leaf is mapped in place of each."""
+    def mapped(self) -> Any:
+        """The problem with a flag in place of each leaf: whether it is mapped."""
         return jax.tree.unflatten(jax.tree.structure(self.problem), self.is_mapped)
 
     @property
