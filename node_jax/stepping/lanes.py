@@ -17,14 +17,13 @@ from jaxtyping import Array, Bool, Float, Int
 from node_jax.interpolate.dense import DensePath
 from node_jax.status import Status
 from node_jax.stepping.attempt import attempt, begin
-from node_jax.stepping.batch import Batch, put_rows, queue_order, take_rows, where_lane
+from node_jax.stepping.batch import Batch, queue_order, take_rows, where_lane
 from node_jax.stepping.batching import any_over_batch
+from node_jax.stepping.lane_record import Lanes, Record, hand_in, record_ended, result_of
 from node_jax.stepping.lane_tape import LaneTape, lane_tape_is_small
-from node_jax.stepping.outputs import Rows, first_rows, num_distinct_rows, repeat_last_row, write_rows
+from node_jax.stepping.outputs import Rows, first_rows, num_distinct_rows, write_rows
 from node_jax.stepping.problem import LoopResult, Problem
 from node_jax.stepping.progress import Progress
-from node_jax.stepping.single import nan_beyond, stats_of
-from node_jax.stepping.watch import Events
 from node_jax.tree import tree_buffer, tree_bytes, tree_size, tree_write
 from node_jax.types import State
 
@@ -40,39 +39,15 @@ _LEAST_TO_NARROW = 32
 """Fewer lanes are not narrowed: a loop more costs compile time."""
 
 
-class _Record(NamedTuple):
-    """What is known of each trajectory once it has ended; leaves have a leading axis of trajectories."""
-
-    status: Int[Array, " batch"]
-    num_attempts: Int[Array, " batch"]
-    num_accepted: Int[Array, " batch"]
-    num_dense: Int[Array, " batch"] | None
-    num_saved: Int[Array, " batch"]
-    costs: dict[str, Float[Array, " batch"]]
-    z_end: State
-    ys: State | None
-    slopes: State | None
-    events: Events | None
-
-
-class _Lanes(NamedTuple):
-    """What the lanes hold; leaves have a leading axis of lanes."""
-
-    now: Progress
-    trajectory: Int[Array, " lane"]
-    problem_rows: list[Array]
-    rows: Rows | None
-
-
 class _Carry(NamedTuple):
-    lanes: _Lanes
+    lanes: Lanes
     next_index: Int[Array, ""]
     """The first trajectory of the queue."""
     num_chunks: Int[Array, ""]
     num_rows: Int[Array, ""]
     """Attempts of all lanes together."""
     num_executed: Int[Array, ""]
-    record: _Record
+    record: Record
     tape: LaneTape | None
 
 
@@ -167,7 +142,7 @@ class _Loop:
         lanes = end.lanes._replace(now=now._replace(status=status, is_running=now.is_running & ~is_full))
         record = end.record
         if self.has_queue:
-            record, lanes = self._record(record, lanes)
+            record, lanes = record_ended(self.batch, record, lanes)
         return end._replace(lanes=lanes, record=record)
 
     def first(self) -> _Carry:
@@ -175,7 +150,7 @@ class _Loop:
         lanes = self._lanes_of(self._queued(jnp.arange(self.num_lanes)) if self.has_queue else None)
         zero = jnp.zeros((), jnp.int32)
         record = jax.tree.map(
-            lambda leaf: jnp.zeros((self.batch.size, *leaf.shape[1:]), leaf.dtype), self._hand_in(lanes)
+            lambda leaf: jnp.zeros((self.batch.size, *leaf.shape[1:]), leaf.dtype), hand_in(self.batch, lanes)
         )
         first = jnp.asarray(self.num_lanes, jnp.int32)
         return _Carry(lanes, first, zero, zero, zero, record, self._empty_tape(lanes.now))
@@ -188,7 +163,7 @@ class _Loop:
         tape = self._empty_tape(lanes.now)
         return _Carry(lanes, wide.next_index, zero, zero, wide.num_executed, wide.record, tape)
 
-    def _lanes_of(self, index: Int[Array, " lane"] | None) -> _Lanes:
+    def _lanes_of(self, index: Int[Array, " lane"] | None) -> Lanes:
         """Lanes with these trajectories at their starts; `None` for all of them."""
         now, slope, num_at_start = self.starts, self.slopes_at_start, self.num_at_start
         problem_rows = self.batch.rows(index)
@@ -199,7 +174,7 @@ class _Loop:
         rows = None
         if not self.frame.only_ends:
             rows = self.batch.map(first_rows, problem_rows, num_at_start, slope if self.with_slopes else None)
-        return _Lanes(now, index.astype(jnp.int32), problem_rows, rows)
+        return Lanes(now, index.astype(jnp.int32), problem_rows, rows)
 
     def _empty_tape(self, now: Progress) -> LaneTape | None:
         if not self.with_tape:
@@ -230,7 +205,7 @@ class _Loop:
         record = carry.record
         num_executed = carry.num_executed + window.num_attempts * self.num_lanes
         if self.has_queue:
-            record, stepped = self._record(record, stepped)
+            record, stepped = record_ended(self.batch, record, stepped)
         num_rows = carry.num_rows + window.num_attempts
         return _Carry(stepped, next_index, carry.num_chunks + 1, num_rows, num_executed, record, tape)
 
@@ -242,7 +217,7 @@ class _Loop:
             z = jax.tree.map(lambda leaf: leaf[:-1, :, 0], window.path)
         return z, f
 
-    def _refill(self, lanes: _Lanes, next_index: Int[Array, ""]) -> tuple[_Lanes, Int[Array, ""]]:
+    def _refill(self, lanes: Lanes, next_index: Int[Array, ""]) -> tuple[Lanes, Int[Array, ""]]:
         """Give each idle lane a trajectory of the queue."""
         # A trajectory that ends where it starts stays in its lane until it is handed in.
         is_idle = lanes.trajectory >= self.batch.size
@@ -258,7 +233,7 @@ class _Loop:
         """Which trajectories are in these places of the queue."""
         return places if self.order is None else self.order[places]
 
-    def _step(self, lanes: _Lanes, has_more: Bool[Array, ""], room: Int[Array, ""]) -> tuple[_Lanes, "_Window"]:
+    def _step(self, lanes: Lanes, has_more: Bool[Array, ""], room: Int[Array, ""]) -> tuple[Lanes, "_Window"]:
         """Attempt up to a chunk of steps in all lanes, at most `room`."""
         stops = self.batch.map(Problem.stops, lanes.problem_rows)
         limit = max(1, int(_IDLE_SHARE * self.num_lanes))
@@ -291,7 +266,7 @@ class _Loop:
         window, now, _ = lax.while_loop(goes_on, step, (first, lanes.now, zero))
         return lanes._replace(now=now), window
 
-    def _open(self, lanes: _Lanes) -> "_Window":
+    def _open(self, lanes: Lanes) -> "_Window":
         """A window at the lanes' present place; nodes that are not reached lie beyond every time."""
         now, solver = lanes.now, self.frame.solver
         direction = self.batch.map(lambda problem: problem.direction, lanes.problem_rows)
@@ -309,7 +284,7 @@ class _Loop:
         """What a window keeps of the state before an attempt."""
         return None if self.path_has_states else now.z, now.f
 
-    def _write(self, lanes: _Lanes, window: "_Window") -> Rows:
+    def _write(self, lanes: Lanes, window: "_Window") -> Rows:
         """The rows of all lanes that lie in the window."""
 
         def write(problem: Problem, times: Array, nodes: State, t_now: Array, rows: Rows) -> Rows:
@@ -320,68 +295,20 @@ class _Loop:
         arguments = (window.times, window.path, lanes.now.t, lanes.rows)
         return self.batch.map(write, lanes.problem_rows, *arguments, in_axes=(1, 1, 0, 0))
 
-    def _hand_in(self, lanes: _Lanes) -> _Record:
-        """What is recorded of the trajectories in the lanes."""
-        now, rows, num_rows = lanes.now, lanes.rows, self.frame.ts.shape[0]
-        ys = slopes = None
-        if rows is None:
-            num_saved = self.batch.map(
-                lambda problem, t: jnp.sum(problem.ts * problem.direction <= t * problem.direction, dtype=jnp.int32),
-                lanes.problem_rows,
-                now.t,
-            )
-            num_saved = jnp.where(now.status == Status.invalid_input, 1, num_saved)
-        else:
-            ys, slopes = jax.tree.map(lambda leaf: leaf[:, :num_rows], (rows.ys, rows.slopes))
-            num_saved = rows.num_written
-        counts = (now.num_attempts, now.num_accepted, now.num_dense)
-        return _Record(now.status, *counts, num_saved, now.costs, now.z, ys, slopes, now.events)
-
-    def _record(self, record: _Record, lanes: _Lanes) -> tuple[_Record, _Lanes]:
-        """Record the trajectories that have ended, and let their lanes forget them."""
-        has_ended = ~lanes.now.is_running
-        index = jnp.where(has_ended, lanes.trajectory, self.batch.size)
-        index_left = jnp.where(has_ended, self.batch.size, lanes.trajectory)
-        return put_rows(record, index, self._hand_in(lanes)), lanes._replace(trajectory=index_left)
-
     def result(self, end: _Carry) -> tuple[LoopResult, tuple[LaneTape, ...] | None, State | None]:
         """What `integrate_lanes` returns."""
+        record = end.record
         if not self.has_queue:
-            record = self._hand_in(end.lanes)
+            record = hand_in(self.batch, end.lanes)
         else:
             # What still waits when the tape is full has no row but the first.
             waits = jnp.arange(self.batch.size) >= end.next_index
             if self.order is not None:
                 waits = jnp.zeros_like(waits).at[self.order].set(waits)
-            record = where_lane(waits, self._hand_in(self._lanes_of(None)), end.record)
+            record = where_lane(waits, hand_in(self.batch, self._lanes_of(None)), record)
             record = record._replace(status=jnp.where(waits, Status.tape_full, record.status).astype(jnp.int32))
-        num_saved = record.num_saved
-        if self.frame.only_ends:
-            y_end = jax.vmap(self.frame.solver.read)(record.z_end)
-            y0 = self.batch.map(lambda problem: problem.y0, self.batch.rows())
-            count = self.frame.ts.shape[0]
-            ys = jax.tree.map(lambda start, leaf: jnp.stack([start, leaf][:count], 1), y0, y_end)
-        else:
-            rows = (record.ys, record.slopes)
-            if self.batch.mapped.ts:
-                rows, num_saved = self.batch.map(repeat_last_row, self.batch.rows(), rows, record.num_saved)
-            ys, slopes = rows
-            record = record._replace(slopes=slopes)
-        stats = stats_of(self.frame, record.num_attempts, record.num_accepted, record.num_dense, end.num_executed)
-        result = LoopResult(
-            ys=jax.vmap(nan_beyond)(ys, num_saved),
-            status=record.status,
-            stats=stats,
-            num_saved=num_saved,
-            costs=record.costs,
-            path=None,
-            errors=None,
-            times=None,
-            z_end=record.z_end,
-            num_nodes=end.num_chunks,
-            events=record.events,
-        )
-        return result, None if end.tape is None else (end.tape,), record.slopes
+        result, slopes = result_of(self.batch, record, end.num_executed, end.num_chunks)
+        return result, None if end.tape is None else (end.tape,), slopes
 
 
 class _Window(NamedTuple):
