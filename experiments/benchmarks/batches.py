@@ -55,7 +55,7 @@ SERIES_STEP = 0.06
 SHORTEST, LONGEST = 5, 200
 """Saved times of a series."""
 SHORT_TAPE = 2048
-"""Attempts of all lanes together for which a tape has room that a user sizes; the gradient below needs half."""
+"""`max_rows` of a user who has seen the counts: the gradient below needs half as many attempts of all lanes."""
 STAGES = 6
 """Of Tsit5, without the one that the next step shares."""
 
@@ -78,7 +78,7 @@ def run(quick: bool = False) -> Results:
         f"A trajectory is unfinished that {OSCILLATORS.max_steps} steps do not bring to its end: the decay of a far "
         "start with a strong damping is stiff. It counts with the steps that it took, and has no error.",
         "Errors are relative to float64 at rtol 1e-10: of each trajectory's end, of all states, or of the gradient.",
-        "Longest first: sorted by damping, the sorting within what is timed.",
+        "Longest first: with the damping as `cost_hint`.",
         "The floor is that of evaluations and transposes for as many rows as there are lanes, divided by their number.",
         "An iteration is one pass of the loop over steps, in which every row attempts one, with its part of everything "
         "else: outputs, and the way back.",

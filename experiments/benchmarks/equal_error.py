@@ -49,7 +49,7 @@ def add_times_at_equal_error(
     }
     columns = ("side", *(f"time [ms] at error {target:g}" for target in targets), "smallest error seen")
     rows = [
-        (name, *(_time_at(points, target) for target in targets), min(point.error for point in points))
+        (name, *(_time_at(points, target) for target in targets), min((point.error for point in points), default=None))
         for name, points in sweeps.items()
     ]
     results.tables.append(Table("Time at equal relative error of the gradient", columns, rows))

@@ -38,10 +38,11 @@ def run(quick: bool = False) -> Results:
     for num_times in (1,) if quick else (1, 10):
         ts = jnp.linspace(0.0, END, max(num_times, 2))
         case = Case(field, y0, ts, SETTING, num_times == 1, is_gradient=True)
+        contenders = _contenders(quick)
         torch = {"torchdiffeq odeint": False, "torchdiffeq odeint_adjoint": True}
         measured = measure(
             case,
-            _contenders(quick),
+            contenders,
             torch if rivals.has_torch and num_times > 1 else {},
             rounds=3 if quick else 7,
             repeats=1 if quick else 3,
@@ -52,7 +53,7 @@ def run(quick: bool = False) -> Results:
         results.data[saved] = {name: (side.timing.median, side.error) for name, side in measured.items()}
         if num_times == 1:
             # At a tolerance at which others are near, a side that solves y backward as well is far from the gradient.
-            sides = {name: solve for name, solve in _contenders(quick).items() if name in ERROR_SIDES}
+            sides = {name: solve for name, solve in contenders.items() if name in ERROR_SIDES}
             add_times_at_equal_error(results, case, sides, dict.fromkeys(sides, TOLERANCES), TARGETS)
     results.notes.append("The relative error is that of the whole gradient against float64 at rtol 1e-11.")
     return results

@@ -31,7 +31,7 @@ from node_jax.stepping.batch import add_rows, lend, put_rows, take_rows, where_l
 from node_jax.stepping.batching import any_over_batch
 from node_jax.stepping.costs import step_cost
 from node_jax.stepping.happenings import jump_instead
-from node_jax.stepping.outputs import add_to_last_row, collect_cotangents, num_distinct_rows, window_length
+from node_jax.stepping.outputs import add_to_last_row, collect_cotangents, window_length
 from node_jax.tree import tree_add, tree_any_nonzero, tree_read, tree_where, tree_write, tree_zeros
 from node_jax.types import State
 
@@ -196,7 +196,7 @@ class _Transposer:
 
     def _collect(self, problem: Problem, times: Array, rows: State) -> State:
         """The cotangents of the dense output of one lane's attempts."""
-        num_rows = num_distinct_rows(problem) if self.batch.mapped.ts else None
+        num_rows = self.batch.num_rows_of(problem)
         return collect_cotangents(problem, times, rows, num_rows, window=window_length(problem))
 
     def _states_before(self, tape: LaneTape, chunk: Int[Array, ""]) -> tuple[State, State | None]:

@@ -24,7 +24,7 @@ from node_jax.integrate.events import (
 )
 from node_jax.integrate.mapped import Mapped, as_hint, as_mapped
 from node_jax.integrate.solve_batch import Settings, Whole, solve_here, solve_over_devices
-from node_jax.integrate.staging import jit_where_eager
+from node_jax.integrate.staging import jit_unless_differentiated
 from node_jax.integrate.validate import (
     Wanted,
     as_derivative,
@@ -86,16 +86,16 @@ def odeint_batch(
             and else 64; fewer of a large state. Results depend on it by rounding alone.
         max_rows: bound on the attempts of all lanes together while the queue is served, which sizes the record that a
             gradient needs. `None` allows `max_steps`, and for each further turn of the queue as many again but at most
-            512. What does not fit has the status `tape_full`.
+            512. What does not fit has the status `tape_full`: those that start last.
         mesh: a `jax.sharding.Mesh`: trajectories are dealt in turn to the devices along its axis `batch_axis`, each
             device has a queue of its own and `lanes` of its own. Nothing is exchanged between devices before the
             gradient of what is shared is summed. `None` takes the mesh of an input whose first axis is sharded over
             an explicit `batch_axis`, else one device.
         batch_axis: the name of that axis.
         cost_hint: what each trajectory is expected to cost, shape (batch,), in any unit: a parameter that makes it
-            stiff, or the evaluations of the last epoch. Those that cost most start first, so that nothing long is left
-            at the end, and devices get alike. `None` takes the span of the times where rows have their own, else the
-            order of the batch.
+            stiff, or the evaluations of the last epoch. Where there is a queue or a mesh, those that cost most start
+            first, so that nothing long is left at the end, and devices get alike. `None` takes the span of the times
+            where rows have their own, else the order of the batch.
         events: as in `nj.odeint`; every trajectory has its own. The times of an `nj.Jump` may be a row a trajectory.
         solver, controller, adjoint, save, record, max_steps: as in `nj.odeint`; `adjoint` is `nj.CheckpointedAdjoint`.
 
@@ -142,7 +142,7 @@ def odeint_batch(
             mesh = mesh_of(batch_axis, jax.tree.leaves((mapped.y0, mapped.ts, mapped.args)))
         else:
             check_mesh(mesh, batch_axis)
-        hint = as_hint(cost_hint, mapped.size, times.dtype)
+        hint = as_hint(cost_hint, mapped.size)
         widths = (None if lanes is None else int(lanes), None if max_rows is None else int(max_rows))
         placing = (mesh, batch_axis, stays)
         try:
@@ -153,7 +153,7 @@ def odeint_batch(
             raise explain_forward_mode(error, "jax.vmap over nj.odeint with adjoint=nj.ForwardMode()") from error
 
 
-@jit_where_eager
+@jit_unless_differentiated
 def _solve(
     field: VectorField,
     mapped: Mapped,

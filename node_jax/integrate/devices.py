@@ -11,6 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 
+from node_jax.stepping.batch import longest_first
+
 
 def check_mesh(mesh: Any, batch_axis: Any) -> None:
     """Raise `TypeError` or `ValueError` unless `mesh` is a mesh with that axis."""
@@ -68,7 +70,7 @@ def over_devices(
     size: int,
     run: Callable[[list[Any]], tuple[Any, Any]],
     *,
-    queue: Any = None,
+    expected: Any = None,
     stays: bool,
 ) -> tuple[Any, Any]:
     """`run(leaves)` with the trajectories dealt to the devices along `batch_axis`.
@@ -80,7 +82,8 @@ def over_devices(
         is_mapped: which ones do.
         size: how many trajectories there are.
         run: `run(leaves)` for fewer trajectories returns what has a leading axis of them, and what has one of length 1.
-        queue: which trajectory comes first, second and so on when they are dealt; `None` for the order of the batch.
+        expected: what each trajectory is expected to cost: they are dealt the longest first; `None` for the order of
+            the batch.
         stays: whether trajectories are on their devices already, instead of being dealt in turn.
 
     Returns:
@@ -99,7 +102,8 @@ def over_devices(
 
     # A place without a trajectory repeats the last, which takes no longer than some other on its device.
     index = np.minimum(order, size - 1)
-    if queue is not None:
+    if expected is not None and not stays:
+        queue = longest_first(put(expected, shared))
         index, places = queue[index], jnp.asarray(places)[jnp.argsort(queue)]
     placed = [
         put(gather(leaf, index) if mapped else leaf, spec)

@@ -63,7 +63,7 @@ def as_mapped(y0s: Any, ts: Any, args: Args, in_axes: Any) -> Mapped:
     return Mapped(state, times, numbers, y0_axes, ts_axes, args_axes, size)
 
 
-def as_hint(cost_hint: Any, size: int, dtype: Any) -> jax.Array | None:
+def as_hint(cost_hint: Any, size: int) -> jax.Array | None:
     """Check and convert `cost_hint`: one number for each of `size` trajectories, or `None`."""
     if cost_hint is None:
         return None
@@ -73,7 +73,7 @@ def as_hint(cost_hint: Any, size: int, dtype: Any) -> jax.Array | None:
             f"odeint_batch: expected cost_hint to be one number for each trajectory, shape {(size,)}, got {shape}. "
             "sol.stats.num_evals of the last solve is a good one."
         )
-    return jnp.asarray(cost_hint).astype(dtype)
+    return jnp.asarray(cost_hint).astype(jnp.result_type(float))
 
 
 def _move(name: str, tree: Any, axes: Any, sizes: dict[str, int]) -> tuple[Any, Any]:

@@ -30,7 +30,7 @@ from node_jax.integrate.events import (
     with_known_jumps,
 )
 from node_jax.integrate.outputs import apply_save, steps_of
-from node_jax.integrate.staging import jit_where_eager
+from node_jax.integrate.staging import jit_unless_differentiated
 from node_jax.integrate.validate import (
     Wanted,
     as_derivative,
@@ -142,7 +142,7 @@ def odeint(
         raise explain_forward_mode(error) from error
 
 
-@jit_where_eager
+@jit_unless_differentiated
 def _solve(
     field: VectorField,
     y0: State,

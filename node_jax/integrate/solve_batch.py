@@ -23,7 +23,7 @@ from node_jax.integrate.events import (
 from node_jax.integrate.outputs import apply_save
 from node_jax.solution import Solution
 from node_jax.stepping import Batch, Problem, integrate_lanes
-from node_jax.stepping.batch import choose_lanes, choose_max_rows, lend, queue_order
+from node_jax.stepping.batch import choose_lanes, choose_max_rows, expected_costs, lend
 from node_jax.stepping.controls import ControlledField
 from node_jax.stepping.watch import Watch
 from node_jax.tree import tree_freeze
@@ -63,8 +63,8 @@ def solve_over_devices(
         assert solution.stats.num_executed is not None
         return dataclasses.replace(solution, ts=None, stats=stats), solution.stats.num_executed[None]
 
-    queue = None if stays else queue_order(_batch(whole.problem, is_mapped.problem, size))
-    solution, num_executed = over_devices(mesh, batch_axis, leaves, flags, size, run, queue=queue, stays=stays)
+    expected = expected_costs(_batch(whole.problem, is_mapped.problem, size))
+    solution, num_executed = over_devices(mesh, batch_axis, leaves, flags, size, run, expected=expected, stays=stays)
     # All devices are taken until the last has finished.
     num_executed = (jnp.max(num_executed) * num_devices).astype(jnp.int32)
     return dataclasses.replace(solution, stats=dataclasses.replace(solution.stats, num_executed=num_executed))

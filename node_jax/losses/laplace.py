@@ -39,12 +39,12 @@ class Posterior(NamedTuple):
     """η̂, the most likely random effects."""
     precision: Float[Array, "effect effect"]
     """The inverse of their covariance, with the expected curvature."""
-    energy: Float[Array, ""]
-    """l(η̂), the misfit of all measurements and ½ |η̂|²; infinite where every solve failed."""
     num_iterations: Int[Array, ""]
     """Steps of the search for the mode."""
     has_converged: Bool[Array, ""]
     """Whether its last step was within the tolerance."""
+    energy: Float[Array, ""]
+    """l(η̂), the misfit of all measurements and ½ |η̂|²; infinite where every solve failed."""
 
 
 class Marginal(NamedTuple):
@@ -258,4 +258,4 @@ def find_posterior(
     # Where nothing is known the first step has no length: one program looks at the start and at all that follows.
     start = _Search(zero, _Local(infinite, zero, identity), jnp.asarray(1e-2, zero.dtype), infinite, jnp.asarray(0))
     last = lax.while_loop(is_going_on, iterate, start)
-    return Posterior(last.mode, last.local.precision, last.local.energy, last.num - 1, last.step <= tolerance)
+    return Posterior(last.mode, last.local.precision, last.num - 1, last.step <= tolerance, last.local.energy)

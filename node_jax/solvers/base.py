@@ -61,7 +61,7 @@ class AbstractSolver(eqx.Module):
 
     @property
     def is_plain(self) -> bool:
-        """Whether the method steps any state, and its internal state is y itself."""
+        """Whether the method steps any state, and its internal state is y itself: tapes keep y alone then."""
         return True
 
     @abc.abstractmethod

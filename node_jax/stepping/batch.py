@@ -7,8 +7,9 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Bool, Int, PyTree
+from jaxtyping import Array, Bool, Float, Int, PyTree
 
+from node_jax.stepping.outputs import num_distinct_rows
 from node_jax.stepping.problem import Problem
 from node_jax.tree import expand_like, tree_size
 
@@ -61,6 +62,10 @@ class Batch(eqx.Module):
         """The problem with a flag in place of each leaf: whether it is mapped."""
         return jax.tree.unflatten(jax.tree.structure(self.problem), self.is_mapped)
 
+    def num_rows_of(self, problem: Problem) -> Int[Array, ""] | None:
+        """How many of its times one problem has without those that pad them; `None` where all have the same times."""
+        return num_distinct_rows(problem) if self.mapped.ts else None
+
     @property
     def frame(self) -> Problem:
         """A problem with the shapes of a single one."""
@@ -91,18 +96,16 @@ def choose_max_rows(max_rows: int | None, size: int, lanes: int, max_steps: int)
     return max_steps + min(max_steps, _STEPS_A_ROW) * (turns - 1)
 
 
-def queue_order(batch: Batch) -> Int[Array, " batch"] | None:
-    """Which trajectory is in each place of the queue; `None` for the order of the batch.
-
-    Who is expected to cost most goes first, so that nothing long is left at the end: by the hint, else who has the
-    longest way, where each trajectory has times of its own.
-    """
+def expected_costs(batch: Batch) -> Float[Array, " batch"] | None:
+    """The hints, else the spans of the times where each trajectory has its own; `None` where nothing is known."""
     problem = batch.problem
-    expected = problem.cost_hint
-    if expected is None:
-        if not batch.mapped.ts:
-            return None
-        expected = abs(problem.ts[:, -1] - problem.ts[:, 0])
+    if problem.cost_hint is not None:
+        return problem.cost_hint
+    return abs(problem.ts[:, -1] - problem.ts[:, 0]) if batch.mapped.ts else None
+
+
+def longest_first(expected: Float[Array, " batch"]) -> Int[Array, " batch"]:
+    """Who goes first, second and so on, so that nothing long is left at the end; those alike in the order they have."""
     return jnp.argsort(-lax.stop_gradient(expected), stable=True).astype(jnp.int32)
 
 

@@ -17,11 +17,11 @@ from jaxtyping import Array, Bool, Float, Int
 from node_jax.interpolate.dense import DensePath
 from node_jax.status import Status
 from node_jax.stepping.attempt import attempt, begin
-from node_jax.stepping.batch import Batch, queue_order, take_rows, where_lane
+from node_jax.stepping.batch import Batch, expected_costs, longest_first, take_rows, where_lane
 from node_jax.stepping.batching import any_over_batch
 from node_jax.stepping.lane_record import Lanes, Record, hand_in, record_ended, result_of
 from node_jax.stepping.lane_tape import LaneTape, lane_tape_is_small
-from node_jax.stepping.outputs import Rows, first_rows, num_distinct_rows, write_rows
+from node_jax.stepping.outputs import Rows, first_rows, write_rows
 from node_jax.stepping.problem import LoopResult, Problem
 from node_jax.stepping.progress import Progress
 from node_jax.tree import tree_buffer, tree_bytes, tree_size, tree_write
@@ -42,7 +42,7 @@ _LEAST_TO_NARROW = 32
 class _Carry(NamedTuple):
     lanes: Lanes
     next_index: Int[Array, ""]
-    """The first trajectory of the queue."""
+    """The first place of the queue that waits."""
     num_chunks: Int[Array, ""]
     num_rows: Int[Array, ""]
     """Attempts of all lanes together."""
@@ -70,7 +70,7 @@ def integrate_lanes(
     max_steps = batch.frame.max_steps
     settings = {"with_tape": with_tape, "with_slopes": with_slopes}
     starts = batch.map(begin, batch.rows())
-    order = queue_order(batch) if num_lanes < batch.size else None
+    order = _order(batch) if num_lanes < batch.size else None
     loop = _Loop(batch, starts, order, num_lanes, max_rows, **settings)
     if not loop.has_queue:
         return loop.result(loop.run(loop.first(), 0))
@@ -85,6 +85,12 @@ def integrate_lanes(
     if wide.tape is None or tapes is None:
         return result, None, slopes
     return result, (wide.tape, *tapes), slopes
+
+
+def _order(batch: Batch) -> Int[Array, " batch"] | None:
+    """Which trajectory is in each place of the queue; `None` for the order of the batch."""
+    expected = expected_costs(batch)
+    return None if expected is None else longest_first(expected)
 
 
 class _Loop:
@@ -146,7 +152,7 @@ class _Loop:
         return end._replace(lanes=lanes, record=record)
 
     def first(self) -> _Carry:
-        """The first trajectories in the lanes, the others in the queue."""
+        """Who comes first in the lanes, the others in the queue."""
         lanes = self._lanes_of(self._queued(jnp.arange(self.num_lanes)) if self.has_queue else None)
         zero = jnp.zeros((), jnp.int32)
         record = jax.tree.map(
@@ -289,8 +295,7 @@ class _Loop:
 
         def write(problem: Problem, times: Array, nodes: State, t_now: Array, rows: Rows) -> Rows:
             path = DensePath(times, nodes, problem.solver.num_coefficients)
-            num_rows = num_distinct_rows(problem) if self.batch.mapped.ts else None
-            return write_rows(problem, path, t_now, rows, num_rows)
+            return write_rows(problem, path, t_now, rows, self.batch.num_rows_of(problem))
 
         arguments = (window.times, window.path, lanes.now.t, lanes.rows)
         return self.batch.map(write, lanes.problem_rows, *arguments, in_axes=(1, 1, 0, 0))
@@ -316,7 +321,8 @@ class _Window(NamedTuple):
 
     num_attempts: Int[Array, ""]
     times: Float[Array, "node lane"]
-    states: tuple[State, State | None] | None
+    states: tuple[State | None, State | None] | None
+    """Internal state and slope before each attempt; no state where the path has it."""
     path: State | None
     """Leaves of shape (node, lane, 1 + power, ...), as in `DensePath`."""
     is_jump: Bool[Array, "attempt lane"] | None

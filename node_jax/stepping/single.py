@@ -54,22 +54,13 @@ def integrate_single(
     stops = problem.stops()
     zero = jnp.zeros((), jnp.int32)
     length = 0 if problem.wants_path or problem.only_ends else chunk_length(problem)
-    tape = tape_of_chunks = None
+    # A chunk of dense output holds all that a tape of every state does: it need not be written at each step.
+    is_of_chunks = length > 0 and num_slots > problem.max_steps and _has_plain_nodes(problem)
+    tape = None
     if num_slots or problem.wants_errors:
-        # A chunk of dense output holds all that a tape of every state does: it need not be written at each step.
-        is_of_chunks = length > 0 and num_slots > problem.max_steps and _has_plain_nodes(problem)
-        tape = Tape.empty(
-            problem.max_steps,
-            now.t,
-            problem.direction,
-            now.z,
-            num_slots,
-            stride,
-            has_jumps=problem.jumps is not None,
-            num_at_once=1 + length if is_of_chunks else 1,
-        )
-        if is_of_chunks:
-            tape, tape_of_chunks = None, tape
+        num_at_once, has_jumps = 1 + length if is_of_chunks else 1, problem.jumps is not None
+        settings = {"has_jumps": has_jumps, "num_at_once": num_at_once}
+        tape = Tape.empty(problem.max_steps, now.t, problem.direction, now.z, num_slots, stride, **settings)
     errors = jnp.zeros((problem.max_steps,), now.t.dtype) if problem.wants_errors else None
 
     def step(carry: _Carry) -> _Carry:
@@ -105,11 +96,13 @@ def integrate_single(
                 tape = tape.extend(inner.first_node, problem.direction, path.times, states)
             return inner, write_rows(problem, path, inner.now.t, rows), tape
 
-        start = _Carry(now, zero, tape, errors, empty_path(problem, length), zero)
+        start = _Carry(now, zero, None if is_of_chunks else tape, errors, empty_path(problem, length), zero)
         rows = first_rows(problem, num_at_start, slope)
-        end, rows, tape_of_chunks = lax.while_loop(
-            lambda carry: is_running(carry[0]), chunk, (start, rows, tape_of_chunks)
+        end, rows, tape = lax.while_loop(
+            lambda carry: is_running(carry[0]), chunk, (start, rows, tape if is_of_chunks else None)
         )
+        if is_of_chunks:
+            end = end._replace(tape=tape)
 
     now, num_rows = end.now, problem.ts.shape[0]
     if rows is None:
@@ -135,7 +128,7 @@ def integrate_single(
         num_nodes=end.num_nodes,
         events=now.events,
     )
-    return result, end.tape if tape_of_chunks is None else tape_of_chunks, rows
+    return result, end.tape, rows
 
 
 def _has_plain_nodes(problem: Problem) -> bool:

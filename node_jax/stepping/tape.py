@@ -34,7 +34,8 @@ class Tape(eqx.Module):
     times: Float[Array, " node"]
     """Infinite in the direction of the solve where unused."""
     states: State | None
-    """Internal states of the solver in slots, and one slot more for states that are not kept."""
+    """Internal states of the solver in slots, and one slot more for states that are not kept; of a tape that keeps all,
+    as many more as are written at once."""
     stride: Int[Array, ""]
     """Every how many nodes a state is kept."""
     is_jump: Bool[Array, " node"] | None

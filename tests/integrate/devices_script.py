@@ -76,6 +76,8 @@ def main():
     found["mesh with a second axis"] = difference(two.ys, alone.ys)
     explicit = mesh_of("Explicit")
     sharded = [jax.device_put(x, NamedSharding(explicit, PartitionSpec("data"))) for x in (Y0, MU)]
+    hinted = solve(*arguments, mesh=explicit, cost_hint=sharded[1])
+    found["a sharded hint of the cost"] = difference(hinted.ys, alone.ys)
     inputs = (sharded[0], 1.3, sharded[1])
     (_, there), gradient_there = gradient(events=EVENT)(*inputs)
     found["sharded inputs"] = difference((there.ys, there.event_ts), (alone.ys, alone.event_ts))

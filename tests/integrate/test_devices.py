@@ -33,6 +33,7 @@ def found():
         "37 trajectories, explicit axis",
         "mesh with a second axis",
         "sharded inputs",
+        "a sharded hint of the cost",
         "inside shard_map",
     ],
 )

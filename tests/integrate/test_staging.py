@@ -59,9 +59,13 @@ def programs_in(program):
     return [equation.params["name"] for equation in program.eqns if equation.primitive.name in ("jit", "pjit")]
 
 
-def test_a_traced_program_holds_no_program_of_a_solve_and_a_python_call_compiles_one():
+def test_a_gradient_in_a_program_holds_no_program_of_a_solve_and_a_python_call_compiles_one():
     y0, rate = jnp.array([1.0, 2.0]), jnp.asarray(0.5)
-    assert "_solve" not in programs_in(jax.make_jaxpr(loss)(y0, rate))
+    assert "_solve" in programs_in(jax.make_jaxpr(loss)(y0, rate))
+    assert "_solve" not in programs_in(jax.make_jaxpr(jax.grad(loss))(y0, rate))
+    # What is recorded may be run operation by operation later.
+    (record,) = jax.make_jaxpr(jax.checkpoint(loss))(y0, rate).eqns
+    assert "_solve" in programs_in(record.params["jaxpr"])
     traces = []
 
     def counted(t, y, args):
