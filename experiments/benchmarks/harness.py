@@ -1,6 +1,7 @@
 """How everything here is measured: alternated runs, compile figures, the floor of a solve, and what the machine was."""
 
 import datetime
+import gc
 import importlib.metadata
 import itertools
 import os
@@ -105,7 +106,8 @@ def compile_figures(function: Callable[..., Any], *args: Any, repeats: int = 1) 
     """Trace, lower and compile `function(*args)` from nothing, `repeats` times.
 
     Every cache of jax is emptied before each, so what other programs share with this one is paid for anew. Programs
-    compiled before stay usable, functions under `jax.jit` have to compile again: call the executable instead.
+    compiled before stay usable, functions under `jax.jit` have to compile again: call the executable instead. The
+    garbage collector rests, as in `timeit`: what it takes depends on all that the process has measured before.
 
     Returns:
         The figures (medians of the seconds), and the last executable.
@@ -119,6 +121,8 @@ def compile_figures(function: Callable[..., Any], *args: Any, repeats: int = 1) 
         def fresh(*args: Any) -> Any:
             return function(*args)
 
+        gc.collect()
+        gc.disable()
         marks = [time.perf_counter()]
         traced = jax.jit(fresh).trace(*args)
         marks.append(time.perf_counter())
@@ -126,6 +130,7 @@ def compile_figures(function: Callable[..., Any], *args: Any, repeats: int = 1) 
         marks.append(time.perf_counter())
         compiled = lowered.compile()
         marks.append(time.perf_counter())
+        gc.enable()
         seconds.append([after - before for before, after in itertools.pairwise(marks)])
     names = [equation.primitive.name for equation in equations_of(traced.jaxpr.jaxpr)]
     memory = compiled.memory_analysis()
