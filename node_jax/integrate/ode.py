@@ -70,9 +70,9 @@ def odeint(
 ) -> Solution:
     r"""Solve dy/dt = field(t, y, args) from y(ts[0]) = y0, and return y at every time in `ts`.
 
-    The call is compiled; wrap it in your own `jax.jit`, `jax.grad` or `jax.vmap` as you like. Gradients flow to `y0`,
-    `ts`, `args`, the arrays of `field`, and to arrays that a plain function closes over. They are exact for the steps
-    that were taken: step sizes are constants of the gradient.
+    The call is compiled, on its own or within your own `jax.jit`; take `jax.grad` or `jax.vmap` of it as you like.
+    Gradients flow to `y0`, `ts`, `args`, the arrays of `field`, and to arrays that a plain function closes over. They
+    are exact for the steps that were taken: step sizes are constants of the gradient.
 
     Arguments:
         field: `field(t, y, args) -> dy/dt`, an Equinox module or a plain function; dy/dt has the structure and shapes

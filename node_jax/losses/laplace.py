@@ -137,19 +137,26 @@ def laplace_value(
     max_iterations: int = 30,
     tolerance: float = 1e-4,
 ) -> Marginal:
-    """The value of `laplace_marginal` where no gradient is wanted: a fraction of its program.
+    r"""-log p(y) for y | η ~ p(y | η) and η ~ N(0, I), by Laplace's method, where no gradient is wanted.
 
-    It is taken where the search ended: within the tolerance of the mode, at which l is flat, but the determinant not.
+        -log p(y) ≈ l(η̂) + ½ log det H(η̂),        with l and H of `laplace_marginal`, in a fraction of its program.
+
+    η̂ is where the search ended: within the tolerance of the mode, at which l is flat, but the determinant not.
 
     Arguments:
         conditional: p(y | η) of one subject, for forward-mode derivatives.
-        dim, curvature, max_iterations, tolerance: as in `laplace_marginal`.
+        dim: number of random effects.
+        curvature: of the approximation.
+        max_iterations: of the search.
+        tolerance: largest change of an effect in the last step, in standard deviations of the population.
 
     Returns:
-        A `Marginal`, not to be differentiated. Where a solve fails it is NaN.
+        A `Marginal`, not to be differentiated. Where a solve fails it is NaN. Map it over subjects with `jax.vmap`.
 
     Raises:
-        UsageError: as `laplace_marginal`.
+        UsageError: for a dim, a number of iterations or a tolerance that cannot be.
+
+    Reference: Tierney & Kadane (1986), J. Am. Stat. Assoc. 81, 82-86.
     """
     _check_curvature("laplace_value", curvature)
     posterior = find_posterior(conditional, dim, max_iterations=max_iterations, tolerance=tolerance)

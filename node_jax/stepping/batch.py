@@ -97,7 +97,10 @@ def choose_max_rows(max_rows: int | None, size: int, lanes: int, max_steps: int)
 
 
 def expected_costs(batch: Batch) -> Float[Array, " batch"] | None:
-    """The hints, else the spans of the times where each trajectory has its own; `None` where nothing is known."""
+    """What trajectories are expected to cost, in any unit; `None` where nothing is known.
+
+    That is the hints, or else the spans of the times where each has its own.
+    """
     problem = batch.problem
     if problem.cost_hint is not None:
         return problem.cost_hint
