@@ -135,7 +135,7 @@ def solve_lanes(problem: Problem, cost_hint: Any = None, max_rows: int | None = 
         cost_hint=cost_hint,
         max_rows=max_rows,
         solver=getattr(nj, setting.solver)(),
-        controller=nj.PIController(rtol=setting.rtol, atol=setting.atol, dt0=setting.dt0),
+        controller=ours.controller_of(setting),
         max_steps=setting.max_steps,
     )
     stats = solution.stats
@@ -273,3 +273,8 @@ def quartiles(timing: Timing, factor: float) -> str:
     """The median ratio to the first side times `factor`, with its quartiles."""
     values = (timing.ratio, timing.ratio_lower, timing.ratio_upper)
     return "{:.2f} ({:.2f} to {:.2f})".format(*(factor * value for value in values))
+
+
+def medians(measured: Mapping[str, Measured]) -> dict[str, float]:
+    """Seconds of each side."""
+    return {name: side.timing.median for name, side in measured.items()}

@@ -9,7 +9,7 @@ ODE, where steps of one's own gain nothing; and series of different lengths.
 
 import functools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -26,6 +26,7 @@ from experiments.benchmarks.batch_sides import (
     Problem,
     SolveBatch,
     measure_batch,
+    medians,
     neural,
     oscillator,
     quartiles,
@@ -43,7 +44,6 @@ from experiments.benchmarks.harness import (
 )
 from experiments.benchmarks.networks import oscillating_mlp, start_states
 from experiments.benchmarks.report import Results, main, say
-from node_jax.stepping.batch import choose_lanes
 
 SPREADS = ((0.1, 30.0), (0.1, 3.0), (1.0, 10.0))
 """Smallest and largest damping, log-uniform between."""
@@ -56,6 +56,8 @@ SHORTEST, LONGEST = 5, 200
 """Saved times of a series."""
 SHORT_TAPE = 2048
 """`max_rows` of a user who has seen the counts: the gradient below needs half as many attempts of all lanes."""
+LANES = 64
+"""What `nj.odeint_batch` takes for so many trajectories, on a CPU."""
 STAGES = 6
 """Of Tsit5, without the one that the next step shares."""
 
@@ -121,7 +123,7 @@ def _oscillators(results: Results, spread: tuple[float, float], size: int, quick
         "largest error": lambda side: float(np.max(errors(side))),
     }
     results.tables.append(table_of(what, measured, columns))
-    results.data[what] = _medians(measured)
+    results.data[what] = medians(measured)
 
 
 def _gradient(results: Results, quick: bool) -> None:
@@ -142,7 +144,7 @@ def _gradient(results: Results, quick: bool) -> None:
     }
     measured = measure_batch(sides, rounds=1 if quick else 3, repeats=1 if quick else 3)
     evals, accepted = measured[first].num_needed * STAGES + size, int(measured[first].solved.num_accepted.sum())
-    width = choose_lanes(None, size, y0s[0])
+    width = LANES if jax.default_backend() == "cpu" else size
     at_width = Bound(lambda t, y, args: oscillator(t, y, (*args, dampings[:width])), (network,))
     per_eval, per_vjp = (time(at_width, y0s[:width]) / width for time in (field_time, vjp_time))
     floor = gradient_floor(evals, accepted, STAGES, per_eval, per_vjp)
@@ -153,7 +155,7 @@ def _gradient(results: Results, quick: bool) -> None:
     }
     caption = f"{what}; floor {floor * 1e3:.3g} ms for {evals} evaluations, {accepted} accepted steps"
     results.tables.append(table_of(caption, measured, columns))
-    results.data[what] = {"field_s": per_eval, "vjp_s": per_vjp, "floor_s": floor} | _medians(measured)
+    results.data[what] = {"field_s": per_eval, "vjp_s": per_vjp, "floor_s": floor} | medians(measured)
 
 
 def _homogeneous(results: Results, width: int, quick: bool) -> None:
@@ -183,7 +185,7 @@ def _homogeneous(results: Results, width: int, quick: bool) -> None:
         "relative error": lambda side: relative_error(side.result, exact),
     }
     results.tables.append(table_of(what, measured, columns))
-    results.data[what] = _medians(measured)
+    results.data[what] = medians(measured)
 
 
 def _series(results: Results, is_gradient: bool, quick: bool) -> None:
@@ -221,11 +223,7 @@ def _series(results: Results, is_gradient: bool, quick: bool) -> None:
         "relative error": lambda side: relative_error(side.result, exact[name_of[id(side)]]),
     }
     results.tables.append(table_of(what, measured, columns))
-    results.data[what] = _medians(measured)
-
-
-def _medians(measured: Mapping[str, Measured]) -> dict[str, float]:
-    return {name: side.timing.median for name, side in measured.items()}
+    results.data[what] = medians(measured)
 
 
 if __name__ == "__main__":

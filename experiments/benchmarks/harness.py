@@ -242,6 +242,7 @@ def environment() -> dict[str, Any]:
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "system": platform.system(),
         "python": platform.python_version(),
+        "platform": jax.default_backend(),
         "device": jax.devices()[0].device_kind,
         "load_before": round(os.getloadavg()[0], 2),
         "settings": {name: os.environ.get(name) for name in ("EQX_ON_ERROR", "XLA_FLAGS", "JAX_PLATFORMS")},

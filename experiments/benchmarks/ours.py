@@ -38,6 +38,13 @@ def end_evals(name: str, num_attempts: int) -> int:
     return 1 + num_attempts * getattr(nj, name)().num_evals(False)
 
 
+def controller_of(setting: Setting) -> Any:
+    """Equal steps, or PI control."""
+    if setting.constant_dt is not None:
+        return nj.ConstantStep(setting.constant_dt)
+    return nj.PIController(rtol=setting.rtol, atol=setting.atol, dt0=setting.dt0)
+
+
 def solve(
     field: Callable[..., Any],
     y0: Any,
@@ -49,16 +56,13 @@ def solve(
     solver: Any = None,
 ) -> Solved:
     """`nj.odeint`; see `Solve`. `solver` replaces the setting's, and may be one of diffrax."""
-    controller = nj.PIController(rtol=setting.rtol, atol=setting.atol, dt0=setting.dt0)
-    if setting.constant_dt is not None:
-        controller = nj.ConstantStep(setting.constant_dt)
     times = jnp.stack([ts[0], ts[-1]]) if final_only else ts
     solution = nj.odeint(
         field,
         y0,
         times,
         solver=solver or getattr(nj, setting.solver)(),
-        controller=controller,
+        controller=controller_of(setting),
         adjoint=adjoint or nj.CheckpointedAdjoint(),
         max_steps=setting.max_steps,
     )
@@ -81,7 +85,7 @@ def solve_rows(field: Callable[..., Any], y0: Any, ts: Any, setting: Setting, fi
         y0,
         times,
         solver=getattr(nj, setting.solver)(),
-        controller=nj.PIController(rtol=setting.rtol, atol=setting.atol, dt0=setting.dt0),
+        controller=controller_of(setting),
         max_steps=setting.max_steps,
     )
     ys = jnp.swapaxes(solution.ys, 0, 1)

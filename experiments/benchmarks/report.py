@@ -45,12 +45,15 @@ class Results:
 def write(results: Results, folder: Path | None = None) -> Path:
     """Write `<name>.json` and `<name>.md`; the folder is runs/benchmarks/<date>/ if none is given.
 
+    What was measured elsewhere than on a CPU has the platform behind the name, as in `batches_gpu.json`.
+
     Returns:
         The path of the JSON file.
     """
     folder = folder or results_folder()
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{results.name}.json"
+    platform = results.environment["platform"]
+    path = folder / f"{results.name if platform == 'cpu' else f'{results.name}_{platform}'}.json"
     path.write_text(json.dumps(asdict(results), indent=1) + "\n")
     path.with_suffix(".md").write_text(f"# {results.question}\n\n{to_markdown(asdict(results))}")
     return path
@@ -67,16 +70,14 @@ def record(path: Path, page: Path = _PAGE, records: Path = _RECORDS) -> None:
     shutil.copy(path, records / path.name)
     for picture in path.parent.glob(f"{path.stem}*.png"):
         shutil.copy(picture, records / picture.name)
-    page.write_text(_with_tables(page.read_text(), json.loads(path.read_text())))
+    page.write_text(_with_tables(page.read_text(), path.stem, json.loads(path.read_text())))
 
 
-def _with_tables(text: str, results: dict[str, Any]) -> str:
-    """`text` with the tables of one benchmark between its markers replaced."""
-    begin, end = f"<!-- begin {results['name']} -->", f"<!-- end {results['name']} -->"
+def _with_tables(text: str, name: str, results: dict[str, Any]) -> str:
+    """`text` with the tables between the markers of that name replaced."""
+    begin, end = f"<!-- begin {name} -->", f"<!-- end {name} -->"
     if begin not in text or end not in text:
-        raise ValueError(
-            f"record: the page has no place for {results['name']!r}: it needs the lines {begin} and {end}."
-        )
+        raise ValueError(f"record: the page has no place for {name!r}: it needs the lines {begin} and {end}.")
     pattern = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.DOTALL)
     return pattern.sub(lambda _: f"{begin}\n{to_markdown(results)}{end}", text)
 

@@ -13,6 +13,7 @@ NAMES = (
     "small_system",
     "gradient",
     "batches",
+    "ensembles",
     "adjoints",
     "memory",
     "large_parameters",

@@ -1,5 +1,7 @@
 """The discrete adjoint: exact gradients of the steps that were taken."""
 
+import dataclasses
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -11,7 +13,9 @@ from node_jax.adjoints.lanes import solve_lanes
 from node_jax.adjoints.rewind import Rewinder
 from node_jax.adjoints.rule import Gradient, Solved, solve_with_rule
 from node_jax.adjoints.transpose import Transposer
+from node_jax.backend import on_gpu
 from node_jax.stepping import Batch, LoopResult, Problem, Tape, integrate_single
+from node_jax.stepping.controls import ControlledField
 from node_jax.stepping.tape import choose_num_slots
 from node_jax.types import State
 
@@ -46,12 +50,27 @@ class CheckpointedAdjoint(AbstractAdjoint):
 
     def solve(self, problem: Problem) -> LoopResult:
         """See `AbstractAdjoint.solve`."""
+        if on_gpu() and self.checkpoints is None and not (problem.wants_path or problem.wants_errors):
+            return _solve_as_batch(problem)
         num_slots = choose_num_slots(self.checkpoints, problem.max_steps, problem.solver.start(problem.y0))
         return solve_discretely(problem, num_slots, None)
 
     def solve_batch(self, batch: Batch, num_lanes: int, max_rows: int) -> LoopResult:
         """See `AbstractAdjoint.solve_batch`."""
         return solve_lanes(batch, num_lanes, max_rows)
+
+
+def _solve_as_batch(problem: Problem) -> LoopResult:
+    """A batch of one: its loops have counted passes, and defer the gradient for parameters."""
+    problem = dataclasses.replace(problem, field=ControlledField.without_controls(problem.field))
+    shared = jax.tree.map(lambda _: False, problem)
+    is_mapped = dataclasses.replace(shared, y0=jax.tree.map(lambda _: True, problem.y0))
+    y0s = jax.tree.map(lambda leaf: leaf[None], problem.y0)
+    batch = Batch(dataclasses.replace(problem, y0=y0s), tuple(jax.tree.leaves(is_mapped)), 1)
+    result = solve_lanes(batch, 1, problem.max_steps)
+    stats = dataclasses.replace(result.stats, num_executed=None)
+    ones = dataclasses.replace(result, stats=stats, num_nodes=result.num_nodes[None])
+    return jax.tree.map(lambda leaf: leaf[0], ones)
 
 
 def validate_checkpoints(owner: str, checkpoints: int | None) -> None:

@@ -54,7 +54,7 @@ class ControlTables:
         field = self.field = _field_of(batch.frame)
         leaves, treedef = jax.tree.flatten(field)
         numbered = jax.tree.unflatten(treedef, range(len(leaves)))
-        calls = _calls_of_step(batch.frame, with_slope) if numbered.paths else None
+        calls = calls_of_step(batch.frame, with_slope) if numbered.paths else None
         self.nodes: dict[int, tuple[float, ...]] = {}
         """For each path that is tabulated, where in a step its rows are: 0 at the start, 1 at the end."""
         self.row_of_call: dict[int, tuple[int, ...] | None] = {}
@@ -156,7 +156,7 @@ def _field_of(problem: Problem) -> ControlledField:
     return problem.field
 
 
-def _calls_of_step(problem: Problem, with_slope: bool) -> tuple[float, ...] | None:
+def calls_of_step(problem: Problem, with_slope: bool) -> tuple[float, ...] | None:
     """Where in a step each call of the field is, in their order; `None` if stages run in a loop or times are traced."""
     solver, times = problem.solver, []
 

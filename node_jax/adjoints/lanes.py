@@ -17,7 +17,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from node_jax.adjoints.controls import ControlTables, Tables
+from node_jax.adjoints.controls import ControlTables, Tables, calls_of_step
+from node_jax.adjoints.deferred import Evaluations, Parameters, is_worth_deferring, probed, transpose_together
 from node_jax.adjoints.discrete import (
     DenseBars,
     cotangent_at_end,
@@ -26,13 +27,14 @@ from node_jax.adjoints.discrete import (
     last_read,
 )
 from node_jax.adjoints.rule import Gradient, Solved, solve_with_rule
+from node_jax.backend import on_gpu
 from node_jax.stepping import Batch, LaneTape, LoopResult, Problem, integrate_lanes, take_step
 from node_jax.stepping.batch import add_rows, lend, put_rows, take_rows, where_lane
-from node_jax.stepping.batching import any_over_batch
+from node_jax.stepping.batching import any_over_batch, repeat
 from node_jax.stepping.costs import step_cost
 from node_jax.stepping.happenings import jump_instead
 from node_jax.stepping.outputs import add_to_last_row, collect_cotangents, window_length
-from node_jax.tree import tree_add, tree_any_nonzero, tree_read, tree_where, tree_write, tree_zeros
+from node_jax.tree import tree_add, tree_any_nonzero, tree_buffer, tree_read, tree_where, tree_write, tree_zeros
 from node_jax.types import State
 
 
@@ -93,9 +95,21 @@ class _Transposer:
         self.controls = ControlTables(solved, batch, with_slope=self.reads_last)
         self.places = [place for place in solved.places if place not in self.controls.only_tabulated]
         self.is_own = [batch.is_mapped[place] for place in self.places]
+        self.num_calls = self._count_calls(solved.record[0][0]) if self.places else 0
         self.rows_bar = solved.rows
         if batch.mapped.ts and not self.frame.only_ends:
             self.rows_bar = batch.map(add_to_last_row, batch.rows(), solved.rows)
+
+    def _count_calls(self, tape: LaneTape) -> int:
+        """Evaluations in a step whose part of the gradient is deferred; 0 where that is not possible, or not worth it.
+
+        Only the calls of the field must depend on parameters, and their number must be plain.
+        """
+        frame = self.frame
+        if self.controls.nodes or frame.jumps is not None or frame.costs or frame.chooses_dense:
+            return 0
+        calls = calls_of_step(frame, self.reads_last) or ()
+        return len(calls) if is_worth_deferring(tape.length * tape.num_lanes * len(calls), frame.y0) else 0
 
     def run(self) -> Gradient:
         """The gradient of everything that the solves depend on."""
@@ -180,16 +194,22 @@ class _Transposer:
         if not frame.only_ends:
             collected = batch.map(self._collect, problem_rows, times, rows_bar, in_axes=(1, 0))
 
-        def step_back(state: tuple[Array, _Carry]) -> tuple[Array, _Carry]:
-            i, here = state[0] - 1, state[1]
+        def step_back(state: tuple[Array, _Carry, Evaluations | None]) -> tuple[Array, _Carry, Evaluations | None]:
+            i, here, evaluations = state[0] - 1, state[1], state[2]
             mine = None if collected is None else jax.tree.map(lambda leaf: jnp.take(leaf, i, axis=1), collected)
             ends, taken = (*_ends(times, stops, i), tree_read(is_jump, i)), tree_read(states, i)
             which = (problem_rows, trajectory, tree_read(is_active, i))
-            return i, self._transpose_step(*which, ends, taken, here, mine, costs_bar)
+            here, found = self._transpose_step(*which, ends, taken, here, mine, costs_bar)
+            return i, here, tree_write(evaluations, i, found)
 
         own = tree_zeros(self._parameters_of(problem_rows)[1])
-        start = (num_attempts, _Carry(chunk, bars, carry.shared, own, carry.controls))
-        end = lax.while_loop(lambda state: any_over_batch(state[0] > 0), step_back, start)[1]
+        here = _Carry(chunk, bars, carry.shared, own, carry.controls)
+        # What `repeat` does beyond the attempts of the tape are steps of no length at the end of the chunk.
+        last = jnp.full_like(num_attempts, tape.length) if on_gpu() else num_attempts
+        start = (last, here, self._no_evaluations(tape.length, len(trajectory)))
+        _, end, evaluations = repeat(lambda state: state[0] > 0, step_back, start, tape.length)
+        if evaluations is not None:
+            end = self._add_deferred(end, problem_rows, evaluations, is_active)
         if self.has_queue:
             return end._replace(bars=put_rows(carry.bars, index, end.bars), own=add_rows(carry.own, index, end.own))
         return end._replace(own=tree_add(carry.own, end.own))
@@ -253,7 +273,7 @@ class _Transposer:
 
         window = jax.tree.map(lambda leaf: jnp.zeros((length, *leaf.shape), leaf.dtype), first)
         start = (jnp.zeros((), jnp.int32), first, window)
-        return lax.while_loop(lambda state: any_over_batch(state[0] < num_attempts), forward, start)[1:]
+        return repeat(lambda state: state[0] < num_attempts, forward, start, length)[1:]
 
     def _transpose_step(
         self,
@@ -265,8 +285,11 @@ class _Transposer:
         carry: _Carry,
         mine: State | None,
         costs_bar: dict[str, Array],
-    ) -> _Carry:
-        """One attempt of all lanes, from the cotangents at its end to those at its start."""
+    ) -> tuple[_Carry, Evaluations | None]:
+        """One attempt of all lanes, from the cotangents at its end to those at its start.
+
+        Also the evaluations of the field, where the gradient for parameters is deferred.
+        """
         bars, controls, solver = carry.bars, self.controls, self.frame.solver
         dense_bars = None
         if mine is not None:
@@ -279,28 +302,79 @@ class _Transposer:
         tables = lend(is_active, tables)
         problem_rows = self._lend_rows(is_active, problem_rows)
 
-        def take(shared: list[Array], own: list[Array], tables: Tables, shift: Array, state: Any) -> Any:
-            def one(problem: Problem, ends: Any, own: list[Array], tables: Tables, shift: Array, z: Any, f: Any) -> Any:
+        parameters = self._parameters_of(problem_rows)
+        probes = self._probes(len(trajectory))
+
+        def take(differentiated: Any, tables: Tables, shift: Array, state: Any, probes: Any) -> Any:
+            shared, own = parameters if differentiated is None else differentiated
+
+            def one(
+                problem: Problem, ends: Any, own: list[Array], tables: Tables, shift: Array, z: Any, f: Any, probes: Any
+            ) -> Any:
                 t0, t1, stops, _ = ends
                 dt = t1 - t0
                 field = controls.bind(self._dynamics(problem, shared, own)[0], shift, tables)
+                seen = None
+                if probes is not None:
+                    field, seen = probed(field, probes)
                 step = take_step(problem, stops, field, t0, t1, dt, z, f, with_slope=self.reads_last)
                 dense = None if dense_bars is None else dense_bars.read(solver, z, step)
                 costs = {name: step_cost(name, solver, dt, z, step) for name in problem.costs}
-                return step.z1, step.f1 if problem.reuses_slope else None, dense, costs
+                f1 = step.f1 if problem.reuses_slope else None
+                return (step.z1, f1, dense, costs), None if seen is None else seen()
 
-            z1, f1, dense, costs = self.batch.map(one, problem_rows, ends, own, tables, shift, *state)
+            arguments = (ends, own, tables, shift, *state, probes)
+            (z1, f1, dense, costs), seen = self.batch.map(one, problem_rows, *arguments)
             is_jump = ends[3]
             if is_jump is not None:
                 z1, f1 = self._jump_instead(problem_rows, is_jump, (shared, own), ends[0] + shift, state[0], (z1, f1))
-            return z1, f1, dense, costs
+            return (z1, f1, dense, costs), seen
 
-        parameters = self._parameters_of(problem_rows)
-        _, pull = jax.vjp(take, *parameters, tables, jnp.zeros_like(bars.shift), state)
-        shared_bar, own_bar, tables_bar, shift_bar, state_bar = pull(cotangent)
+        differentiated = parameters if probes is None else None
+        arguments = (differentiated, tables, jnp.zeros_like(bars.shift), state, probes)
+        _, pull, seen = jax.vjp(take, *arguments, has_aux=True)
+        parameters_bar, tables_bar, shift_bar, state_bar, probes_bar = pull(cotangent)
         z_bar, f_bar = where_lane(is_active, state_bar, (bars.z, bars.f))
         carry = carry._replace(bars=_Bars(z_bar, f_bar, bars.shift))
-        return self._add(carry, trajectory, is_active, (shared_bar, own_bar, shift_bar, pull_tables(tables_bar)))
+        carry = self._add(carry, trajectory, is_active, (shift_bar, pull_tables(tables_bar)))
+        if parameters_bar is not None:
+            return self._add_parameters(carry, is_active, parameters_bar), None
+        return carry, Evaluations(*seen, _zero_unless(is_active, probes_bar))
+
+    def _probes(self, num_lanes: int) -> State | None:
+        """Zeros for what the evaluations of a step in all lanes give; `None` where no gradient is deferred."""
+        if not self.num_calls:
+            return None
+        calls = (num_lanes, self.num_calls)
+        return jax.tree.map(lambda leaf: jnp.zeros((*calls, *leaf.shape), leaf.dtype), self.frame.y0)
+
+    def _no_evaluations(self, length: int, num_lanes: int) -> Evaluations | None:
+        """Room for those of a chunk; `None` where no gradient is deferred."""
+        probes = self._probes(num_lanes)
+        if probes is None:
+            return None
+        return tree_buffer(
+            length, Evaluations(jnp.zeros((num_lanes, self.num_calls), self.frame.ts.dtype), probes, probes)
+        )
+
+    def _add_deferred(
+        self, carry: _Carry, problem_rows: list[Array], evaluations: Evaluations, is_active: Bool[Array, "step lane"]
+    ) -> _Carry:
+        """`carry` with the gradients that the steps of a chunk left to be taken."""
+        is_used = jnp.any(is_active, axis=0)
+        problem_rows = self._lend_rows(is_used, problem_rows)
+
+        def slopes(parameters: Parameters, t: Array, y: State) -> State:
+            shared, own = parameters
+
+            def one(problem: Problem, own: list[Array], t: Array, y: State) -> State:
+                field = self.controls.bind(self._dynamics(problem, shared, own)[0], jnp.zeros((), t.dtype), {})
+                return jax.vmap(jax.vmap(field))(t, y)
+
+            return self.batch.map(one, problem_rows, own, t, y)
+
+        bars = transpose_together(slopes, self._parameters_of(problem_rows), evaluations, is_active)
+        return self._add_parameters(carry, is_used, bars)
 
     def _jump_instead(
         self,
@@ -339,17 +413,20 @@ class _Transposer:
     def _add(
         self, carry: _Carry, trajectory: Int[Array, " lane"], is_active: Bool[Array, " lane"], found: Any
     ) -> _Carry:
-        """`carry` with the gradients of shared and own parameters, shift and tables of the active lanes added."""
-        shared_bar, own_bar, shift_bar, rows = found
-        shared_bar = tree_where(jnp.any(is_active), shared_bar, tree_zeros(shared_bar))
-        own_bar, shift_bar, rows = _zero_unless(is_active, (own_bar, shift_bar, rows))
+        """`carry` with the gradients of shift and tables of the active lanes added."""
+        shift_bar, rows = _zero_unless(is_active, found)
         bars, total = carry.bars, self.controls.shift_of(rows)
         return carry._replace(
             bars=bars._replace(shift=bars.shift + shift_bar + total),
-            shared=tree_add(carry.shared, shared_bar),
-            own=tree_add(carry.own, own_bar),
             controls=self.controls.add(carry.controls, trajectory, rows),
         )
+
+    def _add_parameters(self, carry: _Carry, is_active: Bool[Array, " lane"], found: Parameters) -> _Carry:
+        """`carry` with the gradients of shared and own parameters of the active lanes added."""
+        shared_bar, own_bar = found
+        shared_bar = tree_where(jnp.any(is_active), shared_bar, tree_zeros(shared_bar))
+        own_bar = _zero_unless(is_active, own_bar)
+        return carry._replace(shared=tree_add(carry.shared, shared_bar), own=tree_add(carry.own, own_bar))
 
     def _leave_start(self, carry: _Carry) -> _Carry:
         """Transpose the slopes that the trajectories start with."""
@@ -377,7 +454,8 @@ class _Transposer:
         shared_bar, own_bar, tables_bar, shift_bar, z_bar = pull(f_bar)
         carry = carry._replace(bars=bars._replace(z=tree_add(bars.z, _zero_unless(is_active, z_bar))))
         trajectory = jnp.arange(self.batch.size, dtype=jnp.int32)
-        return self._add(carry, trajectory, is_active, (shared_bar, own_bar, shift_bar, pull_tables(tables_bar)))
+        carry = self._add(carry, trajectory, is_active, (shift_bar, pull_tables(tables_bar)))
+        return self._add_parameters(carry, is_active, (shared_bar, own_bar))
 
 
 def _stops_among(stops: Array | None, times: Float[Array, "node lane"]) -> Float[Array, "node lane"] | None:

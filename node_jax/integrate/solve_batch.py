@@ -74,10 +74,10 @@ def solve_here(whole: Whole, is_mapped: Whole, size: int, settings: Settings) ->
     """The solution of all trajectories on one device."""
     adjoint, save, lanes, max_rows = settings
     problem, watch = whole
-    num_lanes = choose_lanes(lanes, size, _batch(problem, is_mapped.problem, size).frame.y0)
-    max_rows = choose_max_rows(max_rows, size, num_lanes, problem.max_steps)
+    batch = _batch(problem, is_mapped.problem, size)
+    num_lanes = choose_lanes(lanes, batch)
+    max_rows = choose_max_rows(max_rows, batch, num_lanes)
     if watch is None:
-        batch = _batch(problem, is_mapped.problem, size)
         result = adjoint.solve_batch(batch, num_lanes, max_rows)
         ys = _saved(save, batch, problem.ts, bool(is_mapped.problem.ts), result.ys)
         return Solution(problem.ts, ys, result.status, result.stats, result.costs)

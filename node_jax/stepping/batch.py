@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
+from node_jax.backend import on_cpu
 from node_jax.stepping.outputs import num_distinct_rows
 from node_jax.stepping.problem import Problem
 from node_jax.tree import expand_like, tree_size
@@ -17,8 +18,15 @@ _NO_QUEUE_ON_CPU = 128
 """So many trajectories are stepped without a queue."""
 _LANES_ON_CPU = 64
 """Matrix products of so many rows are nearly as efficient as larger ones, and fewer lanes wait for each other."""
+_MANY_LANES_ON_CPU = 256
+"""Of trajectories that take alike steps, or of very many: what is done once for all lanes weighs less."""
+_MANY_ON_CPU = 8192
+_LEAST_LANES = 8
 _LANE_ELEMENTS = 2**20
 """Lanes of a large state hold about this many numbers together."""
+_LANE_ELEMENTS_ELSEWHERE = {True: 2**22, False: 2**19}
+"""The same on an accelerator, where steps are equal and where each trajectory has its own. It is not faster with more,
+and what waits for the slowest is more."""
 _STEPS_A_ROW = 512
 """Attempts for which the tape of a queue has room, on average over all trajectories but the first."""
 
@@ -72,28 +80,38 @@ class Batch(eqx.Module):
         return self.problem_of([jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype) for leaf in self.rows()])
 
 
-def choose_lanes(lanes: int | None, size: int, y0: PyTree) -> int:
+def choose_lanes(lanes: int | None, batch: Batch) -> int:
     """How many trajectories to step at once.
 
     Arguments:
-        lanes: what the user asked for. `None` takes all on an accelerator, and on a CPU all up to 128 and else 64; of
-            a large state fewer, so that together they hold about a million numbers, but at least 8.
-        size: how many trajectories there are.
-        y0: the state of one.
+        lanes: what the user asked for. `None` takes on a CPU all up to 128, and else 64, or 256 of 8192 and more and
+            where steps are equal; of a large state fewer, so that together they hold about a million numbers, but at
+            least 8. On an accelerator it takes all, or as many turns of the queue as it takes for half a million
+            numbers at once, and for four millions where steps are equal.
+        batch: the trajectories.
     """
-    if lanes is None:
-        fitting = max(8, _LANE_ELEMENTS // max(1, tree_size(y0)))
-        is_cpu = jax.default_backend() == "cpu"
-        lanes = min(fitting, _LANES_ON_CPU) if is_cpu and size > _NO_QUEUE_ON_CPU else fitting
-    return min(lanes, size)
+    size, y_size = batch.size, max(1, tree_size(batch.frame.y0))
+    if lanes is not None:
+        return min(lanes, size)
+    are_equal = not batch.problem.controller.is_adaptive and not batch.mapped.ts
+    if on_cpu():
+        is_wide = are_equal or size >= _MANY_ON_CPU
+        lanes = size if size <= _NO_QUEUE_ON_CPU else _MANY_LANES_ON_CPU if is_wide else _LANES_ON_CPU
+        return min(lanes, size, max(_LEAST_LANES, _LANE_ELEMENTS // y_size))
+    fitting = max(_LEAST_LANES, _LANE_ELEMENTS_ELSEWHERE[are_equal] // y_size)
+    return -(-size // -(-size // fitting))
 
 
-def choose_max_rows(max_rows: int | None, size: int, lanes: int, max_steps: int) -> int:
-    """How many attempts of all lanes a solve may make: by default `max_steps`, and 512 for each further queue turn."""
+def choose_max_rows(max_rows: int | None, batch: Batch, lanes: int) -> int:
+    """How many attempts of all lanes a solve may make.
+
+    By default `max_steps`, and as many again for each further turn of the queue, but 512 where steps are adaptive.
+    """
     if max_rows is not None:
         return max_rows
-    turns = -(-size // lanes)
-    return max_steps + min(max_steps, _STEPS_A_ROW) * (turns - 1)
+    max_steps, num_turns = batch.frame.max_steps, -(-batch.size // lanes)
+    is_adaptive = batch.problem.controller.is_adaptive
+    return max_steps + (min(max_steps, _STEPS_A_ROW) if is_adaptive else max_steps) * (num_turns - 1)
 
 
 def expected_costs(batch: Batch) -> Float[Array, " batch"] | None:

@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, PyTree
 
 from node_jax.interpolate import AbstractPath, ZeroOrderHold
 from node_jax.interpolate.base import Known, Sample
-from node_jax.types import Args, State, Time
+from node_jax.types import Args, BoundField, State, Time
 
 
 def paths_in(tree: PyTree) -> list[AbstractPath]:
@@ -106,6 +106,11 @@ class ControlledField(eqx.Module):
     args: Args
     reads: Reads = eqx.field(static=True)
 
+    @classmethod
+    def without_controls(cls, field: BoundField) -> "ControlledField":
+        """A field that evaluates its paths itself, if it has any."""
+        return cls(_Uncontrolled(field), None, Reads((), ()))
+
     @property
     def paths(self) -> list[AbstractPath]:
         """The paths among the arguments."""
@@ -128,3 +133,12 @@ class ControlledField(eqx.Module):
             return Sample(*(next(remaining) if is_read else zeros for is_read in self.reads.samples[i]))
 
         return self.function(t, y, self.args, [complete(i, path) for i, path in enumerate(self.paths)])
+
+
+class _Uncontrolled(eqx.Module):
+    field: BoundField
+
+    def __call__(self, t: Time, y: State, args: Args, samples: list[Sample]) -> State:
+        """dy/dt."""
+        del args, samples
+        return self.field(t, y)

@@ -108,6 +108,16 @@ class LaneTape(eqx.Module):
         )
 
     @property
+    def length(self) -> int:
+        """The most attempts of a chunk."""
+        return self.times.shape[1] - 1
+
+    @property
+    def num_lanes(self) -> int:
+        """How many trajectories a chunk steps at once."""
+        return self.times.shape[2]
+
+    @property
     def is_doubling(self) -> bool:
         """Whether the states of some chunks are given up when slots run out."""
         return self.num_slots < self.index.shape[0]

@@ -14,11 +14,12 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
+from node_jax.backend import on_gpu
 from node_jax.interpolate.dense import DensePath
 from node_jax.status import Status
 from node_jax.stepping.attempt import attempt, begin
 from node_jax.stepping.batch import Batch, expected_costs, longest_first, take_rows, where_lane
-from node_jax.stepping.batching import any_over_batch
+from node_jax.stepping.batching import any_over_batch, repeat
 from node_jax.stepping.lane_record import Lanes, Record, hand_in, record_ended, result_of
 from node_jax.stepping.lane_tape import LaneTape, lane_tape_is_small
 from node_jax.stepping.outputs import Rows, first_rows, write_rows
@@ -120,7 +121,7 @@ class _Loop:
         self.with_tape, self.with_slopes = with_tape, with_slopes
         self.frame = frame = batch.frame
         self.has_queue = num_lanes < batch.size
-        self.length = lane_chunk_length(frame, num_lanes)
+        self.length = lane_chunk_length(frame, num_lanes, has_queue=self.has_queue)
         self.max_rows = max_rows
         # Chunks that end early leave a part empty: about a square root of the lanes of them for each turn of the queue.
         num_turns = -(-batch.size // num_lanes)
@@ -248,7 +249,7 @@ class _Loop:
         def goes_on(state: tuple[_Window, Progress, Array]) -> Array:
             window, now, num_idle = state
             is_worth_it = (num_idle < limit) | ~has_more if self.has_queue else True
-            return any_over_batch(jnp.any(now.is_running) & (window.num_attempts < length) & is_worth_it)
+            return jnp.any(now.is_running) & (window.num_attempts < length) & is_worth_it
 
         def step(state: tuple[_Window, Progress, Array]) -> tuple[_Window, Progress, Array]:
             window, now, num_idle = state
@@ -269,7 +270,7 @@ class _Loop:
 
         first = self._open(lanes)
         zero = jnp.zeros((), jnp.int32)
-        window, now, _ = lax.while_loop(goes_on, step, (first, lanes.now, zero))
+        window, now, _ = repeat(goes_on, step, (first, lanes.now, zero), self.length)
         return lanes._replace(now=now), window
 
     def _open(self, lanes: Lanes) -> "_Window":
@@ -334,8 +335,13 @@ def _attempt(problem: Problem, stops: Array | None, now: Progress) -> tuple[Prog
     return after, did.coefficients, did.is_jump
 
 
-def lane_chunk_length(frame: Problem, num_lanes: int) -> int:
-    """Attempts between two visits to the queue, from 4 to 16: fewer for a large state with dense output."""
+def lane_chunk_length(frame: Problem, num_lanes: int, *, has_queue: bool) -> int:
+    """Attempts between two visits to the queue, from 4 to 16: fewer for a large state with dense output.
+
+    On a GPU, where a chunk never ends early, 16 with a queue and else 8, or what is left of the last is in vain.
+    """
+    if on_gpu():
+        return min(_LONGEST_CHUNK if has_queue else _LONGEST_CHUNK // 2, frame.max_steps)
     if not frame.needs_dense:
         return min(_LONGEST_CHUNK, frame.max_steps)
     elements = num_lanes * (1 + frame.solver.num_coefficients) * max(1, tree_size(frame.y0))

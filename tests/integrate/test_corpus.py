@@ -17,7 +17,9 @@ NUM_PROBLEMS = 10_000
 NUM_GRADIENTS = 1000
 CHUNK = 500
 MAX_STEPS = 200
-FULL_OPTIMIZATION = {"xla_backend_optimization_level": 3, "xla_cpu_use_fusion_emitters": True}
+FULL_OPTIMIZATION = {"xla_backend_optimization_level": 3}
+if jax.__version_info__ < (0, 11):
+    FULL_OPTIMIZATION["xla_cpu_use_fusion_emitters"] = True
 """XLA's own defaults, for thousands of solves, and so that the corpus meets the programs that users run."""
 
 FAILURES = (nj.Status.max_steps, nj.Status.dt_underflow, nj.Status.non_finite)
