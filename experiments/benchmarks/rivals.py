@@ -17,8 +17,8 @@ from scipy.integrate import solve_ivp
 
 from experiments.benchmarks.contender import Setting, Solve, Solved
 
-has_torch = importlib.util.find_spec("torch") is not None and importlib.util.find_spec("torchdiffeq") is not None
-"""Whether torchdiffeq can be measured; it comes with the extra `bench`."""
+has_torch = jax.default_backend() == "cpu" and all(map(importlib.util.find_spec, ("torch", "torchdiffeq")))
+"""Whether torchdiffeq can be measured, on a CPU; it comes with the extra `bench`."""
 
 EVALS_PER_STEP = {"Bosh3": 3, "Dopri5": 6, "Tsit5": 6, "Dopri8": 13}
 """Field evaluations an attempted step of diffrax, which does not count them; one more starts a solve."""

@@ -19,7 +19,6 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
-from node_jax.backend import on_gpu
 from node_jax.stepping.batch import lend
 from node_jax.tree import expand_like, tree_add, tree_size
 from node_jax.types import BoundField, State, Time
@@ -43,9 +42,9 @@ class Evaluations(NamedTuple):
     """Cotangents of the derivatives."""
 
 
-def is_worth_deferring(num_evaluations: int, y: State) -> bool:
-    """Whether to defer the gradient of so many evaluations in a chunk, each at a state like `y`."""
-    return on_gpu() and num_evaluations * 2 * tree_size(y) <= _RECORD_ELEMENTS
+def record_fits(num_evaluations: int, y: State) -> bool:
+    """Whether so many evaluations of a chunk, each at a state like `y`, may be kept."""
+    return num_evaluations * 2 * tree_size(y) <= _RECORD_ELEMENTS
 
 
 def probed(field: BoundField, probes: State) -> tuple[BoundField, Callable[[], tuple[Array, State]]]:

@@ -18,7 +18,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from node_jax.adjoints.controls import ControlTables, Tables, calls_of_step
-from node_jax.adjoints.deferred import Evaluations, Parameters, is_worth_deferring, probed, transpose_together
+from node_jax.adjoints.deferred import Evaluations, Parameters, probed, record_fits, transpose_together
 from node_jax.adjoints.discrete import (
     DenseBars,
     cotangent_at_end,
@@ -26,13 +26,13 @@ from node_jax.adjoints.discrete import (
     cotangent_of_times,
     last_read,
 )
+from node_jax.adjoints.lane_replay import LaneReplay, ends_of, stops_among
 from node_jax.adjoints.rule import Gradient, Solved, solve_with_rule
 from node_jax.backend import on_gpu
 from node_jax.stepping import Batch, LaneTape, LoopResult, Problem, integrate_lanes, take_step
 from node_jax.stepping.batch import add_rows, lend, put_rows, take_rows, where_lane
 from node_jax.stepping.batching import any_over_batch, repeat
 from node_jax.stepping.costs import step_cost
-from node_jax.stepping.happenings import jump_instead
 from node_jax.stepping.outputs import add_to_last_row, collect_cotangents, window_length
 from node_jax.tree import tree_add, tree_any_nonzero, tree_buffer, tree_read, tree_where, tree_write, tree_zeros
 from node_jax.types import State
@@ -90,6 +90,7 @@ class _Transposer:
         self.solved, self.batch = solved, batch
         self.frame = batch.frame
         self.has_queue = num_lanes < batch.size
+        self.replay = LaneReplay(batch, has_queue=self.has_queue)
         # The last stage is read as the first of the next step, by dense output, or by a cost.
         self.reads_last = self.frame.reuses_slope or not self.frame.only_ends or bool(self.frame.costs)
         self.controls = ControlTables(solved, batch, with_slope=self.reads_last)
@@ -106,10 +107,11 @@ class _Transposer:
         Only the calls of the field must depend on parameters, and their number must be plain.
         """
         frame = self.frame
-        if self.controls.nodes or frame.jumps is not None or frame.costs or frame.chooses_dense:
+        is_plain = not (self.controls.nodes or frame.jumps is not None or frame.costs or frame.chooses_dense)
+        if not (on_gpu() and is_plain):
             return 0
         calls = calls_of_step(frame, self.reads_last) or ()
-        return len(calls) if is_worth_deferring(tape.length * tape.num_lanes * len(calls), frame.y0) else 0
+        return len(calls) if record_fits(tape.length * tape.num_lanes * len(calls), frame.y0) else 0
 
     def run(self) -> Gradient:
         """The gradient of everything that the solves depend on."""
@@ -154,7 +156,7 @@ class _Transposer:
             found[place] = found[place] + bar if place in found else bar
         return Gradient(y0_bar, [found[place] for place in self.solved.places], ts_bar)
 
-    def _split(self, leaves: Any) -> tuple[list[Array], list[Array]]:
+    def _split(self, leaves: Any) -> Parameters:
         """The parameters among leaves of the field: shared ones, and those that each trajectory has for itself."""
         pairs = [(leaves[place], is_own) for place, is_own in zip(self.places, self.is_own, strict=True)]
         return [leaf for leaf, is_own in pairs if not is_own], [leaf for leaf, is_own in pairs if is_own]
@@ -167,7 +169,7 @@ class _Transposer:
             leaves[place] = next(remaining[is_own])
         return jax.tree.unflatten(treedef, leaves)
 
-    def _parameters_of(self, problem_rows: list[Array]) -> tuple[list[Array], list[Array]]:
+    def _parameters_of(self, problem_rows: list[Array]) -> Parameters:
         """The parameters, shared and own, of the trajectories that `problem_rows` belong to."""
         return self._split(jax.tree.leaves(self.batch.problem_of(problem_rows).dynamics))
 
@@ -185,11 +187,8 @@ class _Transposer:
         is_step = times[1:] != times[:-1] if is_jump is None else (times[1:] != times[:-1]) | is_jump
         is_active = is_step & (times[:-1] * batch.map(lambda problem: problem.direction, problem_rows) < read_until)
         trajectory = index if self.has_queue else jnp.arange(batch.size, dtype=jnp.int32)
-        stops = _stops_among(batch.map(Problem.stops, problem_rows), times)
-        if tape.keeps_all:
-            states = tree_read(tape.states, chunk)
-        else:
-            states = self._replay(tape, chunk, self._states_before(tape, chunk))[1]
+        stops = stops_among(batch.map(Problem.stops, problem_rows), times)
+        states = tree_read(tape.states, chunk) if tape.keeps_all else self.replay.states(tape, chunk)
         collected = None
         if not frame.only_ends:
             collected = batch.map(self._collect, problem_rows, times, rows_bar, in_axes=(1, 0))
@@ -197,7 +196,7 @@ class _Transposer:
         def step_back(state: tuple[Array, _Carry, Evaluations | None]) -> tuple[Array, _Carry, Evaluations | None]:
             i, here, evaluations = state[0] - 1, state[1], state[2]
             mine = None if collected is None else jax.tree.map(lambda leaf: jnp.take(leaf, i, axis=1), collected)
-            ends, taken = (*_ends(times, stops, i), tree_read(is_jump, i)), tree_read(states, i)
+            ends, taken = (*ends_of(times, stops, i), tree_read(is_jump, i)), tree_read(states, i)
             which = (problem_rows, trajectory, tree_read(is_active, i))
             here, found = self._transpose_step(*which, ends, taken, here, mine, costs_bar)
             return i, here, tree_write(evaluations, i, found)
@@ -218,62 +217,6 @@ class _Transposer:
         """The cotangents of the dense output of one lane's attempts."""
         num_rows = self.batch.num_rows_of(problem)
         return collect_cotangents(problem, times, rows, num_rows, window=window_length(problem))
-
-    def _states_before(self, tape: LaneTape, chunk: Int[Array, ""]) -> tuple[State, State | None]:
-        """The states at the start of a chunk, from the last one before whose states were kept."""
-        base = tape.kept_before(chunk)
-        kept = tree_read(tape.states, tape.slot(base))
-        if not tape.is_doubling:
-            return kept
-
-        def forward(state: Any) -> Any:
-            i, now = state
-            return i + 1, self._refill(tape, i + 1, self._replay(tape, i, now)[0])
-
-        return lax.while_loop(lambda state: any_over_batch(state[0] < chunk), forward, (base, kept))[1]
-
-    def _refill(
-        self, tape: LaneTape, chunk: Int[Array, ""], now: tuple[State, State | None]
-    ) -> tuple[State, State | None]:
-        """What the lanes hold at the start of a chunk: those with a new trajectory its start."""
-        if not self.has_queue:
-            return now
-        before, index = tree_read(tape.index, chunk - 1), tree_read(tape.index, chunk)
-        is_new = before != index
-
-        def start(problem: Problem) -> tuple[State, State | None]:
-            z0 = problem.solver.start(problem.y0)
-            return z0, problem.solver.slope(problem.field, problem.ts[0], z0) if problem.reuses_slope else None
-
-        starts = self.batch.map(start, self.batch.rows(index))
-        return where_lane(is_new, starts, now)
-
-    def _replay(
-        self, tape: LaneTape, chunk: Int[Array, ""], first: tuple[State, State | None]
-    ) -> tuple[tuple[State, State | None], tuple[State, State | None]]:
-        """The states after a chunk and before each of its attempts, from those before the first."""
-        index, times, num_attempts = tree_read((tape.index, tape.times, tape.num_attempts), chunk)
-        is_jump = tree_read(tape.is_jump, chunk)
-        problem_rows = self.batch.rows(index if self.has_queue else None)
-        stops = _stops_among(self.batch.map(Problem.stops, problem_rows), times)
-        length = times.shape[0] - 1
-
-        def step(problem: Problem, t0: Array, t1: Array, stops: Any, is_jump: Any, z: State, f: State | None) -> Any:
-            taken = take_step(problem, stops, problem.field, t0, t1, t1 - t0, z, f, dense=False)
-            after = (taken.z1, taken.f1 if problem.reuses_slope else None)
-            after = jax.tree.map(lambda new, old: jnp.where(t1 == t0, old, new), after, (z, f))
-            if problem.jumps is None:
-                return after
-            return jump_instead(problem, problem.field, problem.jumps, is_jump, t0, z, *after)
-
-        def forward(state: Any) -> Any:
-            i, now, window = state
-            after = self.batch.map(step, problem_rows, *_ends(times, stops, i), tree_read(is_jump, i), *now)
-            return i + 1, after, tree_write(window, i, now)
-
-        window = jax.tree.map(lambda leaf: jnp.zeros((length, *leaf.shape), leaf.dtype), first)
-        start = (jnp.zeros((), jnp.int32), first, window)
-        return repeat(lambda state: state[0] < num_attempts, forward, start, length)[1:]
 
     def _transpose_step(
         self,
@@ -301,7 +244,6 @@ class _Transposer:
         tables, pull_tables = controls.tabulate(problem_rows, ends[0], ends[1], ends[2])
         tables = lend(is_active, tables)
         problem_rows = self._lend_rows(is_active, problem_rows)
-
         parameters = self._parameters_of(problem_rows)
         probes = self._probes(len(trajectory))
 
@@ -353,9 +295,8 @@ class _Transposer:
         probes = self._probes(num_lanes)
         if probes is None:
             return None
-        return tree_buffer(
-            length, Evaluations(jnp.zeros((num_lanes, self.num_calls), self.frame.ts.dtype), probes, probes)
-        )
+        t = jnp.zeros((num_lanes, self.num_calls), self.frame.ts.dtype)
+        return tree_buffer(length, Evaluations(t, probes, probes))
 
     def _add_deferred(
         self, carry: _Carry, problem_rows: list[Array], evaluations: Evaluations, is_active: Bool[Array, "step lane"]
@@ -380,7 +321,7 @@ class _Transposer:
         self,
         problem_rows: list[Array],
         is_jump: Bool[Array, " lane"],
-        parameters: tuple[list[Array], list[Array]],
+        parameters: Parameters,
         t: Float[Array, " lane"],
         z: State,
         after: tuple[State, State | None],
@@ -456,20 +397,6 @@ class _Transposer:
         trajectory = jnp.arange(self.batch.size, dtype=jnp.int32)
         carry = self._add(carry, trajectory, is_active, (shift_bar, pull_tables(tables_bar)))
         return self._add_parameters(carry, is_active, (shared_bar, own_bar))
-
-
-def _stops_among(stops: Array | None, times: Float[Array, "node lane"]) -> Float[Array, "node lane"] | None:
-    """Those of `times` that are stops, infinite where they are not: all that a step needs to know of its stops."""
-    if stops is None:
-        return None
-    return jnp.where(jnp.any(stops[None] == times[..., None], axis=-1), times, jnp.inf)
-
-
-def _ends(times: Array, stops: Array | None, i: Array) -> tuple[Array, Array, Array | None]:
-    """Start and end of attempt i in all lanes, and which of them are stops."""
-    if stops is not None:
-        stops = jnp.stack([tree_read(stops, i), tree_read(stops, i + 1)], axis=1)
-    return tree_read(times, i), tree_read(times, i + 1), stops
 
 
 def _zero_unless(mask: Bool[Array, " lane"], x: Any) -> Any:
