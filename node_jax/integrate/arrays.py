@@ -1,6 +1,7 @@
 """Python numbers become arrays, so that a new value compiles nothing anew and no gradient is lost."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -9,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 
+from node_jax.backend import on_cpu
 from node_jax.controllers import AbstractController
 from node_jax.stepping.controls import are_read
 
@@ -56,8 +58,20 @@ def close(function: Callable[..., Any], *examples: Any) -> Closed:
         function: what to convert.
         examples: arguments of the shapes and dtypes that it will be called with.
     """
-    closed, out, out_static = eqx.filter_make_jaxpr(function)(*examples)
+    with products_in_full_precision():
+        closed, out, out_static = eqx.filter_make_jaxpr(function)(*examples)
     # A Python number would be a constant with a gradient of 0.
     arrays = [jnp.asarray(const) if isinstance(const, (float, complex)) else const for const in closed.consts]
     is_read = are_read(closed.jaxpr, [*closed.jaxpr.constvars, *closed.jaxpr.invars])
     return Closed(arrays, closed.jaxpr, jax.tree.structure(out), out_static, is_read)
+
+
+def products_in_full_precision() -> AbstractContextManager[Any]:
+    """Matrix products of float32 in float32, unless `jax.default_matmul_precision` says otherwise.
+
+    Accelerators round the factors, to 10 bits on a GPU and to 8 on a TPU. The error estimate of a step would see that
+    as an error of its own, which no smaller step makes smaller.
+    """
+    if on_cpu() or jax.config.jax_default_matmul_precision is not None:
+        return nullcontext()
+    return jax.default_matmul_precision("highest")

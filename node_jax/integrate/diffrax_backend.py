@@ -15,6 +15,7 @@ from jax import lax
 from node_jax.adjoints import AbstractAdjoint, CheckpointedAdjoint, DirectAdjoint, ForwardMode
 from node_jax.controllers import AbstractController, ConstantStep, PIController
 from node_jax.fields import SplitField
+from node_jax.integrate.arrays import products_in_full_precision
 from node_jax.integrate.validate import as_derivative
 from node_jax.solution import Solution, Stats
 from node_jax.status import Status
@@ -80,9 +81,7 @@ def solve_with_diffrax(
     `Stats.num_evals` is -1: diffrax does not count evaluations. Rows that were not reached are NaN.
     """
 
-    def derivative(t: Any, y: State, args: Args) -> State:
-        return as_derivative(field(t, y, args), y)
-
+    derivative = _derivative_of(field)
     t0, t1 = ts[0], ts[-1]
     jax.eval_shape(derivative, t0, y0, args)
     terms = _terms(field, derivative, solver)
@@ -193,10 +192,18 @@ def _terms(field: VectorField, derivative: VectorField, solver: Any) -> diffrax.
             "nj.fields.SplitField(explicit, implicit) as the field."
         )
 
-    def part(field: VectorField) -> diffrax.AbstractTerm:
-        return diffrax.ODETerm(lambda t, y, args: as_derivative(field(t, y, args), y))
+    parts = (diffrax.ODETerm(_derivative_of(part)) for part in (field.explicit, field.implicit))
+    return diffrax.MultiTerm(*parts)
 
-    return diffrax.MultiTerm(part(field.explicit), part(field.implicit))
+
+def _derivative_of(field: VectorField) -> VectorField:
+    """The field as diffrax should call it."""
+
+    def derivative(t: Any, y: State, args: Args) -> State:
+        with products_in_full_precision():
+            return as_derivative(field(t, y, args), y)
+
+    return derivative
 
 
 def _convert_result(result: Any) -> jax.Array:

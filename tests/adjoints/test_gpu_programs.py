@@ -106,6 +106,27 @@ def test_no_step_makes_anything_of_the_size_of_the_parameters(gpu):
     assert not made & {(width, 2), (2, width)}
 
 
+def precisions(ask=None):
+    """Of the matrix products in a gradient."""
+    net = network()
+
+    def loss(net):
+        return jnp.sum(nj.odeint(lambda t, y, net: net(t, y, None), jnp.ones((3, 2)), [0.0, 1.0], net).ys)
+
+    with jax.default_matmul_precision(ask):
+        program = jax.make_jaxpr(jax.grad(loss))(net).jaxpr
+    return {eqn.params["precision"] for eqn in equations(program) if eqn.primitive.name == "dot_general"}
+
+
+def test_products_in_a_field_are_not_rounded_unless_asked_for(gpu):
+    assert precisions() == {(jax.lax.Precision.HIGHEST,) * 2}
+    assert precisions("high") == {(jax.lax.Precision.HIGH,) * 2}
+
+
+def test_products_on_a_cpu_are_left_alone():
+    assert precisions() == {None}
+
+
 def batch_of(size, dim, controller=PI, has_own_times=False):
     ts = jnp.linspace(0.0, 1.0, 3)
     ts = jnp.broadcast_to(ts, (size, 3)) if has_own_times else ts
