@@ -255,18 +255,17 @@ class _Transposer:
             ) -> Any:
                 t0, t1, stops, _ = ends
                 dt = t1 - t0
-                field = controls.bind(self._dynamics(problem, shared, own)[0], shift, tables)
-                seen = None
+                field, seen = controls.bind(self._dynamics(problem, shared, own)[0], shift, tables), None
                 if probes is not None:
                     field, seen = probed(field, probes)
                 step = take_step(problem, stops, field, t0, t1, dt, z, f, with_slope=self.reads_last)
                 dense = None if dense_bars is None else dense_bars.read(solver, z, step)
                 costs = {name: step_cost(name, solver, dt, z, step) for name in problem.costs}
                 f1 = step.f1 if problem.reuses_slope else None
-                return (step.z1, f1, dense, costs), None if seen is None else seen()
+                return (step.z1, f1, dense, costs), seen and seen()
 
-            arguments = (ends, own, tables, shift, *state, probes)
-            (z1, f1, dense, costs), seen = self.batch.map(one, problem_rows, *arguments)
+            lanes = (ends, own, tables, shift, *state, probes)
+            (z1, f1, dense, costs), seen = self.batch.map(one, problem_rows, *lanes)
             is_jump = ends[3]
             if is_jump is not None:
                 z1, f1 = self._jump_instead(problem_rows, is_jump, (shared, own), ends[0] + shift, state[0], (z1, f1))
@@ -281,7 +280,8 @@ class _Transposer:
         carry = self._add(carry, trajectory, is_active, (shift_bar, pull_tables(tables_bar)))
         if parameters_bar is not None:
             return self._add_parameters(carry, is_active, parameters_bar), None
-        return carry, Evaluations(*seen, _zero_unless(is_active, probes_bar))
+        times, states = seen
+        return carry, Evaluations(times, states, _zero_unless(is_active, probes_bar))
 
     def _probes(self, num_lanes: int) -> State | None:
         """Zeros for what the evaluations of a step in all lanes give; `None` where no gradient is deferred."""

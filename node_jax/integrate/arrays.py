@@ -72,6 +72,6 @@ def products_in_full_precision() -> AbstractContextManager[Any]:
     Accelerators round the factors, to 10 bits on a GPU and to 8 on a TPU. The error estimate of a step would see that
     as an error of its own, which no smaller step makes smaller.
     """
-    if on_cpu() or jax.config.jax_default_matmul_precision is not None:
+    if on_cpu() or jax.default_matmul_precision.value is not None:
         return nullcontext()
     return jax.default_matmul_precision("highest")
