@@ -4,12 +4,12 @@ import jax
 
 
 def on_cpu() -> bool:
-    """Whether programs run on a CPU: matrix products of few rows are efficient, and caches are small."""
+    """Whether the default backend is a CPU: matrix products of few rows are efficient, and caches are small."""
     return jax.default_backend() == "cpu"
 
 
 def on_gpu() -> bool:
-    """Whether programs run on a GPU: a kernel takes its launch's time however little it does, and the host must wait
-    for the condition of a loop before each pass, some ten launches' time.
+    """Whether the default backend is a GPU: a kernel takes its launch's time however little it does, and the host must
+    wait for the condition of a loop before each pass, some ten launches' time.
     """
     return jax.default_backend() == "gpu"

@@ -32,6 +32,9 @@ class CheckpointedAdjoint(AbstractAdjoint):
     controller, at most 16 states at a time. With K checkpoints and N steps s is N / K rounded up to a power of two, and
     a step is taken again about (1 + s/16) / 2 times, at least once if s > 1.
 
+    On a GPU one system is solved as a batch of one unless `checkpoints` says how many states to keep, and keeps what a
+    batch does (docs/gpu.md, docs/batches.md).
+
     Arguments:
         checkpoints: how many states to keep. `None` keeps all of them if `max_steps` of them take less than 4 MiB, else
             as many as fit in that, but at least 64. More than `max_steps` keeps all.

@@ -83,13 +83,13 @@ def transpose_together(
         slopes: `slopes(parameters, t, y)`: derivatives at times and states with leading axes (lane, step, call).
         parameters: what it is differentiated for.
         found: the evaluations.
-        is_active: which steps count. In the others cotangents are zero, and whatever else was found is void.
+        is_active: which steps count. In the others cotangents are zero, and times and states may be anything.
     """
     is_used = jnp.any(is_active, axis=0)
     first = jnp.argmax(is_active, axis=0)
 
     def settle(leaf: Array) -> Array:
-        """What is void replaced by what the lane has in a step that counts, or else by that of another lane."""
+        """In steps that do not count what the lane has in one that does, or else what another lane has."""
         mine = leaf[first, jnp.arange(leaf.shape[1])]
         return jax.vmap(lambda step: lend(is_used, step))(jnp.where(expand_like(is_active, leaf), leaf, mine))
 
@@ -100,14 +100,12 @@ def transpose_together(
 
     def part(leaf: Array) -> Array:
         """Leading axes (part, lane, step, call)."""
-        return jnp.swapaxes(leaf.reshape(-1, at_once, *leaf.shape[1:]), 1, 2)
+        return jnp.swapaxes(leaf.reshape(num_steps // at_once, at_once, *leaf.shape[1:]), 1, 2)
 
     def transpose(t: Array, y: State, slope_bar: State) -> Parameters:
         _, pull = jax.vjp(lambda parameters: slopes(parameters, t, y), parameters)
         return pull(slope_bar)[0]
 
     parts = jax.tree.map(part, (t, y, found.slope_bar))
-    if at_once == num_steps:
-        return transpose(*jax.tree.map(lambda leaf: leaf[0], parts))
     zeros = jax.tree.map(jnp.zeros_like, parameters)
     return lax.scan(lambda total, part: (tree_add(total, transpose(*part)), None), zeros, parts)[0]

@@ -29,6 +29,7 @@ from node_jax.adjoints.discrete import (
 from node_jax.adjoints.lane_replay import LaneReplay, ends_of, stops_among
 from node_jax.adjoints.rule import Gradient, Solved, solve_with_rule
 from node_jax.backend import on_gpu
+from node_jax.solvers import ExplicitRungeKutta
 from node_jax.stepping import Batch, LaneTape, LoopResult, Problem, integrate_lanes, take_step
 from node_jax.stepping.batch import add_rows, lend, put_rows, take_rows, where_lane
 from node_jax.stepping.batching import any_over_batch, repeat
@@ -104,11 +105,12 @@ class _Transposer:
     def _count_calls(self, tape: LaneTape) -> int:
         """Evaluations in a step whose part of the gradient is deferred; 0 where that is not possible, or not worth it.
 
-        Only the calls of the field must depend on parameters, and their number must be plain.
+        Nothing but these may depend on parameters, and each must be a call of its own, in no loop and under no
+        transformation of the solver's.
         """
         frame = self.frame
-        is_plain = not (self.controls.nodes or frame.jumps is not None or frame.costs or frame.chooses_dense)
-        if not (on_gpu() and is_plain):
+        is_plain = type(frame.solver) is ExplicitRungeKutta and not frame.chooses_dense
+        if not (on_gpu() and is_plain) or self.controls.nodes or frame.jumps is not None or frame.costs:
             return 0
         calls = calls_of_step(frame, self.reads_last) or ()
         return len(calls) if record_fits(tape.length * tape.num_lanes * len(calls), frame.y0) else 0

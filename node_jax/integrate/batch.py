@@ -82,12 +82,13 @@ def odeint_batch(
             are a path made by `jax.vmap(nj.interpolate.Linear)(ts, values)` and `in_axes` of 0 (docs/controls.md).
         in_axes: the axes of trajectories of `(y0s, ts, args)` as in `jax.vmap`, nested where they differ within a tree:
             `(0, None, (None, 0))`. `None` is shared by all.
-        lanes: how many trajectories to step at once. `None` takes on a CPU all up to 128 and else 64, or 256 of 8192
-            and more and where steps are of one size; on an accelerator all; fewer of a large state (docs/batches.md).
-            Results depend on it by rounding alone.
+        lanes: how many trajectories to step at once. `None` takes on a CPU all up to 128 and else 64, of very many or
+            of equal steps 256; on an accelerator all; fewer of a large state (docs/batches.md). Results depend on it
+            by rounding alone.
         max_rows: bound on the attempts of all lanes together while the queue is served, which sizes the record that a
-            gradient needs. `None` allows `max_steps`, and for each further turn of the queue as many again, but at
-            most 512 where steps are adaptive. What does not fit has the status `tape_full`: those that start last.
+            gradient needs; on a GPU it is rounded up to a multiple of 16. `None` allows `max_steps`, and for each
+            further turn of the queue as many again, but at most 512, or more where steps are not adaptive
+            (docs/batches.md). What does not fit has the status `tape_full`: those that start last.
         mesh: a `jax.sharding.Mesh`: trajectories are dealt in turn to the devices along its axis `batch_axis`, each
             device has a queue of its own and `lanes` of its own. Nothing is exchanged between devices before the
             gradient of what is shared is summed. `None` takes the mesh of an input whose first axis is sharded over

@@ -19,16 +19,19 @@ _NO_QUEUE_ON_CPU = 128
 _LANES_ON_CPU = 64
 """Matrix products of so many rows are nearly as efficient as larger ones, and fewer lanes wait for each other."""
 _MANY_LANES_ON_CPU = 256
-"""Of trajectories that take alike steps, or of very many: what is done once for all lanes weighs less."""
+"""Where none waits, and of very many trajectories: what is done once for all lanes weighs less."""
 _MANY_ON_CPU = 8192
 _LEAST_LANES = 8
 _LANE_ELEMENTS = 2**20
 """Lanes of a large state hold about this many numbers together."""
-_LANE_ELEMENTS_ELSEWHERE = {True: 2**22, False: 2**19}
-"""The same on an accelerator, where steps are equal and where each trajectory has its own. It is not faster with more,
-and what waits for the slowest is more."""
+_LANE_ELEMENTS_ELSEWHERE = 2**19
+"""The same on an accelerator: with more it is hardly faster, and more lanes wait for the slowest."""
+_LANE_ELEMENTS_OF_EQUALS = 2**22
+"""The same on an accelerator where none waits."""
 _STEPS_A_ROW = 512
 """Attempts for which the tape of a queue has room, on average over all trajectories but the first."""
+_TAPE_TIMES = 2**24
+"""So many times a tape may hold for trajectories that all take `max_steps`."""
 
 
 class Batch(eqx.Module):
@@ -84,34 +87,37 @@ def choose_lanes(lanes: int | None, batch: Batch) -> int:
     """How many trajectories to step at once.
 
     Arguments:
-        lanes: what the user asked for. `None` takes on a CPU all up to 128, and else 64, or 256 of 8192 and more and
-            where steps are equal; of a large state fewer, so that together they hold about a million numbers, but at
-            least 8. On an accelerator it takes all, or as many turns of the queue as it takes for half a million
-            numbers at once, and for four millions where steps are equal.
+        lanes: what the user asked for. `None` takes on a CPU all up to 128. Of more it takes 64; it takes 256 if they
+            are at least 8192, or if none waits because steps are not adaptive and times shared; and of a large state
+            fewer, so that together they hold about a million numbers, but at least 8. On an accelerator it takes all,
+            or equal turns of at most half a million numbers, of four millions if none waits.
         batch: the trajectories.
     """
     size, y_size = batch.size, max(1, tree_size(batch.frame.y0))
     if lanes is not None:
         return min(lanes, size)
-    are_equal = not batch.problem.controller.is_adaptive and not batch.mapped.ts
+    none_waits = not batch.problem.controller.is_adaptive and not batch.mapped.ts
     if on_cpu():
-        is_wide = are_equal or size >= _MANY_ON_CPU
+        is_wide = none_waits or size >= _MANY_ON_CPU
         lanes = size if size <= _NO_QUEUE_ON_CPU else _MANY_LANES_ON_CPU if is_wide else _LANES_ON_CPU
         return min(lanes, size, max(_LEAST_LANES, _LANE_ELEMENTS // y_size))
-    fitting = max(_LEAST_LANES, _LANE_ELEMENTS_ELSEWHERE[are_equal] // y_size)
+    fitting = max(_LEAST_LANES, (_LANE_ELEMENTS_OF_EQUALS if none_waits else _LANE_ELEMENTS_ELSEWHERE) // y_size)
     return -(-size // -(-size // fitting))
 
 
 def choose_max_rows(max_rows: int | None, batch: Batch, lanes: int) -> int:
     """How many attempts of all lanes a solve may make.
 
-    By default `max_steps`, and as many again for each further turn of the queue, but 512 where steps are adaptive.
+    By default `max_steps`, and as many again for each further turn of the queue, but at most 512; or more, where steps
+    are not adaptive and 16 million times suffice for it.
     """
     if max_rows is not None:
         return max_rows
     max_steps, num_turns = batch.frame.max_steps, -(-batch.size // lanes)
-    is_adaptive = batch.problem.controller.is_adaptive
-    return max_steps + (min(max_steps, _STEPS_A_ROW) if is_adaptive else max_steps) * (num_turns - 1)
+    a_turn = _STEPS_A_ROW
+    if not batch.problem.controller.is_adaptive:
+        a_turn = max(a_turn, _TAPE_TIMES // batch.size)
+    return max_steps + min(max_steps, a_turn) * (num_turns - 1)
 
 
 def expected_costs(batch: Batch) -> Float[Array, " batch"] | None:

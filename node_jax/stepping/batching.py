@@ -33,7 +33,7 @@ def _(axis_size: int, in_batched: list[Any], condition: Bool[Array, " lane"]) ->
 def repeat(goes_on: Callable[[Any], Array], body: Callable[[Any], Any], start: Any, length: int) -> Any:
     """`body` again and again while `goes_on`, which holds at most `length` times.
 
-    On a GPU always `length` times: `body` must leave alone what is done.
+    On a GPU always `length` times: then `body` must be harmless where nothing is left to do.
     """
     if on_gpu():
         return lax.fori_loop(0, length, lambda _, state: body(state), start)

@@ -6,9 +6,13 @@ import numpy as np
 import pytest
 
 import node_jax as nj
+import node_jax.adjoints.deferred
+import node_jax.stepping.lane_tape
+from node_jax.interpolate.dense import hermite_bridge
+from node_jax.solvers.base import Step
 from node_jax.stepping.batch import Batch, choose_lanes, choose_max_rows
 from node_jax.stepping.problem import Problem
-from tests.adjoints.test_lanes import _gradient, assert_same_gradient, gradient
+from tests.adjoints.test_lanes import assert_same_gradient, expected_gradient, gradient
 from tests.adjoints.test_programs import equations
 from tests.integrate.batch_cases import keywords_of, solve_batch
 
@@ -36,33 +40,113 @@ def forced(t, y, args):
 CASES = [
     ("Tsit5", False, 6, None),
     ("Tsit5", False, 2, 3),
-    *((name, True, 6, 3) for name in ("Tsit5", "jumps", "Dopri8")),
+    *((name, True, 6, 3) for name in ("Tsit5", "jumps", "Dopri8", "Reversible", "StormerVerlet")),
 ]
 
 
 @pytest.mark.parametrize(("name", "is_ragged", "num_times", "lanes"), CASES)
 def test_the_gradient_of_a_batch_is_that_of_its_trajectories(x64, gpu, name, is_ragged, num_times, lanes):
-    x, expected = _gradient(name, is_ragged, num_times)
+    x, expected = expected_gradient(name, is_ragged, num_times)
     assert_same_gradient(gradient(solve_batch, x, lanes=lanes, **keywords_of(name)), expected)
 
 
+def test_steps_taken_again_and_evaluations_in_parts_give_the_same_gradient(x64, gpu, monkeypatch):
+    monkeypatch.setattr(node_jax.stepping.lane_tape, "_SMALL_BYTES", 0)
+    monkeypatch.setattr(node_jax.stepping.lane_tape, "_LEAST_SLOTS", 2)
+    monkeypatch.setattr(node_jax.adjoints.deferred, "_ELEMENTS_AT_ONCE", 64)
+    x, expected = expected_gradient("Tsit5", True, 6)
+    assert_same_gradient(gradient(solve_batch, x, lanes=3, **keywords_of("Tsit5")), expected)
+
+
+def on_both(monkeypatch, function):
+    """What `function` gives with the choices for a CPU, and with those for a GPU."""
+    found = []
+    for backend in ("cpu", "gpu"):
+        jax.clear_caches()
+        monkeypatch.setattr(jax, "default_backend", lambda backend=backend: backend)
+        found.append(jax.device_get(function()))
+    return found
+
+
+def assert_close(found, expected):
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-11), found, expected)
+
+
+@pytest.fixture
+def both(gpu, monkeypatch):
+    """`on_both`, that leaves no program of a GPU behind."""
+    return lambda function: on_both(monkeypatch, function)
+
+
 @pytest.mark.parametrize("ts", [[0.0, 2.0], [0.0, 0.3, 1.0, 2.0]])
-def test_one_system_has_the_steps_and_the_gradient_that_it_has_on_a_cpu(x64, monkeypatch, ts):
-    net, y0 = network(), jnp.array([[1.0, -0.5], [0.3, 2.0]])
+def test_one_system_has_the_steps_and_the_gradient_that_it_has_on_a_cpu(x64, both, ts):
+    y0, ts = jnp.array([[1.0, -0.5], [0.3, 2.0]]), jnp.array(ts)
 
     def loss(net, y0, ts):
         sol = nj.odeint(forced, y0, ts, (net, 2.0), controller=PI)
         return jnp.sum(jnp.cos(jnp.arange(sol.ys.size)).reshape(sol.ys.shape) * sol.ys), sol.stats
 
-    found = []
-    for backend in ("cpu", "gpu"):
-        jax.clear_caches()
-        monkeypatch.setattr(jax, "default_backend", lambda backend=backend: backend)
-        first = jax.jit(jax.grad(loss, argnums=(0, 1, 2), has_aux=True))(net, y0, jnp.array(ts))
-        second = jax.hessian(lambda y0: loss(net, y0, jnp.array(ts))[0])(y0[0])
-        found.append((first, second))
-    jax.clear_caches()
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-11), *found)
+    def derivatives():
+        first = jax.jit(jax.grad(loss, argnums=(0, 1, 2), has_aux=True))(network(), y0, ts)
+        return first, jax.hessian(lambda y0: loss(network(), y0, ts)[0])(y0[0])
+
+    assert_close(*both(derivatives))
+
+
+class RosenbrockEuler(nj.AbstractSolver):
+    """y1 = y0 + (1 - dt J)^-1 dt f(t0, y0) with J = df/dy: the field inside a transformation."""
+
+    order = 1
+    has_error_estimate = False
+
+    @property
+    def bridge(self):
+        return hermite_bridge((0.5, 0.5))
+
+    def num_evals(self, dense):
+        return 2
+
+    def step(self, field, t0, dt, z0, f0, *, dense=True, with_slope=True):
+        f0 = field(t0, z0) if f0 is None else f0
+        jacobian = jax.jacfwd(lambda y: field(t0, y))(z0)
+        z1 = z0 + jnp.linalg.solve(jnp.eye(z0.size) - dt * jacobian, dt * f0)
+        f1 = field(t0 + dt, z1)
+        return Step(z1, f1, (f0, f1), None)
+
+
+def test_a_solver_that_transforms_the_field_has_its_gradient(x64, both):
+    controller = nj.ConstantStep(0.1)
+
+    def loss(net, y0):
+        ts = [0.0, 0.35, 1.0]
+        return jnp.sum(nj.odeint(forced, y0, ts, (net, 2.0), solver=RosenbrockEuler(), controller=controller).ys ** 2)
+
+    assert_close(*both(lambda: jax.grad(loss, argnums=(0, 1))(network(), jnp.array([1.0, -0.5]))))
+
+
+def test_a_state_without_components_has_a_gradient(both):
+    def loss(rate):
+        return jnp.sum(nj.odeint(lambda t, y, rate: -rate * y, jnp.zeros((0,)), [0.0, 0.3, 1.0], rate).ys)
+
+    assert_close(*both(lambda: jax.grad(loss)(2.0)))
+
+
+def test_an_event_ends_one_system_where_it_does_on_a_cpu(x64, both):
+    def loss(net, level):
+        event = nj.Event(lambda t, y, args: y[0] - args[1])
+        sol = nj.odeint(
+            lambda t, y, args: forced(t, y, (args[0], 2.0)),
+            jnp.array([1.0, 0.5]),
+            [0.0, 2.0],
+            (net, level),
+            controller=PI,
+            events=[event],
+        )
+        return sol.event_ts[0] + jnp.sum(sol.event_ys), (sol.status, sol.stats)
+
+    expected, found = both(lambda: jax.grad(loss, argnums=(0, 1), has_aux=True)(network(), 0.6))
+    assert expected[1][0] == nj.Status.event
+    assert_close(found, expected)
 
 
 @pytest.mark.parametrize("lanes", [None, 2])
@@ -156,10 +240,15 @@ def test_lanes_are_chosen_by_backend_size_and_controller(monkeypatch, backend, b
     assert choose_lanes(3, batch_of(**batch)) == 3
 
 
-@pytest.mark.parametrize(("controller", "turn"), [(PI, 512), (EQUAL, 4096)])
-def test_each_turn_of_the_queue_has_room_on_the_tape(controller, turn):
-    assert choose_max_rows(None, batch_of(200, 2, controller), 64) == 4096 + 3 * turn
-    assert choose_max_rows(17, batch_of(200, 2, controller), 64) == 17
+def test_each_turn_of_the_queue_has_room_on_the_tape():
+    assert choose_max_rows(None, batch_of(200, 2), 64) == 4096 + 3 * 512
+    assert choose_max_rows(17, batch_of(200, 2), 64) == 17
+
+
+@pytest.mark.parametrize(("size", "turn"), [(200, 4096), (8192, 2048), (100_000, 512)])
+def test_equal_steps_have_room_for_all_of_them_while_it_is_small(size, turn):
+    num_turns = -(-size // 64)
+    assert choose_max_rows(None, batch_of(size, 2, EQUAL), 64) == 4096 + (num_turns - 1) * turn
 
 
 def test_a_thousand_equal_steps_of_many_trajectories_fit(x64):

@@ -50,14 +50,14 @@ def assert_same_gradient(found, expected, tolerance=1e-9):
 
 
 @functools.cache
-def _gradient(name, is_ragged, num_times):
+def expected_gradient(name, is_ragged, num_times):
     x = inputs(num_times, is_ragged, is_pair=name == "StormerVerlet")
     return x, jax.device_get(gradient(solve_each, x, **keywords_of(name)))
 
 
 @pytest.mark.parametrize(("name", "is_ragged", "num_times", "lanes"), GRADIENTS)
 def test_the_gradient_of_a_batch_is_that_of_its_trajectories(x64, name, is_ragged, num_times, lanes):
-    x, expected = _gradient(name, is_ragged, num_times)
+    x, expected = expected_gradient(name, is_ragged, num_times)
     assert_same_gradient(gradient(solve_batch, x, lanes=lanes, **keywords_of(name)), expected)
 
 
@@ -66,7 +66,7 @@ def test_the_gradient_from_the_starts_of_chunks_is_the_same(x64, name, monkeypat
     monkeypatch.setattr(node_jax.stepping.lane_tape, "_SMALL_BYTES", 0)
     # With two slots most chunks are reached from an earlier one.
     monkeypatch.setattr(node_jax.stepping.lane_tape, "_LEAST_SLOTS", 2)
-    x, expected = _gradient(name, True, 6)
+    x, expected = expected_gradient(name, True, 6)
     assert_same_gradient(gradient(solve_batch, x, lanes=3, **keywords_of(name)), expected)
 
 
