@@ -123,6 +123,8 @@ class _Loop:
         self.has_queue = num_lanes < batch.size
         self.length = lane_chunk_length(frame, num_lanes, has_queue=self.has_queue)
         self.max_rows = max_rows
+        # A lane that keeps its trajectory ends by itself after `max_steps` attempts.
+        self.is_bounded = self.has_queue or max_rows < frame.max_steps
         # Chunks that end early leave a part empty: about a square root of the lanes of them for each turn of the queue.
         num_turns = -(-batch.size // num_lanes)
         self.max_chunks = -(-max_rows // self.length) + num_turns * (math.isqrt(num_lanes) + 1) * self.has_queue
@@ -136,12 +138,16 @@ class _Loop:
         """Go on until the queue is empty and no more than `width` lanes are busy, or the tape is full."""
 
         def has_work(carry: _Carry) -> Bool[Array, ""]:
+            if not self.is_bounded:
+                return any_over_batch(jnp.any(carry.lanes.now.is_running))
             num_busy = jnp.sum(carry.lanes.now.is_running, dtype=jnp.int32)
             is_any = (num_busy > width) | (carry.next_index < self.batch.size)
             has_room = (carry.num_chunks < self.max_chunks) & (carry.num_rows < self.max_rows)
             return any_over_batch(is_any & has_room)
 
         end = lax.while_loop(has_work, self._chunk, carry)
+        if not self.is_bounded:
+            return end
         # What still runs when the tape is full is handed in as it is.
         now = end.lanes.now
         is_full = (jnp.sum(now.is_running, dtype=jnp.int32) > width) | (end.next_index < self.batch.size)
@@ -244,7 +250,7 @@ class _Loop:
         """Attempt up to a chunk of steps in all lanes, at most `room`."""
         stops = self.batch.map(Problem.stops, lanes.problem_rows)
         limit = max(1, int(_IDLE_SHARE * self.num_lanes))
-        length = jnp.minimum(self.length, room)
+        length = jnp.minimum(self.length, room) if self.is_bounded else self.length
 
         def goes_on(state: tuple[_Window, Progress, Array]) -> Array:
             window, now, num_idle = state
