@@ -1,5 +1,7 @@
 """The programs that a GPU gets, run on a CPU: loops of known length, and gradients for parameters a chunk at a time."""
 
+import contextlib
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,13 +21,20 @@ from tests.integrate.batch_cases import keywords_of, solve_batch
 PI = nj.PIController(rtol=1e-6, atol=1e-8, dt0=0.1)
 
 
-@pytest.fixture
-def gpu(monkeypatch):
-    """The choices that are made for a GPU."""
+@pytest.fixture(scope="module", autouse=True)
+def gpu():
+    """The choices that are made for a GPU, and none of its programs left behind."""
+    with use_backend("gpu"):
+        jax.clear_caches()
+        yield
     jax.clear_caches()
-    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    yield
-    jax.clear_caches()
+
+
+@contextlib.contextmanager
+def use_backend(name):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(jax, "default_backend", lambda: name)
+        yield
 
 
 def network(width=8):
@@ -40,31 +49,37 @@ def forced(t, y, args):
 CASES = [
     ("Tsit5", False, 6, None),
     ("Tsit5", False, 2, 3),
-    *((name, True, 6, 3) for name in ("Tsit5", "jumps", "Dopri8", "Reversible", "StormerVerlet")),
+    ("Tsit5", True, 6, 3),
+    ("jumps", True, 6, 3),
 ]
 
 
+def on_a_cpu(*case):
+    with use_backend("cpu"):
+        return expected_gradient(*case)
+
+
 @pytest.mark.parametrize(("name", "is_ragged", "num_times", "lanes"), CASES)
-def test_the_gradient_of_a_batch_is_that_of_its_trajectories(x64, gpu, name, is_ragged, num_times, lanes):
-    x, expected = expected_gradient(name, is_ragged, num_times)
+def test_the_gradient_of_a_batch_is_that_of_its_trajectories(x64, name, is_ragged, num_times, lanes):
+    x, expected = on_a_cpu(name, is_ragged, num_times)
     assert_same_gradient(gradient(solve_batch, x, lanes=lanes, **keywords_of(name)), expected)
 
 
-def test_steps_taken_again_and_evaluations_in_parts_give_the_same_gradient(x64, gpu, monkeypatch):
+def test_steps_taken_again_and_evaluations_in_parts_give_the_same_gradient(x64, monkeypatch):
     monkeypatch.setattr(node_jax.stepping.lane_tape, "_SMALL_BYTES", 0)
     monkeypatch.setattr(node_jax.stepping.lane_tape, "_LEAST_SLOTS", 2)
     monkeypatch.setattr(node_jax.adjoints.deferred, "_ELEMENTS_AT_ONCE", 64)
-    x, expected = expected_gradient("Tsit5", True, 6)
+    x, expected = on_a_cpu("Tsit5", True, 6)
     assert_same_gradient(gradient(solve_batch, x, lanes=3, **keywords_of("Tsit5")), expected)
 
 
-def on_both(monkeypatch, function):
+def on_both(function):
     """What `function` gives with the choices for a CPU, and with those for a GPU."""
     found = []
     for backend in ("cpu", "gpu"):
         jax.clear_caches()
-        monkeypatch.setattr(jax, "default_backend", lambda backend=backend: backend)
-        found.append(jax.device_get(function()))
+        with use_backend(backend):
+            found.append(jax.device_get(function()))
     return found
 
 
@@ -72,15 +87,8 @@ def assert_close(found, expected):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-11), found, expected)
 
 
-@pytest.fixture
-def both(gpu, monkeypatch):
-    """`on_both`, that leaves no program of a GPU behind."""
-    return lambda function: on_both(monkeypatch, function)
-
-
-@pytest.mark.parametrize("ts", [[0.0, 2.0], [0.0, 0.3, 1.0, 2.0]])
-def test_one_system_has_the_steps_and_the_gradient_that_it_has_on_a_cpu(x64, both, ts):
-    y0, ts = jnp.array([[1.0, -0.5], [0.3, 2.0]]), jnp.array(ts)
+def test_one_system_has_the_steps_and_the_gradient_that_it_has_on_a_cpu(x64):
+    y0, ts = jnp.array([[1.0, -0.5], [0.3, 2.0]]), jnp.array([0.0, 0.3, 1.0, 2.0])
 
     def loss(net, y0, ts):
         sol = nj.odeint(forced, y0, ts, (net, 2.0), controller=PI)
@@ -90,7 +98,7 @@ def test_one_system_has_the_steps_and_the_gradient_that_it_has_on_a_cpu(x64, bot
         first = jax.jit(jax.grad(loss, argnums=(0, 1, 2), has_aux=True))(network(), y0, ts)
         return first, jax.hessian(lambda y0: loss(network(), y0, ts)[0])(y0[0])
 
-    assert_close(*both(derivatives))
+    assert_close(*on_both(derivatives))
 
 
 class RosenbrockEuler(nj.AbstractSolver):
@@ -114,24 +122,24 @@ class RosenbrockEuler(nj.AbstractSolver):
         return Step(z1, f1, (f0, f1), None)
 
 
-def test_a_solver_that_transforms_the_field_has_its_gradient(x64, both):
+def test_a_solver_that_transforms_the_field_has_its_gradient(x64):
     controller = nj.ConstantStep(0.1)
 
     def loss(net, y0):
         ts = [0.0, 0.35, 1.0]
         return jnp.sum(nj.odeint(forced, y0, ts, (net, 2.0), solver=RosenbrockEuler(), controller=controller).ys ** 2)
 
-    assert_close(*both(lambda: jax.grad(loss, argnums=(0, 1))(network(), jnp.array([1.0, -0.5]))))
+    assert_close(*on_both(lambda: jax.grad(loss, argnums=(0, 1))(network(), jnp.array([1.0, -0.5]))))
 
 
-def test_a_state_without_components_has_a_gradient(both):
+def test_a_state_without_components_has_a_gradient():
     def loss(rate):
         return jnp.sum(nj.odeint(lambda t, y, rate: -rate * y, jnp.zeros((0,)), [0.0, 0.3, 1.0], rate).ys)
 
-    assert_close(*both(lambda: jax.grad(loss)(2.0)))
+    assert_close(*on_both(lambda: jax.grad(loss)(2.0)))
 
 
-def test_an_event_ends_one_system_where_it_does_on_a_cpu(x64, both):
+def test_an_event_ends_one_system_where_it_does_on_a_cpu(x64):
     def loss(net, level):
         event = nj.Event(lambda t, y, args: y[0] - args[1])
         sol = nj.odeint(
@@ -144,13 +152,13 @@ def test_an_event_ends_one_system_where_it_does_on_a_cpu(x64, both):
         )
         return sol.event_ts[0] + jnp.sum(sol.event_ys), (sol.status, sol.stats)
 
-    expected, found = both(lambda: jax.grad(loss, argnums=(0, 1), has_aux=True)(network(), 0.6))
+    expected, found = on_both(lambda: jax.grad(loss, argnums=(0, 1), has_aux=True)(network(), 0.6))
     assert expected[1][0] == nj.Status.event
     assert_close(found, expected)
 
 
 @pytest.mark.parametrize("lanes", [None, 2])
-def test_what_is_never_stepped_brings_nothing_into_the_gradient_of_the_others(x64, gpu, lanes):
+def test_what_is_never_stepped_brings_nothing_into_the_gradient_of_the_others(x64, lanes):
     """A start of NaN, a field of its own that gives NaN, and one that breaks on the way."""
     net, good = network(), jnp.array([[1.0, 0.5], [-0.5, 0.2], [0.1, 0.9]])
     y0s = jnp.concatenate([good[:1], jnp.full((1, 2), jnp.nan), good[1:2], jnp.ones((2, 2)), good[2:]])
@@ -172,7 +180,7 @@ def test_what_is_never_stepped_brings_nothing_into_the_gradient_of_the_others(x6
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12), found, expected)
 
 
-def test_no_step_makes_anything_of_the_size_of_the_parameters(gpu):
+def test_no_step_makes_anything_of_the_size_of_the_parameters():
     width, y0s = 13, jnp.ones((5, 2))
 
     def loss(net):
@@ -202,13 +210,14 @@ def precisions(ask=None):
     return {eqn.params["precision"] for eqn in equations(program) if eqn.primitive.name == "dot_general"}
 
 
-def test_products_in_a_field_are_not_rounded_unless_asked_for(gpu):
+def test_products_in_a_field_are_not_rounded_unless_asked_for():
     assert precisions() == {(jax.lax.Precision.HIGHEST,) * 2}
     assert precisions("high") == {(jax.lax.Precision.HIGH,) * 2}
 
 
 def test_products_on_a_cpu_are_left_alone():
-    assert precisions() == {None}
+    with use_backend("cpu"):
+        assert precisions() == {None}
 
 
 def batch_of(size, dim, controller=PI, has_own_times=False):
@@ -234,10 +243,10 @@ LANES = [
 
 
 @pytest.mark.parametrize(("backend", "batch", "lanes"), LANES)
-def test_lanes_are_chosen_by_backend_size_and_controller(monkeypatch, backend, batch, lanes):
-    monkeypatch.setattr(jax, "default_backend", lambda: backend)
-    assert choose_lanes(None, batch_of(**batch)) == lanes
-    assert choose_lanes(3, batch_of(**batch)) == 3
+def test_lanes_are_chosen_by_backend_size_and_controller(backend, batch, lanes):
+    with use_backend(backend):
+        assert choose_lanes(None, batch_of(**batch)) == lanes
+        assert choose_lanes(3, batch_of(**batch)) == 3
 
 
 def test_each_turn_of_the_queue_has_room_on_the_tape():
@@ -252,7 +261,7 @@ def test_equal_steps_have_room_for_all_of_them_while_it_is_small(size, turn):
 
 
 def test_a_thousand_equal_steps_of_many_trajectories_fit(x64):
-    y0s = jnp.linspace(0.0, 1.0, 300)
+    y0s = jnp.linspace(0.0, 1.0, 100)
     sol = nj.odeint_batch(lambda t, y, _: -y, y0s, [0.0, 1.0], controller=nj.ConstantStep(1e-3), lanes=8)
     assert np.all(sol.status == nj.Status.success)
     np.testing.assert_allclose(sol.ys[:, -1], y0s * np.exp(-1.0), rtol=1e-9)
