@@ -9,5 +9,5 @@ os.environ.setdefault("EQX_ON_ERROR", "nan")
 import jax
 
 if jax.default_backend() != "cpu":
-    # node_jax evaluates fields so by itself. Products rounded to 10 bits let no adaptive solve here reach its end.
+    # node_jax evaluates fields so by itself. With products rounded to 10 bits most adaptive solves here do not end.
     jax.config.update("jax_default_matmul_precision", "highest")
