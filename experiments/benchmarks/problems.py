@@ -161,6 +161,12 @@ def van_der_pol(np: ModuleType, t: Any, y: Any) -> Any:
     return np.stack([y[1], (1 - y[0] ** 2) * y[1] - y[0]])
 
 
+def lorenz(np: ModuleType, t: Any, y: Any, rho: Any = 28) -> Any:
+    """Lorenz's system with σ = 10 and β = 8/3; its three components along the first axis of `y`."""
+    del t
+    return np.stack([10 * (y[1] - y[0]), y[0] * (rho - y[2]) - y[1], y[0] * y[1] - 8 / 3 * y[2]])
+
+
 _A, _B, _C, _E = "A: single equations", "B: small systems", "C: moderate systems", "E: second order"
 _OTHER, _STIFF = "others", "stiff"
 _UNIT = (1.0, *[0.0] * 9)
@@ -222,7 +228,7 @@ OTHERS = (
     Problem(
         "Lorenz",
         _OTHER,
-        lambda np, t, y: np.stack([10 * (y[1] - y[0]), y[0] * (28 - y[2]) - y[1], y[0] * y[1] - 8 / 3 * y[2]]),
+        lorenz,
         (1.0, 1.0, 1.0),
         5.0,
     ),

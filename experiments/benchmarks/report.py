@@ -53,7 +53,8 @@ def write(results: Results, folder: Path | None = None) -> Path:
     folder = folder or results_folder()
     folder.mkdir(parents=True, exist_ok=True)
     platform = results.environment["platform"]
-    path = folder / f"{results.name if platform == 'cpu' else f'{results.name}_{platform}'}.json"
+    suffix = "" if platform == "cpu" else f"_{platform}"
+    path = folder / f"{results.name}{suffix}.json"
     path.write_text(json.dumps(asdict(results), indent=1) + "\n")
     path.with_suffix(".md").write_text(f"# {results.question}\n\n{to_markdown(asdict(results))}")
     return path

@@ -18,7 +18,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from node_jax.adjoints.controls import ControlTables, Tables, calls_of_step
-from node_jax.adjoints.deferred import Evaluations, Parameters, probed, record_fits, transpose_together
+from node_jax.adjoints.deferred import Deferral, Evaluations, probed
 from node_jax.adjoints.discrete import (
     DenseBars,
     cotangent_at_end,
@@ -26,6 +26,7 @@ from node_jax.adjoints.discrete import (
     cotangent_of_times,
     last_read,
 )
+from node_jax.adjoints.lane_parameters import Parameters, ParameterSplit
 from node_jax.adjoints.lane_replay import LaneReplay, ends_of, stops_among
 from node_jax.adjoints.rule import Gradient, Solved, solve_with_rule
 from node_jax.backend import on_gpu
@@ -35,7 +36,7 @@ from node_jax.stepping.batch import add_rows, lend, put_rows, take_rows, where_l
 from node_jax.stepping.batching import any_over_batch, repeat
 from node_jax.stepping.costs import step_cost
 from node_jax.stepping.outputs import add_to_last_row, collect_cotangents, window_length
-from node_jax.tree import tree_add, tree_any_nonzero, tree_buffer, tree_read, tree_where, tree_write, tree_zeros
+from node_jax.tree import tree_add, tree_any_nonzero, tree_read, tree_where, tree_write, tree_zeros
 from node_jax.types import State
 
 
@@ -71,9 +72,7 @@ class _Bars(NamedTuple):
 class _Carry(NamedTuple):
     chunk: Int[Array, ""]
     bars: _Bars
-    shared: list[Array]
-    own: list[Array]
-    """Of the parameters that each trajectory has for itself."""
+    parameters: Parameters
     controls: dict[int, Array]
     """Of the paths that are read from tables, by place among the leaves of the field."""
 
@@ -95,25 +94,24 @@ class _Transposer:
         # The last stage is read as the first of the next step, by dense output, or by a cost.
         self.reads_last = self.frame.reuses_slope or not self.frame.only_ends or bool(self.frame.costs)
         self.controls = ControlTables(solved, batch, with_slope=self.reads_last)
-        self.places = [place for place in solved.places if place not in self.controls.only_tabulated]
-        self.is_own = [batch.is_mapped[place] for place in self.places]
-        self.num_calls = self._count_calls(solved.record[0][0]) if self.places else 0
+        places = [place for place in solved.places if place not in self.controls.only_tabulated]
+        self.split = ParameterSplit(batch, places)
+        self.deferral = self._deferral(solved.record[0][0])
         self.rows_bar = solved.rows
         if batch.mapped.ts and not self.frame.only_ends:
             self.rows_bar = batch.map(add_to_last_row, batch.rows(), solved.rows)
 
-    def _count_calls(self, tape: LaneTape) -> int:
-        """Evaluations in a step whose part of the gradient is deferred; 0 where that is not possible, or not worth it.
-
-        Nothing but these may depend on parameters, and each must be a call of its own, in no loop and under no
-        transformation of the solver's.
-        """
+    def _deferral(self, tape: LaneTape) -> Deferral | None:
+        """How the gradient for parameters is deferred; `None` where that is not possible, or not worth it."""
         frame = self.frame
-        is_plain = type(frame.solver) is ExplicitRungeKutta and not frame.chooses_dense
-        if not (on_gpu() and is_plain) or self.controls.nodes or frame.jumps is not None or frame.costs:
-            return 0
-        calls = calls_of_step(frame, self.reads_last) or ()
-        return len(calls) if record_fits(tape.length * tape.num_lanes * len(calls), frame.y0) else 0
+        if not (on_gpu() and self.split.places and type(frame.solver) is ExplicitRungeKutta):
+            return None
+        # Nothing but calls of the field may depend on parameters, and each must be a call of its own.
+        if self.controls.nodes or frame.jumps is not None or frame.costs or frame.chooses_dense:
+            return None
+        calls = calls_of_step(frame, self.reads_last)
+        deferral = Deferral(self.batch, self.split, len(calls or ()))
+        return deferral if calls and deferral.fits(tape.length, tape.num_lanes) else None
 
     def run(self) -> Gradient:
         """The gradient of everything that the solves depend on."""
@@ -127,7 +125,7 @@ class _Transposer:
         bars = _Bars(z_bar, f_bar, jnp.zeros((batch.size,), frame.ts.dtype))
         zeros = dict(zip(solved.places, jax.tree.map(jnp.zeros_like, solved.parameters), strict=True))
         controls = {place: zeros[place] for place in self.controls.wanted}
-        carry = _Carry(jnp.zeros((), jnp.int32), bars, *self._split(zeros), controls)
+        carry = _Carry(jnp.zeros((), jnp.int32), bars, self.split.split(zeros), controls)
         for tape in reversed(tapes):
             carry = lax.while_loop(
                 lambda carry: any_over_batch(carry.chunk > 0),
@@ -152,28 +150,9 @@ class _Transposer:
         y0_bar = jax.tree.map(collect, y0_bar, mapped.y0)
         ts_bar = None if ts_bar is None else collect(ts_bar, mapped.ts)
         found = dict(end.controls)
-        remaining = {True: iter(end.own), False: iter(end.shared)}
-        for place, is_own in zip(self.places, self.is_own, strict=True):
-            bar = next(remaining[is_own])
+        for place, bar in self.split.by_place(end.parameters).items():
             found[place] = found[place] + bar if place in found else bar
         return Gradient(y0_bar, [found[place] for place in self.solved.places], ts_bar)
-
-    def _split(self, leaves: Any) -> Parameters:
-        """The parameters among leaves of the field: shared ones, and those that each trajectory has for itself."""
-        pairs = [(leaves[place], is_own) for place, is_own in zip(self.places, self.is_own, strict=True)]
-        return [leaf for leaf, is_own in pairs if not is_own], [leaf for leaf, is_own in pairs if is_own]
-
-    def _dynamics(self, problem: Problem, shared: list[Array], own: list[Array]) -> Any:
-        """Field and jumps of one trajectory with these parameters."""
-        leaves, treedef = jax.tree.flatten(problem.dynamics)
-        remaining = {True: iter(own), False: iter(shared)}
-        for place, is_own in zip(self.places, self.is_own, strict=True):
-            leaves[place] = next(remaining[is_own])
-        return jax.tree.unflatten(treedef, leaves)
-
-    def _parameters_of(self, problem_rows: list[Array]) -> Parameters:
-        """The parameters, shared and own, of the trajectories that `problem_rows` belong to."""
-        return self._split(jax.tree.leaves(self.batch.problem_of(problem_rows).dynamics))
 
     def _chunk_back(self, tape: LaneTape, carry: _Carry) -> _Carry:
         batch, frame = self.batch, self.frame
@@ -203,17 +182,19 @@ class _Transposer:
             here, found = self._transpose_step(*which, ends, taken, here, mine, costs_bar)
             return i, here, tree_write(evaluations, i, found)
 
-        own = tree_zeros(self._parameters_of(problem_rows)[1])
-        here = _Carry(chunk, bars, carry.shared, own, carry.controls)
-        # What `repeat` does beyond the attempts of the tape are steps of no length at the end of the chunk.
-        last = jnp.full_like(num_attempts, tape.length) if on_gpu() else num_attempts
-        start = (last, here, self._no_evaluations(tape.length, len(trajectory)))
+        own = tree_zeros(self.split.of(problem_rows).own)
+        here = _Carry(chunk, bars, carry.parameters._replace(own=own), carry.controls)
+        room = None if self.deferral is None else self.deferral.room(tape.length, len(trajectory))
+        start = (num_attempts, here, room)
         _, end, evaluations = repeat(lambda state: state[0] > 0, step_back, start, tape.length)
-        if evaluations is not None:
-            end = self._add_deferred(end, problem_rows, evaluations, is_active)
-        if self.has_queue:
-            return end._replace(bars=put_rows(carry.bars, index, end.bars), own=add_rows(carry.own, index, end.own))
-        return end._replace(own=tree_add(carry.own, end.own))
+        if self.deferral is not None:
+            is_used = jnp.any(is_active, axis=0)
+            found = self.deferral.gradient(self._lend_rows(is_used, problem_rows), evaluations, is_active)
+            end = self._add_parameters(end, is_used, found)
+        before, own = carry.parameters.own, end.parameters.own
+        own = add_rows(before, index, own) if self.has_queue else tree_add(before, own)
+        bars = put_rows(carry.bars, index, end.bars) if self.has_queue else end.bars
+        return end._replace(bars=bars, parameters=end.parameters._replace(own=own))
 
     def _collect(self, problem: Problem, times: Array, rows: State) -> State:
         """The cotangents of the dense output of one lane's attempts."""
@@ -246,18 +227,19 @@ class _Transposer:
         tables, pull_tables = controls.tabulate(problem_rows, ends[0], ends[1], ends[2])
         tables = lend(is_active, tables)
         problem_rows = self._lend_rows(is_active, problem_rows)
-        parameters = self._parameters_of(problem_rows)
-        probes = self._probes(len(trajectory))
+        parameters = self.split.of(problem_rows)
+        probes = None if self.deferral is None else self.deferral.probes(len(trajectory))
 
-        def take(differentiated: Any, tables: Tables, shift: Array, state: Any, probes: Any) -> Any:
-            shared, own = parameters if differentiated is None else differentiated
+        def take(differentiated: Parameters | None, tables: Tables, shift: Array, state: Any, probes: Any) -> Any:
+            given = differentiated or parameters
 
             def one(
                 problem: Problem, ends: Any, own: list[Array], tables: Tables, shift: Array, z: Any, f: Any, probes: Any
             ) -> Any:
                 t0, t1, stops, _ = ends
                 dt = t1 - t0
-                field, seen = controls.bind(self._dynamics(problem, shared, own)[0], shift, tables), None
+                plain, _ = self.split.dynamics(problem, given._replace(own=own))
+                field, seen = controls.bind(plain, shift, tables), None
                 if probes is not None:
                     field, seen = probed(field, probes)
                 step = take_step(problem, stops, field, t0, t1, dt, z, f, with_slope=self.reads_last)
@@ -266,11 +248,11 @@ class _Transposer:
                 f1 = step.f1 if problem.reuses_slope else None
                 return (step.z1, f1, dense, costs), seen and seen()
 
-            lanes = (ends, own, tables, shift, *state, probes)
+            lanes = (ends, given.own, tables, shift, *state, probes)
             (z1, f1, dense, costs), seen = self.batch.map(one, problem_rows, *lanes)
             is_jump = ends[3]
             if is_jump is not None:
-                z1, f1 = self._jump_instead(problem_rows, is_jump, (shared, own), ends[0] + shift, state[0], (z1, f1))
+                z1, f1 = self._jump_instead(problem_rows, is_jump, given, ends[0] + shift, state[0], (z1, f1))
             return (z1, f1, dense, costs), seen
 
         differentiated = parameters if probes is None else None
@@ -285,40 +267,6 @@ class _Transposer:
         times, states = seen
         return carry, Evaluations(times, states, _zero_unless(is_active, probes_bar))
 
-    def _probes(self, num_lanes: int) -> State | None:
-        """Zeros for what the evaluations of a step in all lanes give; `None` where no gradient is deferred."""
-        if not self.num_calls:
-            return None
-        calls = (num_lanes, self.num_calls)
-        return jax.tree.map(lambda leaf: jnp.zeros((*calls, *leaf.shape), leaf.dtype), self.frame.y0)
-
-    def _no_evaluations(self, length: int, num_lanes: int) -> Evaluations | None:
-        """Room for those of a chunk; `None` where no gradient is deferred."""
-        probes = self._probes(num_lanes)
-        if probes is None:
-            return None
-        t = jnp.zeros((num_lanes, self.num_calls), self.frame.ts.dtype)
-        return tree_buffer(length, Evaluations(t, probes, probes))
-
-    def _add_deferred(
-        self, carry: _Carry, problem_rows: list[Array], evaluations: Evaluations, is_active: Bool[Array, "step lane"]
-    ) -> _Carry:
-        """`carry` with the gradients that the steps of a chunk left to be taken."""
-        is_used = jnp.any(is_active, axis=0)
-        problem_rows = self._lend_rows(is_used, problem_rows)
-
-        def slopes(parameters: Parameters, t: Array, y: State) -> State:
-            shared, own = parameters
-
-            def one(problem: Problem, own: list[Array], t: Array, y: State) -> State:
-                field = self.controls.bind(self._dynamics(problem, shared, own)[0], jnp.zeros((), t.dtype), {})
-                return jax.vmap(jax.vmap(field))(t, y)
-
-            return self.batch.map(one, problem_rows, own, t, y)
-
-        bars = transpose_together(slopes, self._parameters_of(problem_rows), evaluations, is_active)
-        return self._add_parameters(carry, is_used, bars)
-
     def _jump_instead(
         self,
         problem_rows: list[Array],
@@ -332,15 +280,15 @@ class _Transposer:
 
         The others follow a lane that jumps: a jump may not be made to be differentiated anywhere else.
         """
-        shared, own = parameters
 
         def jump(problem: Problem, t: Array, z: State, own: list[Array]) -> tuple[State, State | None]:
-            field, jumps = self._dynamics(problem, shared, own)
+            field, jumps = self.split.dynamics(problem, parameters._replace(own=own))
+            assert jumps is not None
             z1 = jumps.apply(field, t, z)
             return z1, problem.solver.slope(field, t, z1) if problem.reuses_slope else None
 
         def jumped() -> tuple[State, State | None]:
-            return self.batch.map(jump, self._lend_rows(is_jump, problem_rows), *lend(is_jump, (t, z, own)))
+            return self.batch.map(jump, self._lend_rows(is_jump, problem_rows), *lend(is_jump, (t, z, parameters.own)))
 
         return where_lane(is_jump, lax.cond(any_over_batch(jnp.any(is_jump)), jumped, lambda: after), after)
 
@@ -366,10 +314,9 @@ class _Transposer:
 
     def _add_parameters(self, carry: _Carry, is_active: Bool[Array, " lane"], found: Parameters) -> _Carry:
         """`carry` with the gradients of shared and own parameters of the active lanes added."""
-        shared_bar, own_bar = found
-        shared_bar = tree_where(jnp.any(is_active), shared_bar, tree_zeros(shared_bar))
-        own_bar = _zero_unless(is_active, own_bar)
-        return carry._replace(shared=tree_add(carry.shared, shared_bar), own=tree_add(carry.own, own_bar))
+        shared = tree_where(jnp.any(is_active), found.shared, tree_zeros(found.shared))
+        found = Parameters(shared, _zero_unless(is_active, found.own))
+        return carry._replace(parameters=tree_add(carry.parameters, found))
 
     def _leave_start(self, carry: _Carry) -> _Carry:
         """Transpose the slopes that the trajectories start with."""
@@ -383,22 +330,20 @@ class _Transposer:
         tables, pull_tables = controls.tabulate(problem_rows, starts[0], starts[0], None)
         problem_rows, tables, (t0, z0) = lend(is_active, (problem_rows, tables, starts))
 
-        def slopes(shared: list[Array], own: list[Array], tables: Tables, shift: Array, z: State) -> State:
+        def slopes(parameters: Parameters, tables: Tables, shift: Array, z: State) -> State:
             def slope(problem: Problem, t0: Array, own: list[Array], tables: Tables, shift: Array, z: State) -> State:
                 # Of a step without length all rows of a table are the same, and the first call may read any.
-                return problem.solver.slope(
-                    controls.bind(self._dynamics(problem, shared, own)[0], shift, tables), t0, z
-                )
+                plain, _ = self.split.dynamics(problem, parameters._replace(own=own))
+                return problem.solver.slope(controls.bind(plain, shift, tables), t0, z)
 
-            return self.batch.map(slope, problem_rows, t0, own, tables, shift, z)
+            return self.batch.map(slope, problem_rows, t0, parameters.own, tables, shift, z)
 
-        parameters = self._parameters_of(problem_rows)
-        _, pull = jax.vjp(slopes, *parameters, tables, jnp.zeros_like(bars.shift), z0)
-        shared_bar, own_bar, tables_bar, shift_bar, z_bar = pull(f_bar)
+        _, pull = jax.vjp(slopes, self.split.of(problem_rows), tables, jnp.zeros_like(bars.shift), z0)
+        parameters_bar, tables_bar, shift_bar, z_bar = pull(f_bar)
         carry = carry._replace(bars=bars._replace(z=tree_add(bars.z, _zero_unless(is_active, z_bar))))
         trajectory = jnp.arange(self.batch.size, dtype=jnp.int32)
         carry = self._add(carry, trajectory, is_active, (shift_bar, pull_tables(tables_bar)))
-        return self._add_parameters(carry, is_active, (shared_bar, own_bar))
+        return self._add_parameters(carry, is_active, parameters_bar)
 
 
 def _zero_unless(mask: Bool[Array, " lane"], x: Any) -> Any:

@@ -1,5 +1,6 @@
 """Many initial value problems that share what is not mapped."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -18,16 +19,18 @@ _NO_QUEUE_ON_CPU = 128
 """So many trajectories are stepped without a queue."""
 _LANES_ON_CPU = 64
 """Matrix products of so many rows are nearly as efficient as larger ones, and fewer lanes wait for each other."""
-_MANY_LANES_ON_CPU = 256
-"""Where none waits, and of very many trajectories: what is done once for all lanes weighs less."""
-_MANY_ON_CPU = 8192
+_WIDE_ON_CPU = 256
+"""Lanes where none waits, and of very many trajectories: what is done once for all lanes weighs less."""
+_VERY_MANY_ON_CPU = 8192
+"""So many trajectories are very many."""
 _LEAST_LANES = 8
-_LANE_ELEMENTS = 2**20
+"""Of a state however large."""
+_ELEMENTS_ON_CPU = 2**20
 """Lanes of a large state hold about this many numbers together."""
-_LANE_ELEMENTS_ELSEWHERE = 2**19
-"""The same on an accelerator: with more it is hardly faster, and more lanes wait for the slowest."""
-_LANE_ELEMENTS_OF_EQUALS = 2**22
-"""The same on an accelerator where none waits."""
+_ELEMENTS_ON_ACCELERATOR = 2**19
+"""With more it is hardly faster there, and more lanes wait for the slowest."""
+_ELEMENTS_WITHOUT_WAITING = 2**22
+"""On an accelerator, where none waits."""
 _STEPS_A_ROW = 512
 """Attempts for which the tape of a queue has room, on average over all trajectories but the first."""
 _TAPE_TIMES = 2**24
@@ -98,11 +101,12 @@ def choose_lanes(lanes: int | None, batch: Batch) -> int:
         return min(lanes, size)
     none_waits = not batch.problem.controller.is_adaptive and not batch.mapped.ts
     if on_cpu():
-        is_wide = none_waits or size >= _MANY_ON_CPU
-        lanes = size if size <= _NO_QUEUE_ON_CPU else _MANY_LANES_ON_CPU if is_wide else _LANES_ON_CPU
-        return min(lanes, size, max(_LEAST_LANES, _LANE_ELEMENTS // y_size))
-    fitting = max(_LEAST_LANES, (_LANE_ELEMENTS_OF_EQUALS if none_waits else _LANE_ELEMENTS_ELSEWHERE) // y_size)
-    return -(-size // -(-size // fitting))
+        is_wide = none_waits or size >= _VERY_MANY_ON_CPU or size <= _NO_QUEUE_ON_CPU
+        most = _WIDE_ON_CPU if is_wide else _LANES_ON_CPU
+        return min(most, size, max(_LEAST_LANES, _ELEMENTS_ON_CPU // y_size))
+    elements = _ELEMENTS_WITHOUT_WAITING if none_waits else _ELEMENTS_ON_ACCELERATOR
+    num_turns = math.ceil(size / max(_LEAST_LANES, elements // y_size))
+    return math.ceil(size / num_turns)
 
 
 def choose_max_rows(max_rows: int | None, batch: Batch, lanes: int) -> int:
@@ -113,7 +117,7 @@ def choose_max_rows(max_rows: int | None, batch: Batch, lanes: int) -> int:
     """
     if max_rows is not None:
         return max_rows
-    max_steps, num_turns = batch.frame.max_steps, -(-batch.size // lanes)
+    max_steps, num_turns = batch.frame.max_steps, math.ceil(batch.size / lanes)
     a_turn = _STEPS_A_ROW
     if not batch.problem.controller.is_adaptive:
         a_turn = max(a_turn, _TAPE_TIMES // batch.size)

@@ -146,9 +146,10 @@ class _Loop:
             return any_over_batch(is_any & has_room)
 
         end = lax.while_loop(has_work, self._chunk, carry)
-        if not self.is_bounded:
-            return end
-        # What still runs when the tape is full is handed in as it is.
+        return self._stop_if_full(end, width) if self.is_bounded else end
+
+    def _stop_if_full(self, end: _Carry, width: int) -> _Carry:
+        """`end` with what still runs when the tape is full handed in as it is."""
         now = end.lanes.now
         is_full = (jnp.sum(now.is_running, dtype=jnp.int32) > width) | (end.next_index < self.batch.size)
         status = jnp.where(now.is_running & is_full, Status.tape_full, now.status).astype(jnp.int32)
