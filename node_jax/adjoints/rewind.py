@@ -29,7 +29,8 @@ class Span(NamedTuple):
     end: Int[Array, ""]
     """Number of the step after the last."""
     times: Float[Array, " node"]
-    """The start of the step before the first, then the starts of the steps and the end of the last."""
+    """The start of the step before the first, then the starts of the steps and the end of the last; not finite where
+    there is no node."""
     states: State | None
     """States at the starts of the steps; `None` if they are found by stepping back."""
     z_end: State
@@ -44,7 +45,7 @@ class Span(NamedTuple):
     def ends(self, i: Int[Array, ""]) -> tuple[Time, Time]:
         """Where step `begin` + i starts and ends."""
         t0, t1 = tree_slice(self.times, i + 1, 2)
-        return t0, t1
+        return t0, jnp.where(jnp.isfinite(t1), t1, t0)
 
 
 class Rewinder:
@@ -76,8 +77,8 @@ class Rewinder:
         self.z_end = z_end
         self.steps_back = steps_back
         self.stops = problem.stops()
-        # Before the first step comes one of no length, that stands for the step before it.
-        self.times = jnp.concatenate([tape.times[:1], tape.times])
+        # Before the first step comes one of no length, that stands for the step before it, and after the last may too.
+        self.times = jnp.concatenate([tape.times[:1], tape.times, tape.times[-1:]])
         replays = not tape.keeps_all and not steps_back
         self.length = min(problem.max_steps, span_length(problem) if reads_dense and not replays else WINDOW)
 
@@ -85,20 +86,23 @@ class Rewinder:
         self,
         carry: Carry,
         visit: Callable[[Span, Any, Int[Array, ""], State, Carry], Carry],
-        enter: Callable[[Span, Carry], tuple[Any, Carry]] | None = None,
+        enter: Callable[[Span], Any] | None = None,
+        *,
+        visits_end: bool = False,
     ) -> Carry:
         """Walk from the end to the start.
 
         Arguments:
             carry: what is handed from step to step.
             visit: `visit(span, extra, i, z0, carry)` handles step `span.begin + i`, which starts at z0.
-            enter: `enter(span, carry)` comes before the steps of a span, and returns their `extra` and the carry.
+            enter: `enter(span)` comes before the steps of a span, and returns their `extra`.
+            visits_end: whether a step of no length, from the last node, is visited first.
         """
 
         def span_back(state: tuple[Array, State, Carry]) -> tuple[Array, State, Carry]:
             end, z_end, carry = state
             span = self._span(end, z_end)
-            extra, carry = (None, carry) if enter is None else enter(span, carry)
+            extra = None if enter is None else enter(span)
 
             def step_back(state: tuple[Array, State, Carry]) -> tuple[Array, State, Carry]:
                 i, z1, carry = state[0] - 1, state[1], state[2]
@@ -113,7 +117,8 @@ class Rewinder:
                 z_begin = tree_read(span.states, jnp.int32(0))
             return span.begin, z_begin, carry
 
-        return lax.while_loop(lambda state: state[0] > 0, span_back, (self.num_nodes, self.z_end, carry))[2]
+        start = (self.num_nodes + visits_end, self.z_end, carry)
+        return lax.while_loop(lambda state: state[0] > 0, span_back, start)[2]
 
     def _span(self, end: Int[Array, ""], z_end: State) -> Span:
         begin = jnp.maximum(end - self.length, 0)
@@ -137,7 +142,7 @@ class Rewinder:
         def forward(carry: tuple[Array, State, State]) -> tuple[Array, State, State]:
             n, z, window = carry
             window = tree_write(window, jnp.where(n >= begin, n - begin, self.length), z)
-            t0, t1 = tape.step(n)
+            t0, t1 = tree_slice(self.times, n + 1, 2)
 
             def step(z: State) -> State:
                 dt = t1 - t0

@@ -7,21 +7,20 @@ Step sizes are constants of the gradient: no controller, no error estimate and n
 made of plain loops, so that forward mode over it works.
 
 The last stage of a step is the first of the next (first same as last), and outputs inside a step depend on it. Its
-cotangent is handed on to the step after, which evaluates it anyway, instead of evaluating it twice.
+cotangent is handed on to the step after, which evaluates it anyway, instead of evaluating it twice. That of the last
+step goes to a step of no length that is visited first: a program of its own for it would take longer to compile.
 """
 
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from node_jax.adjoints.discrete import DenseBars, last_nonzero, last_read, slope_cotangent
 from node_jax.adjoints.rewind import Rewinder, Span
 from node_jax.adjoints.rule import Solved
 from node_jax.stepping import take_step
-from node_jax.stepping.batching import any_over_batch
 from node_jax.stepping.costs import step_cost
 from node_jax.stepping.happenings import jump_instead
 from node_jax.stepping.outputs import collect_cotangents, path_cotangents, span_length
@@ -59,44 +58,15 @@ class Transposer:
         self.wants_slope = bool(problem.costs) or (self.reads_dense and not self.hands_on)
         self.last_read = last_read(problem, solved.rows, solved.costs)
         if solved.path is not None:
-            nodes = last_nonzero(rewinder.tape.times * problem.direction, solved.path.nodes)
-            self.last_read = jnp.maximum(self.last_read, nodes)
+            times = rewinder.tape.times * problem.direction
+            nodes = jax.tree.map(lambda leaf: leaf[: times.shape[0]], solved.path.nodes)
+            self.last_read = jnp.maximum(self.last_read, last_nonzero(times, nodes))
 
     def run(self, z_bar: State) -> Cotangents:
         """The cotangents at the start of the solve, given that of its end."""
         bars = Cotangents(z_bar, tree_zeros(self.solved.parameters), jnp.zeros((), self.problem.ts.dtype))
-        return self.rewinder.run(bars, self._visit, self._enter)
-
-    def _enter(self, span: Span, bars: Cotangents) -> tuple[State | None, Cotangents]:
-        """Collect the cotangents of a span's outputs, and of those in the step before it.
-
-        The last span of the solve, the first that is entered, begins with the slope at the end.
-        """
-        if not self.collects_spans:
-            return None, bars
-        collected = self._collect(span.times, span.begin - 1)
-        if self.hands_on:
-            last = span.end - span.begin - 1
-            t_before, t = span.ends(last)
-            is_read = self._matters(t_before)
-
-            def transpose(bars: Cotangents) -> Cotangents:
-                f_bar = slope_cotangent(self.problem.solver, t - t_before, tree_read(collected, last + 1))
-                return tree_where(is_read, tree_add(bars, self._transpose_slope(t, span.z_end, f_bar)), bars)
-
-            is_end = span.end == self.rewinder.num_nodes
-            bars = lax.cond(is_end & any_over_batch(is_read), transpose, lambda bars: bars, bars)
-        return collected, bars
-
-    def _transpose_slope(self, t: Time, z: State, f_bar: State) -> Cotangents:
-        """The stage at the end of the solve, on which the outputs in the last step depend."""
-
-        def slope(parameters: list[Array], shift: Time, z: State) -> State:
-            return self.problem.solver.slope(self._shifted(parameters, shift), t, z)
-
-        _, pull = jax.vjp(slope, self.solved.parameters, jnp.zeros_like(t), z)
-        parameters_bar, shift_bar, z_bar = pull(f_bar)
-        return Cotangents(z_bar, parameters_bar, shift_bar)
+        enter = self._collect_in if self.collects_spans else None
+        return self.rewinder.run(bars, self._visit, enter, visits_end=self.hands_on)
 
     def _visit(self, span: Span, collected: State | None, i: Int[Array, ""], z0: State, bars: Cotangents) -> Cotangents:
         """One step back."""
@@ -154,6 +124,10 @@ class Transposer:
     def _matters(self, t0: Time) -> Bool[Array, ""]:
         """Whether anything after t0 is read."""
         return t0 * self.problem.direction < self.last_read
+
+    def _collect_in(self, span: Span) -> State:
+        """The cotangents of a span's outputs, and of those in the step before it."""
+        return self._collect(span.times, span.begin - 1)
 
     def _collect(self, times: Float[Array, " node"], first: Int[Array, ""]) -> State:
         """The cotangents of the dense output of the steps between `times`, of which `first` is the first's number."""

@@ -70,7 +70,8 @@ def integrate_single(
         return any_over_batch(carry.now.is_running)
 
     if problem.wants_path:
-        path = empty_path(problem, problem.max_steps)
+        # With room for the step of no length that the way back may begin with.
+        path = empty_path(problem, problem.max_steps + 1)
         end = lax.while_loop(is_running, step, _Carry(now, zero, tape, errors, path, zero))
         assert end.path is not None
         rows = write_rows(problem, end.path, end.now.t, first_rows(problem, num_at_start, slope))

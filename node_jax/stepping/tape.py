@@ -125,10 +125,6 @@ class Tape(eqx.Module):
         times, states = tree_write_slice((self.times, self.states), node, (times, states))
         return replace(self, times=times, states=states)
 
-    def step(self, n: Int[Array, ""]) -> tuple[Time, Time]:
-        """Start and end of step n."""
-        return tree_read(self.times, n), tree_read(self.times, n + 1)
-
     def state(self, node: Int[Array, ""]) -> State:
         """The state of a kept node."""
         return tree_read(self.states, self.slot(node))
