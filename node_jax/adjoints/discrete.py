@@ -103,8 +103,11 @@ def last_read(problem: Problem, rows: State, costs: dict[str, Float[Array, ""]])
 
 def last_nonzero(times: Float[Array, " time"], rows: State) -> Time:
     """The largest of the times whose row is not zero; minus infinity if all are."""
-    has_any = [jnp.any(leaf != 0, axis=tuple(range(1, leaf.ndim))) for leaf in jax.tree.leaves(rows)]
-    return jnp.max(jnp.where(reduce(jnp.logical_or, has_any), times, -jnp.inf), initial=-jnp.inf)
+
+    def last(leaf: Array) -> Time:
+        return jnp.max(jnp.where(leaf != 0, expand_like(times, leaf), -jnp.inf), initial=-jnp.inf)
+
+    return reduce(jnp.maximum, [last(leaf) for leaf in jax.tree.leaves(rows)])
 
 
 def cotangent_of_times(

@@ -54,7 +54,7 @@ def begin(problem: Problem) -> tuple[Progress, State, Int[Array, ""]]:
     dt, memory = _first_step(problem, f0)
     zero = jnp.zeros((), jnp.int32)
     is_empty = t0 == t_end
-    status = _status_where(~tree_all_finite((f0, problem.y0)), Status.non_finite, zero)
+    status = _status_where(~tree_all_finite(tree_nan_with(problem.y0, f0)), Status.non_finite, zero)
     status = _status_where((t0 + dt == t0) & ~is_empty, Status.dt_underflow, status)
     is_valid, num_at_start = problem.judge_times()
     status = _status_where(~is_valid, Status.invalid_input, status)

@@ -191,7 +191,7 @@ def collect_cotangents(
 
     Arguments:
         problem: the problem.
-        times: ends of the steps; a step of no length takes no row.
+        times: ends of the steps; a step of no length takes no row, nor does one without an end.
         rows: cotangents of the output rows, zero beyond the last row that was reached.
         num_rows: leave out all rows from this one on.
         window: how many rows to take at once; if these are all, it takes one product and no loop.
@@ -235,7 +235,8 @@ def collect_cotangents(
         return first, tree_add(totals, sweep(here, values, is_wanted))
 
     last = jnp.asarray(num_times, jnp.int32) if num_rows is None else num_rows
-    last = jnp.minimum(last, jnp.sum(ts <= ends[-1], dtype=jnp.int32))
+    # The end of the last step is not a number where there is no such node.
+    last = jnp.minimum(last, jnp.sum(~(ts > ends[-1]), dtype=jnp.int32))
     num_steps, num_parts = times.shape[0] - 1, 2 + problem.solver.num_coefficients
     zeros = jax.tree.map(lambda leaf: jnp.zeros((num_steps, num_parts, *leaf.shape[1:]), leaf.dtype), rows)
     return lax.while_loop(lambda carry: any_over_batch(has_more(carry[0])), fold, (last, zeros))[1]

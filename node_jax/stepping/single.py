@@ -94,7 +94,7 @@ def integrate_single(
             assert path is not None
             if tape is not None:
                 states = jax.tree.map(lambda leaf: leaf[:, 0], path.nodes)
-                tape = tape.extend(inner.first_node, problem.direction, path.times, states)
+                tape = tape.extend(inner.first_node, path.times, states)
             return inner, write_rows(problem, path, inner.now.t, rows), tape
 
         start = _Carry(now, zero, None if is_of_chunks else tape, errors, empty_path(problem, length), zero)

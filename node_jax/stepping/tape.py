@@ -32,7 +32,7 @@ class Tape(eqx.Module):
     """Node r is the start of step r and the end of step r - 1; nodes beyond the last step are unused."""
 
     times: Float[Array, " node"]
-    """Infinite in the direction of the solve where unused."""
+    """Infinite in the direction of the solve where unused; NaN beyond the nodes that are written at once."""
     states: State | None
     """Internal states of the solver in slots, and one slot more for states that are not kept; of a tape that keeps all,
     as many more as are written at once."""
@@ -112,16 +112,14 @@ class Tape(eqx.Module):
             slot = jnp.where(node % stride == 0, self.slot(node), self.num_slots)
         return replace(self, times=times, states=tree_write(self.states, slot, z), stride=stride, is_jump=jumps)
 
-    def extend(self, node: Int[Array, ""], direction: Time, times: Float[Array, " node"], states: State) -> "Tape":
+    def extend(self, node: Int[Array, ""], times: Float[Array, " node"], states: State) -> "Tape":
         """Write nodes from `node` on, of a tape that keeps all: at once, which the loop over steps then need not.
 
         Arguments:
             node: the first.
-            direction: +1 or -1.
             times: of the nodes; NaN where there is none.
             states: of the nodes.
         """
-        times = jnp.where(jnp.isnan(times), jnp.inf * direction, times)
         times, states = tree_write_slice((self.times, self.states), node, (times, states))
         return replace(self, times=times, states=states)
 
