@@ -12,7 +12,7 @@ from node_jax.status import Status
 from node_jax.stepping.costs import step_cost
 from node_jax.stepping.happenings import jump_if_due, look_for_events, nodes_of
 from node_jax.stepping.problem import Problem
-from node_jax.stepping.progress import End, Progress
+from node_jax.stepping.progress import RUNNING, End, Progress
 from node_jax.stepping.watch import NONE as NO_EVENT
 from node_jax.stepping.watch import first_events
 from node_jax.tree import (
@@ -54,7 +54,8 @@ def begin(problem: Problem) -> tuple[Progress, State, Int[Array, ""]]:
     dt, memory = _first_step(problem, f0)
     zero = jnp.zeros((), jnp.int32)
     is_empty = t0 == t_end
-    status = _status_where(~tree_all_finite(tree_nan_with(problem.y0, f0)), Status.non_finite, zero)
+    status = _status_where(is_empty, Status.success, jnp.int32(RUNNING))
+    status = _status_where(~tree_all_finite(tree_nan_with(problem.y0, f0)), Status.non_finite, status)
     status = _status_where((t0 + dt == t0) & ~is_empty, Status.dt_underflow, status)
     is_valid, num_at_start = problem.judge_times()
     status = _status_where(~is_valid, Status.invalid_input, status)
@@ -69,7 +70,6 @@ def begin(problem: Problem) -> tuple[Progress, State, Int[Array, ""]]:
         num_accepted=zero,
         num_dense=zero if problem.chooses_dense else None,
         status=status,
-        is_running=(status == Status.success) & ~is_empty,
         has_jumped=None if problem.jumps is None else jnp.asarray(False),
         events=None,
     )
@@ -162,7 +162,7 @@ def attempt(problem: Problem, stops: Array | None, now: Progress) -> tuple[Progr
     is_broken = is_refused
     if controller.is_adaptive:
         is_broken = has_stalled & ~jnp.isfinite(decision.error_ratio)
-    status = jnp.full((), Status.success, jnp.int32)
+    status = jnp.full((), RUNNING, jnp.int32)
     status = _status_where(num_attempts >= problem.max_steps, Status.max_steps, status)
     status = _status_where(has_stalled, Status.dt_underflow, status)
     status = _status_where(is_broken, Status.non_finite, status)
@@ -173,9 +173,8 @@ def attempt(problem: Problem, stops: Array | None, now: Progress) -> tuple[Progr
     if end_status is not None:
         status = _status_where(end_status != Status.success, end_status, status)
     status = lax.select(now.is_running, status, now.status)
-    is_running = now.is_running & ~is_done & (status == Status.success)
     counts = (num_attempts, num_accepted, num_dense)
-    progress = Progress(t, next_dt, z, f, memory, costs, *counts, status, is_running, has_jumped, events)
+    progress = Progress(t, next_dt, z, f, memory, costs, *counts, status, has_jumped, events)
     return progress, Attempt(accept, coefficients, decision.error_ratio, is_jump)
 
 

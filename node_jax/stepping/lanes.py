@@ -153,7 +153,7 @@ class _Loop:
         now = end.lanes.now
         is_full = (jnp.sum(now.is_running, dtype=jnp.int32) > width) | (end.next_index < self.batch.size)
         status = jnp.where(now.is_running & is_full, Status.tape_full, now.status).astype(jnp.int32)
-        lanes = end.lanes._replace(now=now._replace(status=status, is_running=now.is_running & ~is_full))
+        lanes = end.lanes._replace(now=now._replace(status=status))
         record = end.record
         if self.has_queue:
             record, lanes = record_ended(self.batch, record, lanes)

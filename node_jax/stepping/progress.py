@@ -7,6 +7,9 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 from node_jax.stepping.watch import Events
 from node_jax.types import State, Time
 
+RUNNING = -1
+"""The status of a solve that has not ended."""
+
 
 class Progress(NamedTuple):
     """Where a solve stands."""
@@ -26,11 +29,16 @@ class Progress(NamedTuple):
     num_dense: Int[Array, ""] | None
     """Attempts that evaluated the stages of dense output, where not all do."""
     status: Int[Array, ""]
-    is_running: Bool[Array, ""]
+    """How the solve has ended, or `RUNNING`."""
     has_jumped: Bool[Array, ""] | None
     """Whether the jumps at t are done, if the problem has jumps."""
     events: Events | None
     """What is known of events, if the problem watches any."""
+
+    @property
+    def is_running(self) -> Bool[Array, ""]:
+        """Whether the solve has not ended."""
+        return self.status == RUNNING
 
 
 class End(NamedTuple):
