@@ -145,12 +145,27 @@ def compile_figures(function: Callable[..., Any], *args: Any, repeats: int = 1) 
 
 
 def num_distinct_kernels(text: str) -> int:
-    """How many different fused computations a compiled program has: equal ones are compiled once."""
-    names = re.compile(r"%[\w.\-]+|, metadata=\{[^}]*\}|/\*.*?\*/")
-    computations = re.finditer(r"^%?([\w.\-]+) \([^\n]*\{\n(.*?)^\}", text, flags=re.MULTILINE | re.DOTALL)
-    bodies = {match[1]: names.sub("", match[2]) for match in computations}
-    fused = re.findall(r" fusion\([^\n]*calls=%([\w.\-]+)", text)
-    return len({bodies.get(name, name) for name in fused})
+    """How many different kernels a compiled program has: fused computations, of which equal ones are compiled once, and
+    calls and loops that are compiled whole.
+    """
+    ignored = re.compile(r"%[\w.\-]+|, metadata=\{[^}]*\}|/\*.*?\*/")
+    computations = re.finditer(r"^(?:ENTRY )?%?([\w.\-]+) \([^\n]*\{\n(.*?)^\}", text, flags=re.MULTILINE | re.DOTALL)
+    bodies = {match[1]: match[2] for match in computations}
+    callees = re.compile(r"(?:calls|to_apply|body|condition|branch_computations)=\{?([^ )}]*(?:, %[^ )}]*)*)")
+
+    def called(name: str) -> set[str]:
+        lists = callees.findall(bodies.get(name, ""))
+        return {callee for found in lists for callee in re.findall(r"%([\w.\-]+)", found)}
+
+    whole = set(re.findall(r" call\([^\n]*to_apply=%([\w.\-]+)[^\n]*xla_cpu_small_call=\"true\"", text))
+    inside, waiting = set(whole), list(whole)
+    while waiting:
+        new = called(waiting.pop()) - inside
+        inside |= new
+        waiting += new
+    lines = [line for name, body in bodies.items() if name not in inside for line in body.splitlines()]
+    fused = {match[1] for line in lines if (match := re.search(r" fusion\([^\n]*calls=%([\w.\-]+)", line))}
+    return len({ignored.sub("", bodies.get(name, name)) for name in fused | whole})
 
 
 def equations_of(jaxpr: Jaxpr) -> Iterator[Any]:

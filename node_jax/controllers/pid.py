@@ -9,14 +9,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from node_jax.controllers.base import AbstractController, Decision, require_finite, require_positive
+from node_jax.kernels import one_kernel
 from node_jax.tree import (
     rms_norm,
     scaled_norm,
     tree_all_finite,
     tree_axpy,
+    tree_bytes,
     tree_nan_with,
     tree_spread,
     tree_weighted_sum,
@@ -199,12 +201,27 @@ class PIController(AbstractController):
         of the one before it if there is a derivative coefficient. All are zero at first, one constant for all.
         """
         del ts, t1
-        was_rejected, log_previous, *log_before_previous = memory
         size = scaled_norm(tree_nan_with(error, y1), y0, y1, self.rtol, self.atol, self.norm).astype(dt.dtype)
         if self.norm is not rms_norm:
             # It may leave out parts of the state.
             size = jnp.where(tree_all_finite(y1), size, jnp.nan)
         error_ratio = lax.stop_gradient(size)
+
+        @one_kernel(tree_bytes(y0))
+        def respond(memory: tuple[Array, ...], dt: Time, error_ratio: Array) -> tuple[Any, ...]:
+            return self._respond(memory, dt, error_ratio, order)
+
+        accept, next_dt, memory = respond(memory, dt, error_ratio)
+        is_stuck = jnp.asarray(False)
+        if self.dtmin is not None:
+            is_stuck = ~accept & (abs(dt) <= 1.001 * jnp.asarray(self.dtmin, dt.dtype))
+        return Decision(accept, lax.stop_gradient(next_dt), memory, error_ratio, is_stuck)
+
+    def _respond(
+        self, memory: tuple[Array, ...], dt: Time, error_ratio: Float[Array, ""], order: int
+    ) -> tuple[Bool[Array, ""], Time, tuple[Array, ...]]:
+        """Whether to accept, the next step, and the memory."""
+        was_rejected, log_previous, *log_before_previous = memory
         accept = error_ratio <= 1
         # An error of exactly zero (a field that is constant) must not divide by zero: it grows by factor_max. NaN is an
         # error without bound: dt shrinks by factor_min.
@@ -225,8 +242,4 @@ class PIController(AbstractController):
         remembered = jnp.maximum(log_size, math.log(_SMALLEST_REMEMBERED) / order)
         zero = np.zeros((), dt.dtype)
         logs = (log_previous, *log_before_previous)
-        memory = tree_where(accept, (zero, remembered, *logs[:-1]), (one, *logs))
-        is_stuck = jnp.asarray(False)
-        if self.dtmin is not None:
-            is_stuck = ~accept & (abs(dt) <= 1.001 * jnp.asarray(self.dtmin, dt.dtype))
-        return Decision(accept, lax.stop_gradient(next_dt), memory, error_ratio, is_stuck)
+        return accept, next_dt, tree_where(accept, (zero, remembered, *logs[:-1]), (one, *logs))

@@ -7,6 +7,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
+from node_jax.controllers import Decision
+from node_jax.kernels import one_kernel
 from node_jax.solvers import Step
 from node_jax.status import Status
 from node_jax.stepping.costs import step_cost
@@ -19,6 +21,7 @@ from node_jax.tree import (
     rms_norm,
     tree_add,
     tree_all_finite,
+    tree_bytes,
     tree_nan_with,
     tree_nan_with_integrals,
     tree_put_states,
@@ -98,13 +101,7 @@ def attempt(problem: Problem, stops: Array | None, now: Progress) -> tuple[Progr
     if events is not None:
         is_pending = events.pending != NO_EVENT
         target = jnp.where(is_pending, events.target, target)
-    remaining = target - now.t
-    reaches_target = (abs(now.dt) * _SLACK >= abs(remaining)) | (now.t + now.dt == target)
-    # Sizes are constants of the derivative: the end of a step moves with its start, wherever it was meant to be.
-    t1 = tree_where(reaches_target, target, now.t + now.dt)
-    t1 = lax.stop_gradient(t1) + (now.t - lax.stop_gradient(now.t))
-    # The size that was really taken, after rounding of t1: the tape must add up to the times.
-    dt = lax.stop_gradient(t1 - now.t)
+    t1, dt, reaches_target = one_kernel(tree_bytes(now.z))(_aim)(now.t, now.dt, target)
     step = take_step(problem, stops, problem.field, now.t, t1, dt, now.z, now.f)
     y0, y1 = problem.solver.read(now.z), problem.solver.read(step.z1)
     coefficients = problem.solver.coefficients(dt, step.stages) if problem.needs_dense else None
@@ -118,12 +115,12 @@ def attempt(problem: Problem, stops: Array | None, now: Progress) -> tuple[Progr
     ts, order = problem.controller_ts, problem.solver.order
     before, error = tree_without_integrals((y0, step.error))
     decision = controller.decide(now.memory, ts, t1, dt, before, tree_nan_with_integrals(y1), error, order)
-    is_fine = decision.accept & now.is_running
     f1 = step.f1 if problem.reuses_slope else None
-    end = End(is_fine, t1, step.z1, f1, decision.dt, decision.memory, events)
+    end = End(decision.accept, t1, step.z1, f1, decision.dt, decision.memory, events)
     is_found, end_status = jnp.asarray(False), None
     if problem.watch is not None:
         nodes = nodes_of(y0, y1, coefficients)
+        is_fine = decision.accept & now.is_running
         is_wanted, is_firing = is_fine & ~is_pending, is_fine & is_pending & (t1 == target)
         end, is_found, end_status = look_for_events(problem, now, end, nodes, is_wanted, is_firing)
     if problem.at_stop is not None:
@@ -131,7 +128,7 @@ def attempt(problem: Problem, stops: Array | None, now: Progress) -> tuple[Progr
     if controller.is_adaptive and (stops is not None or problem.watch is not None):
         # A step that was cut short at a stop says little about the next: that one starts at least at the full size,
         # and the small error of the short one is not remembered.
-        is_cut = end.accept & reaches_target & (abs(remaining) < abs(now.dt))
+        is_cut = end.accept & reaches_target & (abs(target - now.t) < abs(now.dt))
         next_dt = jnp.where(is_cut & (abs(end.dt) < abs(now.dt)), now.dt, end.dt)
         end = end._replace(dt=next_dt, memory=tree_where(is_cut, now.memory, end.memory))
     is_jump, has_jumped = None, None
@@ -141,41 +138,70 @@ def attempt(problem: Problem, stops: Array | None, now: Progress) -> tuple[Progr
         end = jump_if_due(problem, now, end, is_jump)
         has_jumped = is_jump | (now.has_jumped & ~end.accept)
 
-    accept, t1, next_dt, memory, events = end.accept, end.t, end.dt, end.memory, end.events
-    t, z, f = tree_where(accept, (t1, end.z, end.f), (now.t, now.z, now.f))
+    is_refused = ~(end.accept | is_found)
+    settled = _settle(problem, now, end, decision, is_refused, is_jump)
+    accept, t, next_dt, status, num_attempts, num_accepted = settled
+    z, f = tree_where(accept, (end.z, end.f), (now.z, now.f))
     is_step = accept if is_jump is None else accept & ~is_jump
     costs = {
         name: total + jnp.where(is_step, step_cost(name, problem.solver, dt, now.z, step), 0)
         for name, total in now.costs.items()
     }
-    num_attempts = now.num_attempts + now.is_running
-    num_accepted = now.num_accepted + accept
     num_dense = now.num_dense
     if num_dense is not None:
-        num_dense = num_dense + (now.is_running & problem.holds_output(now.t, t1))
-    is_done = is_step & (t == t_end)
-    is_refused = ~accept if problem.watch is None else ~(accept | is_found)
-    if controller.is_adaptive:
-        too_far = jnp.where(is_refused, t1, jnp.inf)
-        next_dt = _representable(problem.direction, lax.stop_gradient(t), next_dt, lax.stop_gradient(too_far))
-    has_stalled = (t + next_dt == t) | (decision.is_stuck & ~accept)
-    is_broken = is_refused
-    if controller.is_adaptive:
-        is_broken = has_stalled & ~jnp.isfinite(decision.error_ratio)
-    status = jnp.full((), RUNNING, jnp.int32)
-    status = _status_where(num_attempts >= problem.max_steps, Status.max_steps, status)
-    status = _status_where(has_stalled, Status.dt_underflow, status)
-    status = _status_where(is_broken, Status.non_finite, status)
-    status = _status_where(is_done, Status.success, status)
+        num_dense = num_dense + (now.is_running & problem.holds_output(now.t, end.t))
     gap = problem.solver.gap(z)
     if gap is not None:
-        status = _status_where(_is_wide(problem, gap, z), Status.copies_apart, status)
+        status = _status_where(now.is_running & _is_wide(problem, gap, z), Status.copies_apart, status)
     if end_status is not None:
-        status = _status_where(end_status != Status.success, end_status, status)
-    status = lax.select(now.is_running, status, now.status)
+        status = _status_where(now.is_running & (end_status != Status.success), end_status, status)
     counts = (num_attempts, num_accepted, num_dense)
-    progress = Progress(t, next_dt, z, f, memory, costs, *counts, status, has_jumped, events)
+    progress = Progress(t, next_dt, z, f, end.memory, costs, *counts, status, has_jumped, end.events)
     return progress, Attempt(accept, coefficients, decision.error_ratio, is_jump)
+
+
+def _aim(t: Time, dt: Time, target: Time) -> tuple[Time, Time, Bool[Array, ""]]:
+    """Where an attempt of size `dt` from t ends, what size it has then, and whether it ends at the target."""
+    reaches_target = (abs(dt) * _SLACK >= abs(target - t)) | (t + dt == target)
+    # Sizes are constants of the derivative: the end of a step moves with its start, wherever it was meant to be.
+    t1 = tree_where(reaches_target, target, t + dt)
+    t1 = lax.stop_gradient(t1) + (t - lax.stop_gradient(t))
+    # The size that was really taken, after rounding of t1: the tape must add up to the times.
+    return t1, lax.stop_gradient(t1 - t), reaches_target
+
+
+def _settle(
+    problem: Problem,
+    now: Progress,
+    end: End,
+    decision: Decision,
+    is_refused: Bool[Array, ""],
+    is_jump: Bool[Array, ""] | None,
+) -> tuple[Bool[Array, ""], Time, Time, Int[Array, ""], Int[Array, ""], Int[Array, ""]]:
+    """Whether an attempt is accepted, the time and the next step, the status, how many attempts and how many accepted."""
+    is_adaptive, t_end = problem.controller.is_adaptive, problem.ts[-1]
+
+    @one_kernel(tree_bytes(now.z))
+    def settle() -> Any:
+        is_running = now.is_running
+        accept = end.accept & is_running
+        t, next_dt = tree_where(accept, end.t, now.t), end.dt
+        num_attempts = now.num_attempts + is_running
+        is_done = (t == t_end) & (accept if is_jump is None else accept & ~is_jump)
+        if is_adaptive:
+            too_far = jnp.where(is_refused, end.t, jnp.inf)
+            next_dt = _representable(problem.direction, lax.stop_gradient(t), next_dt, lax.stop_gradient(too_far))
+        has_stalled = (t + next_dt == t) | (decision.is_stuck & ~accept)
+        is_broken = has_stalled & ~jnp.isfinite(decision.error_ratio) if is_adaptive else is_refused
+        status = jnp.full((), RUNNING, jnp.int32)
+        status = _status_where(num_attempts >= problem.max_steps, Status.max_steps, status)
+        status = _status_where(has_stalled, Status.dt_underflow, status)
+        status = _status_where(is_broken, Status.non_finite, status)
+        status = _status_where(is_done, Status.success, status)
+        status = lax.select(is_running, status, now.status)
+        return accept, t, next_dt, status, num_attempts, now.num_accepted + accept
+
+    return settle()
 
 
 def _representable(direction: Time, t: Time, dt: Time, too_far: Time) -> Time:
