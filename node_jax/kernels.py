@@ -22,14 +22,15 @@ _TINY_BYTES = 64
 """XLA compiles a loop over steps whole, as one function, if its state is smaller; a call within would prevent that."""
 
 
-def one_kernel(num_bytes: int) -> Callable[[Callable[Inputs, Output]], Callable[Inputs, Output]]:
+def one_kernel(num_bytes: int = _TINY_BYTES) -> Callable[[Callable[Inputs, Output]], Callable[Inputs, Output]]:
     """Decorate a function that is one kernel on a CPU, and what it is elsewhere.
 
     It may do no more than elementwise arithmetic on a few numbers: what XLA hands to a library, as it does with matrix
     products, has no place in such a kernel. The first array that it returns must be computed in it.
 
     Arguments:
-        num_bytes: the size of the state that the loop around the call carries; under `jax.vmap` that of one lane.
+        num_bytes: the size of the state that the loop around the call carries, if there is one; under `jax.vmap` that
+            of one lane.
     """
 
     def decorate(function: Callable[Inputs, Output]) -> Callable[Inputs, Output]:

@@ -195,12 +195,18 @@ def rms_norm(x: State) -> Float[Array, ""]:
 
     The square root is safe at zero: its derivative there is taken as 0.
     """
-    size = tree_size(x)
-    if size == 0:
-        return jnp.zeros(())
-    mean_square = tree_vdot(x, x) / size
-    is_zero = mean_square == 0
-    return jnp.where(is_zero, 0.0, jnp.sqrt(jnp.where(is_zero, 1.0, mean_square)))
+    return safe_sqrt(mean_square(x))
+
+
+def mean_square(x: State) -> Float[Array, ""]:
+    """Mean square over all elements of all leaves; 0 for a state without elements."""
+    return tree_vdot(x, x) / max(1, tree_size(x))
+
+
+def safe_sqrt(x: Float[Array, ""]) -> Float[Array, ""]:
+    """The square root, whose derivative at zero is taken as 0."""
+    is_zero = x == 0
+    return jnp.where(is_zero, 0.0, jnp.sqrt(jnp.where(is_zero, 1.0, x)))
 
 
 def scaled_norm(

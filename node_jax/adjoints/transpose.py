@@ -20,6 +20,7 @@ from jaxtyping import Array, Bool, Float, Int
 from node_jax.adjoints.discrete import DenseBars, last_nonzero, last_read, slope_cotangent
 from node_jax.adjoints.rewind import Rewinder, Span
 from node_jax.adjoints.rule import Solved
+from node_jax.kernels import one_kernel
 from node_jax.stepping import take_step
 from node_jax.stepping.costs import step_cost
 from node_jax.stepping.happenings import jump_instead
@@ -64,7 +65,12 @@ class Transposer:
 
     def run(self, z_bar: State) -> Cotangents:
         """The cotangents at the start of the solve, given that of its end."""
-        bars = Cotangents(z_bar, tree_zeros(self.solved.parameters), jnp.zeros((), self.problem.ts.dtype))
+
+        @one_kernel()
+        def zeros() -> tuple[list[Array], Time]:
+            return tree_zeros(self.solved.parameters), jnp.zeros((), self.problem.ts.dtype)
+
+        bars = Cotangents(z_bar, *zeros())
         enter = self._collect_in if self.collects_spans else None
         return self.rewinder.run(bars, self._visit, enter, visits_end=self.hands_on)
 

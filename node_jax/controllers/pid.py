@@ -14,7 +14,9 @@ from jaxtyping import Array, Bool, Float
 from node_jax.controllers.base import AbstractController, Decision, require_finite, require_positive
 from node_jax.kernels import one_kernel
 from node_jax.tree import (
+    mean_square,
     rms_norm,
+    safe_sqrt,
     scaled_norm,
     tree_all_finite,
     tree_axpy,
@@ -201,17 +203,19 @@ class PIController(AbstractController):
         of the one before it if there is a derivative coefficient. All are zero at first, one constant for all.
         """
         del ts, t1
-        size = scaled_norm(tree_nan_with(error, y1), y0, y1, self.rtol, self.atol, self.norm).astype(dt.dtype)
-        if self.norm is not rms_norm:
+        is_rms = self.norm is rms_norm
+        measure = mean_square if is_rms else self.norm
+        size = scaled_norm(tree_nan_with(error, y1), y0, y1, self.rtol, self.atol, measure)
+        if not is_rms:
             # It may leave out parts of the state.
             size = jnp.where(tree_all_finite(y1), size, jnp.nan)
-        error_ratio = lax.stop_gradient(size)
 
         @one_kernel(tree_bytes(y0))
-        def respond(memory: tuple[Array, ...], dt: Time, error_ratio: Array) -> tuple[Any, ...]:
-            return self._respond(memory, dt, error_ratio, order)
+        def respond(memory: tuple[Array, ...], dt: Time, size: Array) -> tuple[Any, ...]:
+            error_ratio = lax.stop_gradient((safe_sqrt(size) if is_rms else size).astype(dt.dtype))
+            return *self._respond(memory, dt, error_ratio, order), error_ratio
 
-        accept, next_dt, memory = respond(memory, dt, error_ratio)
+        accept, next_dt, memory, error_ratio = respond(memory, dt, size)
         is_stuck = jnp.asarray(False)
         if self.dtmin is not None:
             is_stuck = ~accept & (abs(dt) <= 1.001 * jnp.asarray(self.dtmin, dt.dtype))

@@ -95,13 +95,18 @@ def _first_step(problem: Problem, f0: State) -> tuple[Time, Any]:
 def attempt(problem: Problem, stops: Array | None, now: Progress) -> tuple[Progress, Attempt]:
     """Step, decide, and move on where the step is accepted. A solve that has ended stays as it is."""
     controller = problem.controller
-    t_end = problem.ts[-1]
-    target = t_end if stops is None else _next_stop(problem, stops, now.t)
     events, is_pending = now.events, jnp.asarray(False)
     if events is not None:
         is_pending = events.pending != NO_EVENT
-        target = jnp.where(is_pending, events.target, target)
-    t1, dt, reaches_target = one_kernel(tree_bytes(now.z))(_aim)(now.t, now.dt, target)
+
+    @one_kernel(tree_bytes(now.z))
+    def aim() -> tuple[Time, Time, Time, Bool[Array, ""]]:
+        target = problem.ts[-1] if stops is None else _next_stop(problem, stops, now.t)
+        if events is not None:
+            target = jnp.where(is_pending, events.target, target)
+        return *_take_aim(now.t, now.dt, target), target
+
+    t1, dt, reaches_target, target = aim()
     step = take_step(problem, stops, problem.field, now.t, t1, dt, now.z, now.f)
     y0, y1 = problem.solver.read(now.z), problem.solver.read(step.z1)
     coefficients = problem.solver.coefficients(dt, step.stages) if problem.needs_dense else None
@@ -117,7 +122,7 @@ def attempt(problem: Problem, stops: Array | None, now: Progress) -> tuple[Progr
     decision = controller.decide(now.memory, ts, t1, dt, before, tree_nan_with_integrals(y1), error, order)
     f1 = step.f1 if problem.reuses_slope else None
     end = End(decision.accept, t1, step.z1, f1, decision.dt, decision.memory, events)
-    is_found, end_status = jnp.asarray(False), None
+    is_found = end_status = None
     if problem.watch is not None:
         nodes = nodes_of(y0, y1, coefficients)
         is_fine = decision.accept & now.is_running
@@ -138,8 +143,7 @@ def attempt(problem: Problem, stops: Array | None, now: Progress) -> tuple[Progr
         end = jump_if_due(problem, now, end, is_jump)
         has_jumped = is_jump | (now.has_jumped & ~end.accept)
 
-    is_refused = ~(end.accept | is_found)
-    settled = _settle(problem, now, end, decision, is_refused, is_jump)
+    settled = _settle(problem, now, end, decision, is_found, is_jump)
     accept, t, next_dt, status, num_attempts, num_accepted = settled
     z, f = tree_where(accept, (end.z, end.f), (now.z, now.f))
     is_step = accept if is_jump is None else accept & ~is_jump
@@ -160,7 +164,7 @@ def attempt(problem: Problem, stops: Array | None, now: Progress) -> tuple[Progr
     return progress, Attempt(accept, coefficients, decision.error_ratio, is_jump)
 
 
-def _aim(t: Time, dt: Time, target: Time) -> tuple[Time, Time, Bool[Array, ""]]:
+def _take_aim(t: Time, dt: Time, target: Time) -> tuple[Time, Time, Bool[Array, ""]]:
     """Where an attempt of size `dt` from t ends, what size it has then, and whether it ends at the target."""
     reaches_target = (abs(dt) * _SLACK >= abs(target - t)) | (t + dt == target)
     # Sizes are constants of the derivative: the end of a step moves with its start, wherever it was meant to be.
@@ -175,11 +179,11 @@ def _settle(
     now: Progress,
     end: End,
     decision: Decision,
-    is_refused: Bool[Array, ""],
+    is_found: Bool[Array, ""] | None,
     is_jump: Bool[Array, ""] | None,
 ) -> tuple[Bool[Array, ""], Time, Time, Int[Array, ""], Int[Array, ""], Int[Array, ""]]:
     """Whether an attempt is accepted, the time and the next step, the status, how many attempts and how many accepted."""
-    is_adaptive, t_end = problem.controller.is_adaptive, problem.ts[-1]
+    is_adaptive = problem.controller.is_adaptive
 
     @one_kernel(tree_bytes(now.z))
     def settle() -> Any:
@@ -187,7 +191,8 @@ def _settle(
         accept = end.accept & is_running
         t, next_dt = tree_where(accept, end.t, now.t), end.dt
         num_attempts = now.num_attempts + is_running
-        is_done = (t == t_end) & (accept if is_jump is None else accept & ~is_jump)
+        is_refused = ~(end.accept if is_found is None else end.accept | is_found)
+        is_done = (t == problem.ts[-1]) & (accept if is_jump is None else accept & ~is_jump)
         if is_adaptive:
             too_far = jnp.where(is_refused, end.t, jnp.inf)
             next_dt = _representable(problem.direction, lax.stop_gradient(t), next_dt, lax.stop_gradient(too_far))
