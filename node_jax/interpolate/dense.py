@@ -92,25 +92,37 @@ class DensePath(eqx.Module):
 
     def evaluate(self, t: Float[Array, " query"], direction: Time) -> State:
         """y at each time; leaves have a leading axis of queries."""
+        return self.read(*self.weights(t, direction))
+
+    def weights(
+        self, t: Float[Array, " query"], direction: Time
+    ) -> tuple[Int[Array, " query"], tuple[Float[Array, " query"], ...]]:
+        """The step in which each time lies, and the weights in y there of its start, its end and its coefficients."""
         step, theta = self.locate(t, direction)
-        return self._combine(step, (1 - theta, theta, *self.powers(theta)))
+        return step, (1 - theta, theta, *self.powers(theta))
 
     def derivative(self, t: Float[Array, " query"], direction: Time) -> State:
         """dy/dt of the interpolant at each time, in units of state over time."""
+        return self.read(*self.slope_weights(t, direction))
+
+    def slope_weights(
+        self, t: Float[Array, " query"], direction: Time
+    ) -> tuple[Int[Array, " query"], tuple[Float[Array, " query"], ...]]:
+        """As `weights`, of dy/dt."""
         step, theta = self.locate(t, direction)
         dt = tree_take(self.times, step + 1) - tree_take(self.times, step)
         has_length = jnp.isfinite(dt) & (dt != 0)
         per_time = jnp.where(has_length, 1 / jnp.where(has_length, dt, 1), 0)
         slopes = [theta**p * (p + 1 - (p + 2) * theta) for p in range(self.num_powers)]
-        return self._combine(step, (-per_time, per_time, *(slope * per_time for slope in slopes)))
+        return step, (-per_time, per_time, *(slope * per_time for slope in slopes))
 
     def powers(self, theta: Float[Array, " query"]) -> tuple[Float[Array, " query"], ...]:
         """The weights θ^(p+1) (1 - θ) of the coefficients."""
         bump = theta * (1 - theta)
         return tuple(bump * theta**p if p else bump for p in range(self.num_powers))
 
-    def _combine(self, step: Int[Array, " query"], weights: tuple[Array, ...]) -> State:
-        """The weighted sum of the step's start, its end and its coefficients."""
+    def read(self, step: Int[Array, " query"], weights: tuple[Array, ...]) -> State:
+        """The weighted sum of each step's start, its end and its coefficients; leaves have a leading axis of queries."""
 
         def combine(nodes: Array) -> Array:
             end = tree_take(nodes, step + 1)

@@ -5,7 +5,7 @@ times do not slow the steps. Rows are handled in windows; rows of a window beyon
 mean nothing and are overwritten when their own step comes, so that no `where` over a buffer is needed.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +13,7 @@ from jax import lax
 from jaxtyping import Array, Float, Int
 
 from node_jax.interpolate.dense import DensePath
+from node_jax.kernels import one_kernel
 from node_jax.stepping.batching import any_over_batch
 from node_jax.stepping.problem import Problem
 from node_jax.tree import (
@@ -137,16 +138,24 @@ def write_rows(
         return any_over_batch((rows.num_written < limit) & is_reached)
 
     def write(rows: Rows) -> Rows:
-        here_rows = rows.num_written + jnp.arange(window)
-        here = tree_take(problem.ts, jnp.minimum(here_rows, num_times - 1))
-        is_reached = (here_rows < limit) & ((here - t_now) * direction <= 0)
-        here = jnp.where(is_reached, here, t_now)
+        has_slopes = rows.slopes is not None
 
-        ys = tree_write_slice(rows.ys, rows.num_written, path.evaluate(here, direction))
-        slopes = rows.slopes
-        if slopes is not None:
-            slopes = tree_write_slice(slopes, rows.num_written, path.derivative(here, direction))
-        return Rows(ys, slopes, rows.num_written + jnp.sum(is_reached, dtype=jnp.int32))
+        @one_kernel(tree_bytes(problem.y0))
+        def find() -> tuple[Int[Array, ""], list[Any]]:
+            here_rows = rows.num_written + jnp.arange(window)
+            here = tree_take(problem.ts, jnp.minimum(here_rows, num_times - 1))
+            is_reached = (here_rows < limit) & ((here - t_now) * direction <= 0)
+            here = jnp.where(is_reached, here, t_now)
+            wanted = [path.weights, path.slope_weights][: 1 + has_slopes]
+            return rows.num_written + jnp.sum(is_reached, dtype=jnp.int32), [of(here, direction) for of in wanted]
+
+        num_written, found = find()
+        wanted = (rows.ys, rows.slopes)[: 1 + has_slopes]
+        written = [
+            tree_write_slice(leaf, rows.num_written, path.read(*weights))
+            for leaf, weights in zip(wanted, found, strict=True)
+        ]
+        return Rows(written[0], written[1] if has_slopes else None, num_written)
 
     return lax.while_loop(has_more, write, rows)
 
