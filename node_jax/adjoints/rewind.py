@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
+from node_jax.kernels import one_kernel
 from node_jax.solvers import AbstractReversibleSolver
 from node_jax.stepping import Problem, Tape, take_step
 from node_jax.stepping.attempt import inside
@@ -121,8 +122,12 @@ class Rewinder:
         return lax.while_loop(lambda state: state[0] > 0, span_back, start)[2]
 
     def _span(self, end: Int[Array, ""], z_end: State) -> Span:
-        begin = jnp.maximum(end - self.length, 0)
-        times = tree_slice(self.times, begin, self.length + 2)
+        @one_kernel()
+        def cut() -> tuple[Int[Array, ""], Float[Array, " node"]]:
+            begin = jnp.maximum(end - self.length, 0)
+            return begin, tree_slice(self.times, begin, self.length + 2)
+
+        begin, times = cut()
         if self.steps_back:
             states = None
         elif self.tape.keeps_all:

@@ -56,12 +56,18 @@ def begin(problem: Problem) -> tuple[Progress, State, Int[Array, ""]]:
     f0 = solver.slope(problem.field, t0, z0)
     dt, memory = _first_step(problem, f0)
     zero = jnp.zeros((), jnp.int32)
-    is_empty = t0 == t_end
-    status = _status_where(is_empty, Status.success, jnp.int32(RUNNING))
-    status = _status_where(~tree_all_finite(tree_nan_with(problem.y0, f0)), Status.non_finite, status)
-    status = _status_where((t0 + dt == t0) & ~is_empty, Status.dt_underflow, status)
-    is_valid, num_at_start = problem.judge_times()
-    status = _status_where(~is_valid, Status.invalid_input, status)
+    is_finite = tree_all_finite(tree_nan_with(problem.y0, f0))
+
+    @one_kernel()
+    def judge() -> tuple[Int[Array, ""], Int[Array, ""]]:
+        is_empty = t0 == t_end
+        status = _status_where(is_empty, Status.success, jnp.int32(RUNNING))
+        status = _status_where(~is_finite, Status.non_finite, status)
+        status = _status_where((t0 + dt == t0) & ~is_empty, Status.dt_underflow, status)
+        is_valid, num_at_start = problem.judge_times()
+        return _status_where(~is_valid, Status.invalid_input, status), num_at_start
+
+    status, num_at_start = judge()
     progress = Progress(
         t=t0,
         dt=lax.stop_gradient(dt),

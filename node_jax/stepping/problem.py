@@ -113,18 +113,12 @@ class Problem(eqx.Module):
 
     def judge_times(self) -> tuple[Bool[Array, ""], Int[Array, ""]]:
         """Whether `ts` is finite and sorted in either direction; how many of its times are the first, 1 if it is not.
-
-        Both are read off the first of the worst times: one pass over them, and one kernel.
         """
         ts, first = self.ts, self.ts[:1]
         steps = (ts - jnp.concatenate([first, ts[:-1]])) * self.direction
         # NaN equals nothing.
-        is_ordered = steps == lax.clamp(jnp.zeros((), ts.dtype), steps, jnp.finfo(ts.dtype).max)
-        badness = lax.select(is_ordered, (ts != first).astype(jnp.int32), jnp.full(ts.shape, 2, jnp.int32))
-        worst = jnp.argmax(badness).astype(jnp.int32)
-        found = tree_read(badness, worst)
-        is_valid = found < 2
-        num_at_start = lax.select(found == 0, jnp.int32(ts.shape[0]), worst)
+        is_valid = jnp.all(steps == lax.clamp(jnp.zeros((), ts.dtype), steps, jnp.finfo(ts.dtype).max))
+        num_at_start = jnp.sum(ts == first, dtype=jnp.int32)
         return is_valid, lax.select(is_valid, num_at_start, jnp.int32(1))
 
 

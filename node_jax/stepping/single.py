@@ -8,6 +8,7 @@ from jax import lax
 from jaxtyping import Array, Float, Int
 
 from node_jax.interpolate.dense import DensePath
+from node_jax.kernels import one_kernel
 from node_jax.solution import Stats
 from node_jax.status import Status
 from node_jax.stepping.attempt import attempt, begin
@@ -56,12 +57,26 @@ def integrate_single(
     length = 0 if problem.wants_path or problem.only_ends else chunk_length(problem)
     # A chunk of dense output holds all that a tape of every state does: it need not be written at each step.
     is_of_chunks = length > 0 and num_slots > problem.max_steps and _has_plain_nodes(problem)
-    tape = None
-    if num_slots or problem.wants_errors:
-        num_at_once, has_jumps = 1 + length if is_of_chunks else 1, problem.jumps is not None
-        settings = {"has_jumps": has_jumps, "num_at_once": num_at_once}
-        tape = Tape.empty(problem.max_steps, now.t, problem.direction, now.z, num_slots, stride, **settings)
-    errors = jnp.zeros((problem.max_steps,), now.t.dtype) if problem.wants_errors else None
+
+    @one_kernel()
+    def room() -> tuple[DensePath | None, Tape | None, Array | None, Rows | None]:
+        path = tape = errors = rows = None
+        if problem.wants_path:
+            # With room for the step of no length that the way back may begin with.
+            path = empty_path(problem, problem.max_steps + 1)
+        elif length:
+            path = empty_path(problem, length)
+        if num_slots or problem.wants_errors:
+            num_at_once, has_jumps = 1 + length if is_of_chunks else 1, problem.jumps is not None
+            settings = {"has_jumps": has_jumps, "num_at_once": num_at_once}
+            tape = Tape.empty(problem.max_steps, now.t, problem.direction, now.z, num_slots, stride, **settings)
+        if problem.wants_errors:
+            errors = jnp.zeros((problem.max_steps,), now.t.dtype)
+        if path is not None:
+            rows = first_rows(problem, num_at_start, slope)
+        return path, tape, errors, rows
+
+    path, tape, errors, rows = room()
 
     def step(carry: _Carry) -> _Carry:
         return _attempt(problem, stops, carry)
@@ -70,14 +85,12 @@ def integrate_single(
         return any_over_batch(carry.now.is_running)
 
     if problem.wants_path:
-        # With room for the step of no length that the way back may begin with.
-        path = empty_path(problem, problem.max_steps + 1)
         end = lax.while_loop(is_running, step, _Carry(now, zero, tape, errors, path, zero))
         assert end.path is not None
-        rows = write_rows(problem, end.path, end.now.t, first_rows(problem, num_at_start, slope))
+        assert rows is not None
+        rows = write_rows(problem, end.path, end.now.t, rows)
     elif problem.only_ends:
         end = lax.while_loop(is_running, step, _Carry(now, zero, tape, errors, None, zero))
-        rows = None
     else:
 
         def chunk(carry: tuple[_Carry, Rows, Tape | None]) -> tuple[_Carry, Rows, Tape | None]:
@@ -97,8 +110,7 @@ def integrate_single(
                 tape = tape.extend(inner.first_node, path.times, states)
             return inner, write_rows(problem, path, inner.now.t, rows), tape
 
-        start = _Carry(now, zero, None if is_of_chunks else tape, errors, empty_path(problem, length), zero)
-        rows = first_rows(problem, num_at_start, slope)
+        start = _Carry(now, zero, None if is_of_chunks else tape, errors, path, zero)
         end, rows, tape = lax.while_loop(
             lambda carry: is_running(carry[0]), chunk, (start, rows, tape if is_of_chunks else None)
         )
