@@ -36,9 +36,10 @@ def one_kernel(num_bytes: int = _TINY_BYTES) -> Callable[[Callable[Inputs, Outpu
     def decorate(function: Callable[Inputs, Output]) -> Callable[Inputs, Output]:
         @functools.wraps(function)
         def marked(*args: Inputs.args, **kwargs: Inputs.kwargs) -> Output:
-            (first, *others), treedef = jax.tree.flatten(jax.jit(function)(*args, **kwargs))
-            first = _result_of_kernel.bind(first, name=function.__name__, num_bytes=num_bytes)
-            return jax.tree.unflatten(treedef, [first, *others])
+            leaves, treedef = jax.tree.flatten(jax.jit(function)(*args, **kwargs))
+            if leaves:
+                leaves[0] = _result_of_kernel.bind(leaves[0], name=function.__name__, num_bytes=num_bytes)
+            return jax.tree.unflatten(treedef, leaves)
 
         return marked
 

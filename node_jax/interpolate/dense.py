@@ -122,7 +122,7 @@ class DensePath(eqx.Module):
         return tuple(bump * theta**p if p else bump for p in range(self.num_powers))
 
     def read(self, step: Int[Array, " query"], weights: tuple[Array, ...]) -> State:
-        """The weighted sum of each step's start, its end and its coefficients; leaves have a leading axis of queries."""
+        """The weighted sums of starts, ends and coefficients of steps; leaves have a leading axis of queries."""
 
         def combine(nodes: Array) -> Array:
             end = tree_take(nodes, step + 1)

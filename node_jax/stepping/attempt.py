@@ -188,7 +188,7 @@ def _settle(
     is_found: Bool[Array, ""] | None,
     is_jump: Bool[Array, ""] | None,
 ) -> tuple[Bool[Array, ""], Time, Time, Int[Array, ""], Int[Array, ""], Int[Array, ""]]:
-    """Whether an attempt is accepted, the time and the next step, the status, how many attempts and how many accepted."""
+    """Whether an attempt is accepted; time, next step and status after it; how many were made and accepted."""
     is_adaptive = problem.controller.is_adaptive
 
     @one_kernel(tree_bytes(now.z))

@@ -13,7 +13,6 @@ from node_jax.interpolate.dense import DensePath
 from node_jax.solution import Stats
 from node_jax.solvers import AbstractSolver
 from node_jax.stepping.watch import Events, Watch
-from node_jax.tree import tree_read
 from node_jax.types import State, Time
 
 
@@ -112,8 +111,7 @@ class Problem(eqx.Module):
         return lax.stop_gradient(stops)
 
     def judge_times(self) -> tuple[Bool[Array, ""], Int[Array, ""]]:
-        """Whether `ts` is finite and sorted in either direction; how many of its times are the first, 1 if it is not.
-        """
+        """Whether `ts` is finite and sorted in either direction; how many of its times are the first, 1 if it is not."""
         ts, first = self.ts, self.ts[:1]
         steps = (ts - jnp.concatenate([first, ts[:-1]])) * self.direction
         # NaN equals nothing.
