@@ -2,7 +2,7 @@
 
 XLA compiles each fused computation of a CPU program by itself, which takes it several milliseconds however little there
 is to compute, and starts it by itself in every pass of a loop. The bookkeeping of a step is a dozen of them. A call
-that is marked is compiled into one function instead, the way XLA treats loops that carry little
+that is marked is compiled into one function instead, the way XLA itself treats loops that carry little
 (`SmallWhileLoopHoistingPass` and `ComputationKernelEmitter` of XLA's CPU compiler).
 """
 
@@ -12,6 +12,8 @@ from typing import Any, ParamSpec, TypeVar
 
 import jax
 from jax.extend.core import Primitive
+from jax.extend.mlir import ir
+from jax.extend.mlir.dialects import func, stablehlo
 from jax.interpreters import ad, batching, mlir
 
 Inputs = ParamSpec("Inputs")
@@ -20,13 +22,15 @@ Output = TypeVar("Output")
 _MARKS = {"inlineable": "false", "xla_cpu_small_call": "true"}
 _TINY_BYTES = 64
 """XLA compiles a loop over steps whole, as one function, if its state is smaller; a call within would prevent that."""
+_KNOWS_MARKS = jax.__version_info__ < (0, 12)
+"""Whether this compiler is known to take the marks, which are no part of jax's interface."""
 
 
 def one_kernel(num_bytes: int = _TINY_BYTES) -> Callable[[Callable[Inputs, Output]], Callable[Inputs, Output]]:
     """Decorate a function that is one kernel on a CPU, and what it is elsewhere.
 
-    It may do no more than elementwise arithmetic on a few numbers: what XLA hands to a library, as it does with matrix
-    products, has no place in such a kernel. The first array that it returns must be computed in it.
+    It may do no more than arithmetic on a few numbers: what XLA hands to a library, as it does with matrix products,
+    has no place in such a kernel, nor have loops and branches.
 
     Arguments:
         num_bytes: the size of the state that the loop around the call carries, if there is one; under `jax.vmap` that
@@ -37,44 +41,63 @@ def one_kernel(num_bytes: int = _TINY_BYTES) -> Callable[[Callable[Inputs, Outpu
         @functools.wraps(function)
         def marked(*args: Inputs.args, **kwargs: Inputs.kwargs) -> Output:
             leaves, treedef = jax.tree.flatten(jax.jit(function)(*args, **kwargs))
-            if leaves:
-                leaves[0] = _result_of_kernel.bind(leaves[0], name=function.__name__, num_bytes=num_bytes)
-            return jax.tree.unflatten(treedef, leaves)
+            return jax.tree.unflatten(treedef, _results_of_kernel.bind(*leaves, num_bytes=num_bytes))
 
         return marked
 
     return decorate
 
 
-_result_of_kernel = Primitive("result_of_kernel")
-"""The identity, on a result of the call that is to be marked."""
-_result_of_kernel.def_impl(lambda x, **_: x)
-_result_of_kernel.def_abstract_eval(lambda x, **_: x)
-ad.deflinear2(_result_of_kernel, lambda cotangent, _, **__: (cotangent,))
+_results_of_kernel = Primitive("results_of_kernel")
+"""The identity, on the results of the call that is to be marked."""
+_results_of_kernel.multiple_results = True
+_results_of_kernel.def_impl(lambda *results, **_: list(results))
+_results_of_kernel.def_abstract_eval(lambda *results, **_: list(results))
 
 
-def _batch(args: Any, axes: Any, *, name: str, num_bytes: int) -> tuple[Any, Any]:
+def _differentiate(primals: Any, tangents: Any, *, num_bytes: int) -> tuple[Any, Any]:
+    return _results_of_kernel.bind(*primals, num_bytes=num_bytes), tangents
+
+
+def _batch(results: Any, axes: Any, *, num_bytes: int) -> tuple[Any, Any]:
     """The loop carries the states of all lanes."""
-    (x,), (axis,) = args, axes
-    return _result_of_kernel.bind(x, name=name, num_bytes=num_bytes * x.shape[axis]), axis
+    sizes = [leaf.shape[axis] for leaf, axis in zip(results, axes, strict=True) if axis is not None]
+    return _results_of_kernel.bind(*results, num_bytes=num_bytes * sizes[0]), axes
 
 
-def _lower(context: mlir.LoweringRuleContext, value: Any, **_: Any) -> list[Any]:
+def _lower(context: mlir.LoweringRuleContext, *results: Any, **_: Any) -> list[Any]:
     del context
-    return [value]
+    return list(results)
 
 
-def _lower_on_cpu(context: mlir.LoweringRuleContext, value: Any, *, name: str, num_bytes: int) -> list[Any]:
-    del context
-    call = value.owner
-    # A transformation may have put another operation in the place of the call: that one is left alone.
-    is_call = getattr(call, "name", None) == "func.call"
-    if is_call and str(call.attributes["callee"]).startswith(f"@{name}") and num_bytes >= _TINY_BYTES:
-        marks = {mark: mlir.ir.StringAttr.get(setting) for mark, setting in _MARKS.items()}
-        call.attributes["mhlo.frontend_attributes"] = mlir.ir.DictAttr.get(marks)
-    return [value]
+def _lower_on_cpu(context: mlir.LoweringRuleContext, *results: Any, num_bytes: int) -> list[Any]:
+    """Call a copy of the function instead that takes its arguments as one tuple.
+
+    The compiler puts a constant argument into the function and then has no use for it, on which it gives up; of a tuple
+    something is always used.
+    """
+    calls = {result.owner for result in results if getattr(result.owner, "name", None) == "func.call"}
+    # A transformation may have put something else in the place of the call: that is left alone.
+    if len(calls) != 1 or num_bytes < _TINY_BYTES or not _KNOWS_MARKS:
+        return list(results)
+    (call,) = calls
+    operands, types = list(call.operands), [result.type for result in call.results]
+    packed = [stablehlo.tuple(operands)] if operands else []
+    module = context.module_context
+    with ir.InsertionPoint(module.module.body):
+        whole = func.FuncOp("one_kernel", ir.FunctionType.get([pack.type for pack in packed], types), visibility="private")
+    name = module.symbol_table.insert(whole).value
+    with ir.InsertionPoint(whole.add_entry_block()):
+        parts = [stablehlo.get_tuple_element(whole.arguments[0], i) for i in range(len(operands))]
+        func.ReturnOp(func.CallOp(types, call.attributes["callee"], parts).results)
+    marked = func.CallOp(types, ir.FlatSymbolRefAttr.get(name), packed)
+    marks = {mark: ir.StringAttr.get(setting) for mark, setting in _MARKS.items()}
+    marked.operation.attributes["mhlo.frontend_attributes"] = ir.DictAttr.get(marks)
+    places = {result: place for place, result in enumerate(call.results)}
+    return [marked.results[places[result]] if result in places else result for result in results]
 
 
-batching.primitive_batchers[_result_of_kernel] = _batch
-mlir.register_lowering(_result_of_kernel, _lower, cacheable=False)
-mlir.register_lowering(_result_of_kernel, _lower_on_cpu, platform="cpu", cacheable=False)
+ad.primitive_jvps[_results_of_kernel] = _differentiate
+batching.primitive_batchers[_results_of_kernel] = _batch
+mlir.register_lowering(_results_of_kernel, _lower, cacheable=False)
+mlir.register_lowering(_results_of_kernel, _lower_on_cpu, platform="cpu", cacheable=False)
