@@ -77,21 +77,25 @@ def _lower_on_cpu(context: mlir.LoweringRuleContext, *results: Any, num_bytes: i
     something is always used.
     """
     calls = {result.owner for result in results if getattr(result.owner, "name", None) == "func.call"}
-    # A transformation may have put something else in the place of the call: that is left alone.
-    if len(calls) != 1 or num_bytes < _TINY_BYTES or not _KNOWS_MARKS:
+    # A transformation may have put something else in the place of the call: that is left alone. The partitioner for
+    # several devices would take the tuple apart.
+    devices = context.module_context.axis_context
+    is_alone = isinstance(devices, mlir.ShardingContext) and devices.num_devices == 1
+    if len(calls) != 1 or not is_alone or num_bytes < _TINY_BYTES or not _KNOWS_MARKS:
         return list(results)
     (call,) = calls
     operands, types = list(call.operands), [result.type for result in call.results]
     packed = [stablehlo.tuple(operands)] if operands else []
     module = context.module_context
     with ir.InsertionPoint(module.module.body):
-        whole = func.FuncOp("one_kernel", ir.FunctionType.get([pack.type for pack in packed], types), visibility="private")
+        signature = ir.FunctionType.get([pack.type for pack in packed], types)
+        whole = func.FuncOp("one_kernel", signature, visibility="private")
     name = module.symbol_table.insert(whole).value
     with ir.InsertionPoint(whole.add_entry_block()):
         parts = [stablehlo.get_tuple_element(whole.arguments[0], i) for i in range(len(operands))]
         func.ReturnOp(func.CallOp(types, call.attributes["callee"], parts).results)
     marked = func.CallOp(types, ir.FlatSymbolRefAttr.get(name), packed)
-    marks = {mark: ir.StringAttr.get(setting) for mark, setting in _MARKS.items()}
+    marks: dict[str, ir.Attribute] = {mark: ir.StringAttr.get(setting) for mark, setting in _MARKS.items()}
     marked.operation.attributes["mhlo.frontend_attributes"] = ir.DictAttr.get(marks)
     places = {result: place for place, result in enumerate(call.results)}
     return [marked.results[places[result]] if result in places else result for result in results]

@@ -68,8 +68,9 @@ def run(quick: bool = False) -> Results:
                 }
     results.tables.append(_least_programs(repeats=1 if quick else 3))
     results.notes += [
-        "Kernels are the different fused computations of the compiled program; on a CPU each takes 5 to 10 ms to "
-        "compile, whatever it computes. The least programs are lower bounds for any solver that unrolls its stages.",
+        "Kernels are the different fused computations of the compiled program, and calls and loops that are compiled "
+        "whole; on a CPU each takes 5 to 10 ms to compile, whatever it computes. The least programs are lower "
+        "bounds for any solver that unrolls its stages and has all else compiled kernel by kernel.",
         "One evaluation of the field, and one with its transpose: "
         + "; ".join(
             f"{name} {data['field_s'] * 1e6:.3g} and {data['vjp_s'] * 1e6:.3g} us"

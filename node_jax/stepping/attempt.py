@@ -104,15 +104,7 @@ def attempt(problem: Problem, stops: Array | None, now: Progress) -> tuple[Progr
     events, is_pending = now.events, jnp.asarray(False)
     if events is not None:
         is_pending = events.pending != NO_EVENT
-
-    @one_kernel(tree_bytes(now.z))
-    def aim() -> tuple[Time, Time, Time, Bool[Array, ""]]:
-        target = problem.ts[-1] if stops is None else _next_stop(problem, stops, now.t)
-        if events is not None:
-            target = jnp.where(is_pending, events.target, target)
-        return *_take_aim(now.t, now.dt, target), target
-
-    t1, dt, reaches_target, target = aim()
+    t1, dt, target, reaches_target = _aim(problem, stops, now, is_pending)
     step = take_step(problem, stops, problem.field, now.t, t1, dt, now.z, now.f)
     y0, y1 = problem.solver.read(now.z), problem.solver.read(step.z1)
     coefficients = problem.solver.coefficients(dt, step.stages) if problem.needs_dense else None
@@ -170,14 +162,24 @@ def attempt(problem: Problem, stops: Array | None, now: Progress) -> tuple[Progr
     return progress, Attempt(accept, coefficients, decision.error_ratio, is_jump)
 
 
-def _take_aim(t: Time, dt: Time, target: Time) -> tuple[Time, Time, Bool[Array, ""]]:
-    """Where an attempt of size `dt` from t ends, what size it has then, and whether it ends at the target."""
-    reaches_target = (abs(dt) * _SLACK >= abs(target - t)) | (t + dt == target)
-    # Sizes are constants of the derivative: the end of a step moves with its start, wherever it was meant to be.
-    t1 = tree_where(reaches_target, target, t + dt)
-    t1 = lax.stop_gradient(t1) + (t - lax.stop_gradient(t))
-    # The size that was really taken, after rounding of t1: the tape must add up to the times.
-    return t1, lax.stop_gradient(t1 - t), reaches_target
+def _aim(
+    problem: Problem, stops: Array | None, now: Progress, is_pending: Bool[Array, ""]
+) -> tuple[Time, Time, Time, Bool[Array, ""]]:
+    """Where an attempt ends, and its size; where it must not go beyond, and whether it ends there."""
+
+    @one_kernel(tree_bytes(now.z))
+    def aim() -> Any:
+        target = problem.ts[-1] if stops is None else _next_stop(problem, stops, now.t)
+        if now.events is not None:
+            target = jnp.where(is_pending, now.events.target, target)
+        reaches_target = (abs(now.dt) * _SLACK >= abs(target - now.t)) | (now.t + now.dt == target)
+        # Sizes are constants of the derivative: the end of a step moves with its start, wherever it was meant to be.
+        t1 = tree_where(reaches_target, target, now.t + now.dt)
+        t1 = lax.stop_gradient(t1) + (now.t - lax.stop_gradient(now.t))
+        # The size that was really taken, after rounding of t1: the tape must add up to the times.
+        return t1, lax.stop_gradient(t1 - now.t), target, reaches_target
+
+    return aim()
 
 
 def _settle(

@@ -111,7 +111,7 @@ class Problem(eqx.Module):
         return lax.stop_gradient(stops)
 
     def judge_times(self) -> tuple[Bool[Array, ""], Int[Array, ""]]:
-        """Whether `ts` is finite and sorted in either direction; how many of its times are the first, 1 if it is not."""
+        """Whether `ts` is finite and sorted in either direction, and how many of its times are the first; 1 if not."""
         ts, first = self.ts, self.ts[:1]
         steps = (ts - jnp.concatenate([first, ts[:-1]])) * self.direction
         # NaN equals nothing.

@@ -111,6 +111,7 @@ def integrate_single(
             return inner, write_rows(problem, path, inner.now.t, rows), tape
 
         start = _Carry(now, zero, None if is_of_chunks else tape, errors, path, zero)
+        assert rows is not None
         end, rows, tape = lax.while_loop(
             lambda carry: is_running(carry[0]), chunk, (start, rows, tape if is_of_chunks else None)
         )
