@@ -41,7 +41,8 @@ def one_kernel(num_bytes: int = _TINY_BYTES) -> Callable[[Callable[Inputs, Outpu
         @functools.wraps(function)
         def marked(*args: Inputs.args, **kwargs: Inputs.kwargs) -> Output:
             leaves, treedef = jax.tree.flatten(jax.jit(function)(*args, **kwargs))
-            return jax.tree.unflatten(treedef, _results_of_kernel.bind(*leaves, num_bytes=num_bytes))
+            results = _results_of_kernel.bind(*leaves, name=function.__name__, num_bytes=num_bytes)
+            return jax.tree.unflatten(treedef, results)
 
         return marked
 
@@ -55,46 +56,43 @@ _results_of_kernel.def_impl(lambda *results, **_: list(results))
 _results_of_kernel.def_abstract_eval(lambda *results, **_: list(results))
 
 
-def _differentiate(primals: Any, tangents: Any, *, num_bytes: int) -> tuple[Any, Any]:
-    return _results_of_kernel.bind(*primals, num_bytes=num_bytes), tangents
+def _differentiate(primals: Any, tangents: Any, **settings: Any) -> tuple[Any, Any]:
+    return _results_of_kernel.bind(*primals, **settings), tangents
 
 
-def _batch(results: Any, axes: Any, *, num_bytes: int) -> tuple[Any, Any]:
+def _batch(results: Any, axes: Any, *, name: str, num_bytes: int) -> tuple[Any, Any]:
     """The loop carries the states of all lanes."""
     sizes = [leaf.shape[axis] for leaf, axis in zip(results, axes, strict=True) if axis is not None]
-    return _results_of_kernel.bind(*results, num_bytes=num_bytes * sizes[0]), axes
+    return _results_of_kernel.bind(*results, name=name, num_bytes=num_bytes * sizes[0]), axes
 
 
-def _lower(context: mlir.LoweringRuleContext, *results: Any, **_: Any) -> list[Any]:
-    del context
-    return list(results)
-
-
-def _lower_on_cpu(context: mlir.LoweringRuleContext, *results: Any, num_bytes: int) -> list[Any]:
-    """Call a copy of the function instead that takes its arguments as one tuple.
+def _lower(context: mlir.LoweringRuleContext, *results: Any, name: str, num_bytes: int) -> list[Any]:
+    """On a CPU call a copy of the function instead that takes its arguments as one tuple, and mark that call.
 
     The compiler puts a constant argument into the function and then has no use for it, on which it gives up; of a tuple
     something is always used.
     """
+    # A transformation may have put something else in the place of the call: that is left alone.
     calls = {result.owner for result in results if getattr(result.owner, "name", None) == "func.call"}
-    # A transformation may have put something else in the place of the call: that is left alone. The partitioner for
-    # several devices would take the tuple apart.
-    devices = context.module_context.axis_context
+    calls = {call for call in calls if str(call.attributes["callee"]).startswith(f"@{name}")}
+    module = context.module_context
+    # The partitioner for several devices would take the tuple apart.
+    devices = module.axis_context
     is_alone = isinstance(devices, mlir.ShardingContext) and devices.num_devices == 1
-    if len(calls) != 1 or not is_alone or num_bytes < _TINY_BYTES or not _KNOWS_MARKS:
+    is_for_cpu = tuple(context.platforms or module.platforms) == ("cpu",)
+    if len(calls) != 1 or not is_alone or not is_for_cpu or num_bytes < _TINY_BYTES or not _KNOWS_MARKS:
         return list(results)
     (call,) = calls
     operands, types = list(call.operands), [result.type for result in call.results]
     packed = [stablehlo.tuple(operands)] if operands else []
-    module = context.module_context
     with ir.InsertionPoint(module.module.body):
         signature = ir.FunctionType.get([pack.type for pack in packed], types)
         whole = func.FuncOp("one_kernel", signature, visibility="private")
-    name = module.symbol_table.insert(whole).value
+    symbol = module.symbol_table.insert(whole).value
     with ir.InsertionPoint(whole.add_entry_block()):
         parts = [stablehlo.get_tuple_element(whole.arguments[0], i) for i in range(len(operands))]
         func.ReturnOp(func.CallOp(types, call.attributes["callee"], parts).results)
-    marked = func.CallOp(types, ir.FlatSymbolRefAttr.get(name), packed)
+    marked = func.CallOp(types, ir.FlatSymbolRefAttr.get(symbol), packed)
     marks: dict[str, ir.Attribute] = {mark: ir.StringAttr.get(setting) for mark, setting in _MARKS.items()}
     marked.operation.attributes["mhlo.frontend_attributes"] = ir.DictAttr.get(marks)
     places = {result: place for place, result in enumerate(call.results)}
@@ -104,4 +102,3 @@ def _lower_on_cpu(context: mlir.LoweringRuleContext, *results: Any, num_bytes: i
 ad.primitive_jvps[_results_of_kernel] = _differentiate
 batching.primitive_batchers[_results_of_kernel] = _batch
 mlir.register_lowering(_results_of_kernel, _lower, cacheable=False)
-mlir.register_lowering(_results_of_kernel, _lower_on_cpu, platform="cpu", cacheable=False)

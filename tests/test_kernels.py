@@ -3,6 +3,7 @@
 import functools
 
 import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -79,6 +80,19 @@ def test_results_that_are_arguments_or_captured_values_are_allowed():
 def test_a_function_without_results_or_arguments_is_allowed():
     assert jax.jit(one_kernel()(lambda: (None, ())))() == (None, ())
     np.testing.assert_array_equal(jax.jit(one_kernel()(lambda: jnp.zeros(4)))(), np.zeros(4))
+
+
+@pytest.mark.parametrize("platforms", [("cpu",), ("cpu", "tpu")], ids=["one", "two"])
+def test_a_solve_can_be_exported_and_called_again(platforms):
+    """Also for a TPU, whose compiler must not see the marks."""
+    y0, ts = jnp.linspace(0.5, 1.0, 32), jnp.linspace(0.0, 1.0, 7)
+
+    @jax.jit
+    def value_and_gradient(y0):
+        return jax.value_and_grad(lambda y0: jnp.sum(nj.odeint(lambda t, y, args: -y, y0, ts).ys ** 2))(y0)
+
+    found = jax.jit(jax.export.export(value_and_gradient, platforms=platforms)(y0).call)(y0)
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-6), found, value_and_gradient(y0))
 
 
 CONTROLLERS = {
