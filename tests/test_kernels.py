@@ -95,6 +95,32 @@ def test_a_solve_can_be_exported_and_called_again(platforms):
     jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-6), found, value_and_gradient(y0))
 
 
+def test_a_solve_can_be_exported_for_any_number_of_trajectories():
+    @jax.jit
+    @jax.vmap
+    def solve(y0):
+        return nj.odeint(lambda t, y, args: -y, y0, jnp.linspace(0.0, 1.0, 3)).ys
+
+    (size,) = jax.export.symbolic_shape("size")
+    exported = jax.export.export(solve)(jax.ShapeDtypeStruct((size, 2), jnp.float32))
+    y0s = jnp.linspace(0.5, 1.0, 10).reshape(5, 2)
+    np.testing.assert_allclose(exported.call(y0s), solve(y0s), rtol=1e-6)
+
+
+def test_what_writes_much_is_left_to_several_threads():
+    def write(x):
+        return jnp.zeros((65, x.size)).at[0].set(x), x + 1
+
+    assert MARK in compiled(one_kernel()(write), jnp.ones(100))
+    assert MARK not in compiled(one_kernel()(write), jnp.ones(10_000))
+
+
+@pytest.mark.parametrize("size", [1, 1000, 50_000, 400_000])
+def test_a_single_result_may_have_any_size(size):
+    found = jax.jit(one_kernel()(lambda x: jnp.zeros(size) + x))(2.0)
+    np.testing.assert_array_equal(found, np.full(size, 2.0))
+
+
 CONTROLLERS = {
     "PI": nj.PIController(rtol=1e-3, atol=1e-5),
     "dt0, dtmin, dtmax": nj.PIController(rtol=1e-3, atol=1e-5, dt0=0.1, dtmin=1e-4, dtmax=0.5),

@@ -45,8 +45,7 @@ class Span(NamedTuple):
 
     def ends(self, i: Int[Array, ""]) -> tuple[Time, Time]:
         """Where step `begin` + i starts and ends."""
-        t0, t1 = tree_slice(self.times, i + 1, 2)
-        return t0, jnp.where(jnp.isfinite(t1), t1, t0)
+        return _ends(self.times, i + 1)
 
 
 class Rewinder:
@@ -147,7 +146,7 @@ class Rewinder:
         def forward(carry: tuple[Array, State, State]) -> tuple[Array, State, State]:
             n, z, window = carry
             window = tree_write(window, jnp.where(n >= begin, n - begin, self.length), z)
-            t0, t1 = tree_slice(self.times, n + 1, 2)
+            t0, t1 = _ends(self.times, n + 1)
 
             def step(z: State) -> State:
                 dt = t1 - t0
@@ -176,6 +175,12 @@ class Rewinder:
             lambda z1: _unless_empty(t0, t1, solver.step_back(field, t1, t1 - t0, z1, None)[0], z1),
             z1,
         )
+
+
+def _ends(times: Float[Array, " node"], i: Int[Array, ""]) -> tuple[Time, Time]:
+    """Node i and the next, or twice node i if it is the last."""
+    t0, t1 = tree_slice(times, i, 2)
+    return t0, jnp.where(jnp.isfinite(t1), t1, t0)
 
 
 def _unless_empty(t0: Time, t1: Time, after: State, before: State) -> State:

@@ -72,7 +72,8 @@ class DensePath(eqx.Module):
     """
 
     times: Float[Array, " node"]
-    """Ends of the steps in the order of the solve; unused ones at the end are infinite in its direction."""
+    """Ends of the steps in the order of the solve; unused ones at the end are infinite in its direction, or NaN in a
+    path that a loop still writes."""
     nodes: State
     """Leaves of shape (node, 1 + power, ...): y, and the coefficients of the step before it."""
     num_powers: int = eqx.field(static=True)

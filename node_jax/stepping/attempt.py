@@ -99,7 +99,7 @@ def _first_step(problem: Problem, f0: State) -> tuple[Time, Any]:
 
 
 def attempt(problem: Problem, stops: Array | None, now: Progress) -> tuple[Progress, Attempt]:
-    """Step, decide, and move on where the step is accepted. A solve that has ended stays as it is."""
+    """Step, decide, and move on where the step is accepted. Of a solve that has ended nothing changes that is read."""
     controller = problem.controller
     events, is_pending = now.events, jnp.asarray(False)
     if events is not None:

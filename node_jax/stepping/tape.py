@@ -32,7 +32,7 @@ class Tape(eqx.Module):
     """Node r is the start of step r and the end of step r - 1; nodes beyond the last step are unused."""
 
     times: Float[Array, " node"]
-    """Infinite in the direction of the solve where unused; NaN beyond the nodes that are written at once."""
+    """Where unused infinite in the direction of the solve, or NaN after nodes that were written at once."""
     states: State | None
     """Internal states of the solver in slots, and one slot more for states that are not kept; of a tape that keeps all,
     as many more as are written at once."""
@@ -63,7 +63,7 @@ class Tape(eqx.Module):
         Arguments:
             max_steps: bound on the number of steps.
             t0, z0: the first node.
-            direction: +1 or -1; nodes that are not used are infinite in it, so that times stay sorted.
+            direction: +1 or -1; nodes that are not used are infinite in it at first.
             num_slots: how many states to keep; 0 for times only, more than `max_steps` for all.
             stride: keep every so many nodes; `None` lets the stride double when slots run out.
             has_jumps: whether a step may be a jump.
