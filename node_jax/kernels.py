@@ -26,7 +26,7 @@ _MARKS = {"inlineable": "false", "xla_cpu_small_call": "true"}
 _TINY_BYTES = 64
 """XLA compiles a loop over steps whole, as one function, if its state is smaller; a call within would prevent that."""
 _LARGE_BYTES = 2**19
-"""A kernel that writes more than this is better run by several threads, as XLA does with its own."""
+"""What reads and writes more than this is better run by several threads, as XLA does with kernels of its own."""
 _KNOWS_MARKS = jax.__version_info__ < (0, 12)
 """Whether this compiler is known to take the marks, which are no part of jax's interface."""
 
@@ -35,11 +35,15 @@ def one_kernel(num_bytes: int = _TINY_BYTES) -> Callable[[Callable[Inputs, Outpu
     """Decorate a function that is one kernel on a CPU, and what it is elsewhere.
 
     It may do no more than arithmetic on a few numbers: what XLA hands to a library, as it does with matrix products,
-    has no place in such a kernel, nor have loops and branches.
+    has no place in such a kernel, nor have loops and branches. `jax.vmap`, `jax.grad` and `jax.jvp` pass through it,
+    `jax.linear_transpose` does not.
 
     Arguments:
-        num_bytes: the size of the state that the loop around the call carries, if there is one; under `jax.vmap` that
-            of one lane.
+        num_bytes: the size in bytes of the state that the loop around the call carries, if there is one; under
+            `jax.vmap` that of one lane.
+
+    Returns:
+        A decorator for a function from pytrees of arrays to pytrees of arrays, of any shapes.
     """
 
     def decorate(function: Callable[Inputs, Output]) -> Callable[Inputs, Output]:
@@ -118,6 +122,7 @@ def _is_for_one_cpu(context: mlir.LoweringRuleContext) -> bool:
 
 
 def _num_bytes(kind: ir.Type) -> int:
+    """The size of a value of this type, whose shape is known."""
     tensor = ir.RankedTensorType(kind)
     element = tensor.element_type
     width = element.width if isinstance(element, ir.IntegerType | ir.FloatType) else 128

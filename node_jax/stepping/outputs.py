@@ -138,24 +138,22 @@ def write_rows(
         return any_over_batch((rows.num_written < limit) & is_reached)
 
     def write(rows: Rows) -> Rows:
-        has_slopes = rows.slopes is not None
-
         @one_kernel(tree_bytes(problem.y0))
-        def find() -> tuple[Int[Array, ""], list[Any]]:
+        def find() -> tuple[Int[Array, ""], Any, Any]:
             here_rows = rows.num_written + jnp.arange(window)
             here = tree_take(problem.ts, jnp.minimum(here_rows, num_times - 1))
             is_reached = (here_rows < limit) & ((here - t_now) * direction <= 0)
             here = jnp.where(is_reached, here, t_now)
-            wanted = [path.weights, path.slope_weights][: 1 + has_slopes]
-            return rows.num_written + jnp.sum(is_reached, dtype=jnp.int32), [of(here, direction) for of in wanted]
+            slope_weights = None if rows.slopes is None else path.slope_weights(here, direction)
+            num_written = rows.num_written + jnp.sum(is_reached, dtype=jnp.int32)
+            return num_written, path.weights(here, direction), slope_weights
 
-        num_written, found = find()
-        wanted = (rows.ys, rows.slopes)[: 1 + has_slopes]
-        written = [
-            tree_write_slice(leaf, rows.num_written, path.read(*weights))
-            for leaf, weights in zip(wanted, found, strict=True)
-        ]
-        return Rows(written[0], written[1] if has_slopes else None, num_written)
+        num_written, weights, slope_weights = find()
+        ys = tree_write_slice(rows.ys, rows.num_written, path.read(*weights))
+        slopes = rows.slopes
+        if slope_weights is not None:
+            slopes = tree_write_slice(slopes, rows.num_written, path.read(*slope_weights))
+        return Rows(ys, slopes, num_written)
 
     return lax.while_loop(has_more, write, rows)
 
