@@ -166,7 +166,7 @@ def calls_of_step(problem: Problem, with_slope: bool) -> tuple[float, ...] | Non
 
     def step(z: State) -> State:
         start, length = cast(Any, 0.0), cast(Any, 1.0)
-        f = solver.slope(lambda _, y: y, start, z) if problem.reuses_slope else None
+        f = solver.slope(lambda _, y: y, start, z) if problem.records_slope else None
         return solver.step(record, start, length, z, f, dense=problem.needs_dense, with_slope=with_slope).z1
 
     jax.eval_shape(step, jax.eval_shape(solver.start, problem.y0))

@@ -54,7 +54,7 @@ class LaneReplay:
 
         def start(problem: Problem) -> tuple[State, State | None]:
             z0 = problem.solver.start(problem.y0)
-            return z0, problem.solver.slope(problem.field, problem.ts[0], z0) if problem.reuses_slope else None
+            return z0, problem.solver.slope(problem.field, problem.ts[0], z0) if problem.records_slope else None
 
         starts = self.batch.map(start, self.batch.rows(index))
         return where_lane(is_new, starts, now)
@@ -70,8 +70,9 @@ class LaneReplay:
         length = times.shape[0] - 1
 
         def step(problem: Problem, t0: Array, t1: Array, stops: Any, is_jump: Any, z: State, f: State | None) -> Any:
-            taken = take_step(problem, stops, problem.field, t0, t1, t1 - t0, z, f, dense=False)
-            after = (taken.z1, taken.f1 if problem.reuses_slope else None)
+            with_slope = problem.records_slope
+            taken = take_step(problem, stops, problem.field, t0, t1, t1 - t0, z, f, dense=False, with_slope=with_slope)
+            after = (taken.z1, taken.f1 if with_slope else None)
             after = jax.tree.map(lambda new, old: jnp.where(t1 == t0, old, new), after, (z, f))
             if problem.jumps is None:
                 return after

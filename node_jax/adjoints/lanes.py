@@ -5,6 +5,8 @@ and is transposed as such, in all lanes at once:
 
     (z̄_n, f̄_n) = (∂(z_{n+1}, f_{n+1})/∂(z_n, f_n))ᵀ (z̄_{n+1}, f̄_{n+1}) + contributions of the outputs inside step n.
 
+Where nothing else reads slopes, it is a map of z alone, and evaluates f_n instead of f_{n+1}.
+
 What the trajectories share is not mapped over lanes, so that its gradient is summed within the transpose of a step and
 there is never one for each lane. Paths that are control inputs are not differentiated as whole arrays either; see
 `node_jax.adjoints.controls`.
@@ -28,6 +30,7 @@ from node_jax.adjoints.discrete import (
 )
 from node_jax.adjoints.lane_parameters import Parameters, ParameterSplit
 from node_jax.adjoints.lane_replay import LaneReplay, ends_of, stops_among
+from node_jax.adjoints.products import pull_fast
 from node_jax.adjoints.rule import Gradient, Solved, solve_with_rule
 from node_jax.backend import on_gpu
 from node_jax.solvers import ExplicitRungeKutta
@@ -92,7 +95,7 @@ class _Transposer:
         self.has_queue = num_lanes < batch.size
         self.replay = LaneReplay(batch, has_queue=self.has_queue)
         # The last stage is read as the first of the next step, by dense output, or by a cost.
-        self.reads_last = self.frame.reuses_slope or not self.frame.only_ends or bool(self.frame.costs)
+        self.reads_last = self.frame.records_slope or not self.frame.only_ends or bool(self.frame.costs)
         self.controls = ControlTables(solved, batch, with_slope=self.reads_last)
         places = [place for place in solved.places if place not in self.controls.only_tabulated]
         self.split = ParameterSplit(batch, places)
@@ -245,7 +248,7 @@ class _Transposer:
                 step = take_step(problem, stops, field, t0, t1, dt, z, f, with_slope=self.reads_last)
                 dense = None if dense_bars is None else dense_bars.read(solver, z, step)
                 costs = {name: step_cost(name, solver, dt, z, step) for name in problem.costs}
-                f1 = step.f1 if problem.reuses_slope else None
+                f1 = step.f1 if problem.records_slope else None
                 return (step.z1, f1, dense, costs), seen and seen()
 
             lanes = (ends, given.own, tables, shift, *state, probes)
@@ -258,7 +261,7 @@ class _Transposer:
         differentiated = parameters if probes is None else None
         arguments = (differentiated, tables, jnp.zeros_like(bars.shift), state, probes)
         _, pull, seen = jax.vjp(take, *arguments, has_aux=True)
-        parameters_bar, tables_bar, shift_bar, state_bar, probes_bar = pull(cotangent)
+        parameters_bar, tables_bar, shift_bar, state_bar, probes_bar = pull_fast(pull, cotangent)
         z_bar, f_bar = where_lane(is_active, state_bar, (bars.z, bars.f))
         carry = carry._replace(bars=_Bars(z_bar, f_bar, bars.shift))
         carry = self._add(carry, trajectory, is_active, (shift_bar, pull_tables(tables_bar)))
@@ -285,7 +288,7 @@ class _Transposer:
             field, jumps = self.split.dynamics(problem, parameters._replace(own=own))
             assert jumps is not None
             z1 = jumps.apply(field, t, z)
-            return z1, problem.solver.slope(field, t, z1) if problem.reuses_slope else None
+            return z1, problem.solver.slope(field, t, z1) if problem.records_slope else None
 
         def jumped() -> tuple[State, State | None]:
             return self.batch.map(jump, self._lend_rows(is_jump, problem_rows), *lend(is_jump, (t, z, parameters.own)))

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from node_jax.adjoints.discrete import DenseBars, last_nonzero, last_read, slope_cotangent
+from node_jax.adjoints.products import pull_fast
 from node_jax.adjoints.rewind import Rewinder, Span
 from node_jax.adjoints.rule import Solved
 from node_jax.kernels import one_kernel
@@ -124,7 +125,8 @@ class Transposer:
             return z1, dense, f0, costs
 
         _, pull = jax.vjp(take, self.solved.parameters, jnp.zeros_like(t0), z0)
-        parameters_bar, shift_bar, z_bar = pull((bars.z, dense_bars, f0_bar, self.solved.costs))
+        cotangent = (bars.z, dense_bars, f0_bar, self.solved.costs)
+        parameters_bar, shift_bar, z_bar = pull_fast(pull, cotangent)
         return Cotangents(z_bar, tree_add(bars.parameters, parameters_bar), bars.shift + shift_bar)
 
     def _matters(self, t0: Time) -> Bool[Array, ""]:

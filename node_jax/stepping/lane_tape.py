@@ -27,8 +27,9 @@ class LaneTape(eqx.Module):
     times: Float[Array, "chunk node lane"]
     """Before each attempt of a chunk, and after the last."""
     states: tuple[State, State | None]
-    """Internal state and slope, with leading axes (chunk, node, lane): before every attempt; or with leading axes
-    (slot, lane) before the first, of every `stride`-th chunk, in the slots of `node_jax.stepping.tape`."""
+    """Internal state and slope, if that is recorded, with leading axes (chunk, node, lane): before every attempt; or
+    with leading axes (slot, lane) before the first, of every `stride`-th chunk, in the slots of
+    `node_jax.stepping.tape`."""
     stride: Int[Array, ""]
     num_chunks: Int[Array, ""]
     is_jump: Bool[Array, "chunk attempt lane"] | None

@@ -129,7 +129,7 @@ class _Loop:
         num_turns = -(-batch.size // num_lanes)
         self.max_chunks = -(-max_rows // self.length) + num_turns * (math.isqrt(num_lanes) + 1) * self.has_queue
         self.starts, self.slopes_at_start, self.num_at_start = starts
-        state_bytes = num_lanes * tree_bytes((self.starts.z, self.starts.f)) // batch.size
+        state_bytes = num_lanes * tree_bytes(self._recorded(self.starts)) // batch.size
         # Where dense output is kept anyway, its nodes are the states.
         self.path_has_states = frame.needs_dense and frame.solver.is_plain
         self.keeps_all = with_tape and lane_tape_is_small(self.max_chunks * self.length * state_bytes)
@@ -198,7 +198,7 @@ class _Loop:
             self.length,
             self.batch.size,
             now.t,
-            (now.z, now.f),
+            self._recorded(now),
             self.keeps_all,
             has_jumps=self.frame.jumps is not None,
         )
@@ -210,7 +210,7 @@ class _Loop:
         stepped, window = self._step(lanes, next_index < self.batch.size, self.max_rows - carry.num_rows)
         tape = carry.tape
         if tape is not None:
-            states = (lanes.now.z, lanes.now.f) if window.states is None else self._states_of(window)
+            states = self._recorded(lanes.now) if window.states is None else self._states_of(window)
             tape = tape.extend(
                 lanes.trajectory, window.num_attempts, window.times, stepped.now.t, states, window.is_jump
             )
@@ -294,9 +294,14 @@ class _Loop:
         is_jump = None if self.frame.jumps is None else jnp.zeros((self.length, self.num_lanes), bool)
         return _Window(jnp.zeros((), jnp.int32), times, states, path, is_jump)
 
+    def _recorded(self, now: Progress) -> tuple[State, State | None]:
+        """What the tape keeps of the state before an attempt."""
+        return now.z, now.f if self.frame.records_slope else None
+
     def _kept(self, now: Progress) -> tuple[State | None, State | None]:
-        """What a window keeps of the state before an attempt."""
-        return None if self.path_has_states else now.z, now.f
+        """What a window keeps of it."""
+        z, f = self._recorded(now)
+        return None if self.path_has_states else z, f
 
     def _write(self, lanes: Lanes, window: "_Window") -> Rows:
         """The rows of all lanes that lie in the window."""

@@ -95,6 +95,15 @@ class Problem(eqx.Module):
         return self.solver.is_fsal and is_smooth and (self.solver.is_slope_exact or not self.needs_dense)
 
     @property
+    def records_slope(self) -> bool:
+        """Whether the record of a batch has the slope that each step starts with.
+
+        Where nothing but the next step reads it, that step finds it again on the way back: instead of its own last
+        stage, which nothing reads either.
+        """
+        return self.reuses_slope and (self.needs_dense or bool(self.costs))
+
+    @property
     def dynamics(self) -> tuple[Callable[[Time, State], State], Jumps | None]:
         """All that moves the state, and that parameters belong to."""
         return self.field, self.jumps
