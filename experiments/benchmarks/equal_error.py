@@ -17,8 +17,9 @@ from experiments.benchmarks.report import Results, Table, say
 from experiments.benchmarks.sides import Case
 
 NOTE = (
-    "Times at equal error are interpolated (log-log) over a sweep of rtol with atol = rtol / 100. Empty: the sweep did "
-    "not come that near. A side that is nearer than asked at its loosest tolerance shows that time."
+    "Times at equal error are interpolated (log-log) over a sweep of rtol with atol = rtol / 100; in parentheses their "
+    "ratio to the first side's. Empty: the sweep did not come that near. A side that is nearer than asked at its loosest "
+    "tolerance shows that time."
 )
 
 
@@ -37,27 +38,54 @@ def add_times_at_equal_error(
     contenders: Mapping[str, Solve],
     tolerances: Mapping[str, Sequence[float]],
     targets: Sequence[float],
+    what: str = "",
 ) -> None:
-    """Add a table of times at the `targets`, from a sweep of each side over its `tolerances`."""
+    """Add a table of times at the `targets`, from a sweep of each side over its `tolerances`.
+
+    All sides at all tolerances take turns. `what` says of which gradient, where there are several tables.
+    """
     exact = case.exact()
-    sweeps = {}
-    for name, solve in contenders.items():
-        say(f"sweep: {name}")
-        sweeps[name] = _sweep(case, solve, exact, tolerances[name], is_traced=name != "jax.experimental.ode")
-    results.data["sweeps"] = {
+    calls = {
+        name: _calls(case, solve, tolerances[name], is_traced=name != "jax.experimental.ode")
+        for name, solve in contenders.items()
+    }
+    say(f"equal error{what}")
+    labels = {(name, rtol): f"{name} at {rtol:g}" for name, mine in calls.items() for rtol in mine}
+    timings = compare({label: calls[name][rtol] for (name, rtol), label in labels.items()}, rounds=7)
+    sweeps = {
+        name: [
+            Point(rtol, relative_error(call(), exact), timings[labels[name, rtol]].median)
+            for rtol, call in mine.items()
+        ]
+        for name, mine in calls.items()
+    }
+    sweeps = {name: [point for point in points if math.isfinite(point.error)] for name, points in sweeps.items()}
+    results.data[f"sweeps{what}"] = {
         name: [(point.rtol, point.error, point.seconds) for point in points] for name, points in sweeps.items()
     }
-    columns = ("side", *(f"time [ms] at error {target:g}" for target in targets), "smallest error seen")
+    times = {name: [_time_at(points, target) for target in targets] for name, points in sweeps.items()}
+    reference = next(iter(times.values()))
     rows = [
-        (name, *(_time_at(points, target) for target in targets), min((point.error for point in points), default=None))
-        for name, points in sweeps.items()
+        (
+            name,
+            *(_beside(time, first) for time, first in zip(mine, reference, strict=True)),
+            min((point.error for point in sweeps[name]), default=None),
+        )
+        for name, mine in times.items()
     ]
-    results.tables.append(Table("Time at equal relative error of the gradient", columns, rows))
-    results.notes.append(NOTE)
+    columns = ("side", *(f"time [ms] at error {target:g}" for target in targets), "smallest error seen")
+    results.tables.append(Table(f"Time at equal relative error of the gradient{what}", columns, rows))
+    if NOTE not in results.notes:
+        results.notes.append(NOTE)
 
 
-def _sweep(case: Case, solve: Solve, exact: Any, tolerances: Sequence[float], is_traced: bool) -> list[Point]:
-    """Error and time of the gradient at each tolerance; one compilation where tolerances can be traced."""
+def _beside(time: float | None, first: float | None) -> str | float | None:
+    """Milliseconds, with their ratio to the first side's."""
+    return time if time is None or first is None else f"{time:.3g} ({time / first:.2f})"
+
+
+def _calls(case: Case, solve: Solve, tolerances: Sequence[float], is_traced: bool) -> dict[float, Callable[[], Any]]:
+    """The gradient at each tolerance; one compilation where tolerances can be traced."""
     parameters, static = eqx.partition(case.field, eqx.is_inexact_array)
 
     def gradient(parameters: Any, y0: Any, rtol: Any) -> Any:
@@ -65,14 +93,13 @@ def _sweep(case: Case, solve: Solve, exact: Any, tolerances: Sequence[float], is
         return gradient_of(solve, eqx.combine(parameters, static), y0, case.ts, setting, case.final_only)
 
     traced = jax.jit(gradient)
-    points = []
-    for rtol in tolerances:
-        call: Callable[[], Any] = functools.partial(traced, parameters, case.y0, jnp.asarray(rtol))
-        if not is_traced:
-            call = functools.partial(jax.jit(functools.partial(gradient, rtol=rtol)), parameters, case.y0)
-        error = relative_error(call(), exact)
-        points.append(Point(rtol, error, compare({"side": call}, rounds=5)["side"].median))
-    return [point for point in points if math.isfinite(point.error)]
+
+    def call(rtol: float) -> Callable[[], Any]:
+        if is_traced:
+            return functools.partial(traced, parameters, case.y0, jnp.asarray(rtol))
+        return functools.partial(jax.jit(functools.partial(gradient, rtol=rtol)), parameters, case.y0)
+
+    return {rtol: call(rtol) for rtol in tolerances}
 
 
 def _time_at(points: list[Point], target: float) -> float | None:

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from experiments.benchmarks import ours, rivals
 from experiments.benchmarks.bare import bare_gradient, least_solve
 from experiments.benchmarks.contender import Setting, Solve
+from experiments.benchmarks.equal_error import add_times_at_equal_error
 from experiments.benchmarks.harness import compile_figures, field_time, gradient_floor, vjp_time
 from experiments.benchmarks.networks import oscillating_mlp, start_states
 from experiments.benchmarks.report import Results, Table, main, say
@@ -21,6 +22,11 @@ from experiments.benchmarks.sides import COLUMNS, Case, measure, rows_of
 END = 12.0
 """Gives about 80 accepted steps at rtol 1e-4."""
 SETTING = Setting(rtol=1e-4, atol=1e-6, dt0=0.01, max_steps=128)
+TOLERANCES = (1e-2, 3e-3, 1e-3, 3e-4, 1e-4, 3e-5, 1e-5)
+MOST_STEPS = 256
+"""At the tightest of these tolerances it takes fewer."""
+TARGETS = (1e-2, 1e-3, 1e-4)
+"""Relative errors of the gradient at which times are compared."""
 
 
 def times(num: int) -> Any:
@@ -66,6 +72,13 @@ def run(quick: bool = False) -> Results:
                     "evals": evals,
                     **{name: side.timing.median for name, side in measured.items()},
                 }
+    equals = {"node_jax": ours.solve} | {
+        name: solve for name, solve in rivals.diffrax_contenders(MOST_STEPS).items() if "Recursive" in name
+    }
+    for num_times in (1, 100):
+        case = case_of("tanh", num_times, is_gradient=True)
+        tolerances = dict.fromkeys(equals, TOLERANCES)
+        add_times_at_equal_error(results, case, equals, tolerances, TARGETS, f", tanh, {_saved(num_times)}")
     results.tables.append(_least_programs(repeats=1 if quick else 3))
     results.notes += [
         "Kernels are the different fused computations of the compiled program, and calls and loops that are compiled "
