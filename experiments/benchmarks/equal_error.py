@@ -18,8 +18,8 @@ from experiments.benchmarks.sides import Case
 
 NOTE = (
     "Times at equal error are interpolated (log-log) over a sweep of rtol with atol = rtol / 100; in parentheses their "
-    "ratio to the first side's. Empty: the sweep did not come that near. A side that is nearer than asked at its loosest "
-    "tolerance shows that time."
+    "ratio to the first side's. Empty: the sweep did not come that near. A side that is nearer than asked at its "
+    "loosest tolerance shows that time."
 )
 
 
