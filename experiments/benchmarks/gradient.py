@@ -6,6 +6,7 @@ state alone, two and a hundred saved times; forward and gradient, run time and c
     python -m experiments.benchmarks.gradient [--quick] [--record]
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import jax.numpy as jnp
@@ -14,7 +15,7 @@ from experiments.benchmarks import ours, rivals
 from experiments.benchmarks.bare import bare_gradient, least_solve
 from experiments.benchmarks.contender import Setting, Solve
 from experiments.benchmarks.equal_error import add_times_at_equal_error
-from experiments.benchmarks.harness import compile_figures, field_time, gradient_floor, vjp_time
+from experiments.benchmarks.harness import compare_compile, compile_figures, field_time, gradient_floor, vjp_time
 from experiments.benchmarks.networks import oscillating_mlp, start_states
 from experiments.benchmarks.report import Results, Table, main, say
 from experiments.benchmarks.sides import COLUMNS, Case, measure, rows_of
@@ -79,6 +80,7 @@ def run(quick: bool = False) -> Results:
         case = case_of("tanh", num_times, is_gradient=True)
         tolerances = dict.fromkeys(equals, TOLERANCES)
         add_times_at_equal_error(results, case, equals, tolerances, TARGETS, f", tanh, {_saved(num_times)}")
+    results.tables.append(_compiled_in_turn(equals, rounds=5 if quick else 9))
     results.tables.append(_least_programs(repeats=1 if quick else 3))
     results.notes += [
         "Kernels are the different fused computations of the compiled program, and calls and loops that are compiled "
@@ -99,6 +101,18 @@ def run(quick: bool = False) -> Results:
         "jax.experimental.ode and torchdiffeq use Dormand and Prince's method and controllers of their own.",
     ]
     return results
+
+
+def _compiled_in_turn(contenders: Mapping[str, Solve], rounds: int) -> Table:
+    """What the gradient with 100 saved times takes to trace, lower and compile, all sides in turn."""
+    case = case_of("tanh", 100, is_gradient=True)
+    timings = compare_compile({name: case.program(solve) for name, solve in contenders.items()}, rounds)
+    rows = [
+        (name, timing.median, f"{timing.ratio:.2f} ({timing.ratio_lower:.2f} to {timing.ratio_upper:.2f})")
+        for name, timing in timings.items()
+    ]
+    caption = "Trace, lower and compile in turn: gradient, tanh, 100 saved times"
+    return Table(caption, ("side", "seconds", "ratio to the first"), rows)
 
 
 def _least_programs(repeats: int) -> Table:

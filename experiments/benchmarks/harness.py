@@ -9,7 +9,7 @@ import platform
 import re
 import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,11 +75,16 @@ def compare(
         shift = index % len(names)
         for name in names[shift:] + names[:shift]:
             seconds[name].append(_time_calls(sides[name], calls[name]))
-    reference = seconds[names[0]]
+    return _timings(seconds)
+
+
+def _timings(seconds: Mapping[str, Sequence[float]]) -> dict[str, Timing]:
+    """By name, from the seconds in every round; ratios are to the first."""
+    reference = next(iter(seconds.values()))
     result = {}
-    for name in names:
-        ratios = [mine / theirs for mine, theirs in zip(seconds[name], reference, strict=True)]
-        result[name] = Timing(*_quartiles(seconds[name]), *_quartiles(ratios))
+    for name, mine in seconds.items():
+        ratios = [own / theirs for own, theirs in zip(mine, reference, strict=True)]
+        result[name] = Timing(*_quartiles(mine), *_quartiles(ratios))
     return result
 
 
@@ -96,7 +101,7 @@ def _time_calls(side: Callable[[], Any], calls: int) -> float:
     return (time.perf_counter() - start) / calls
 
 
-def _quartiles(values: list[float]) -> tuple[float, float, float]:
+def _quartiles(values: Sequence[float]) -> tuple[float, float, float]:
     """Median, lower and upper quartile."""
     lower, middle, upper = np.quantile(values, (0.25, 0.5, 0.75))
     return float(middle), float(lower), float(upper)
@@ -142,6 +147,20 @@ def compile_figures(function: Callable[..., Any], *args: Any, repeats: int = 1) 
         has_callback=any("callback" in name for name in names),
     )
     return figures, compiled
+
+
+def compare_compile(
+    programs: Mapping[str, tuple[Callable[..., Any], tuple[Any, ...]]], rounds: int = 5
+) -> dict[str, Timing]:
+    """Trace, lower and compile all programs in turn, as `compare` calls sides; each is a function and its arguments."""
+    seconds: dict[str, list[float]] = {name: [] for name in programs}
+    names = list(programs)
+    for index in range(rounds):
+        shift = index % len(names)
+        for name in names[shift:] + names[:shift]:
+            function, arguments = programs[name]
+            seconds[name].append(compile_figures(function, *arguments)[0].total)
+    return _timings(seconds)
 
 
 def num_distinct_kernels(text: str) -> int:
