@@ -142,7 +142,7 @@ def _gradient(results: Results, quick: bool) -> None:
         f"the same, max_rows={SHORT_TAPE}": (problem, functools.partial(solve_longest_first, max_rows=SHORT_TAPE)),
         "diffrax, vmap": (problem, functools.partial(solve_mapped, rivals.diffrax_solve)),
     }
-    measured = measure_batch(sides, rounds=1 if quick else 3, repeats=1 if quick else 3)
+    measured = measure_batch(sides, rounds=3, repeats=1 if quick else 3)
     evals, accepted = measured[first].num_needed * STAGES + size, int(measured[first].solved.num_accepted.sum())
     width = LANES if jax.default_backend() == "cpu" else size
     at_width = Bound(lambda t, y, args: oscillator(t, y, (*args, dampings[:width])), (network,))
