@@ -5,7 +5,7 @@ and is transposed as such, in all lanes at once:
 
     (z̄_n, f̄_n) = (∂(z_{n+1}, f_{n+1})/∂(z_n, f_n))ᵀ (z̄_{n+1}, f̄_{n+1}) + contributions of the outputs inside step n.
 
-Where nothing else reads slopes, it is a map of z alone, and evaluates f_n instead of f_{n+1}.
+Where nothing but the next step reads f_{n+1}, it is a map of z alone, and evaluates f_n instead.
 
 What the trajectories share is not mapped over lanes, so that its gradient is summed within the transpose of a step and
 there is never one for each lane. Paths that are control inputs are not differentiated as whole arrays either; see

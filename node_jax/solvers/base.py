@@ -55,6 +55,11 @@ class AbstractSolver(eqx.Module):
         return True
 
     @property
+    def ends_in_slope(self) -> bool:
+        """Whether `Step.f1` is evaluated at z1, so that z1 does not depend on it."""
+        return False
+
+    @property
     def is_slope_exact(self) -> bool:
         """Whether `Step.f1` equals `slope` at (t1, z1) in all its parts, not only in those that the next step needs."""
         return True

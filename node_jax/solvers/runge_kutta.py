@@ -44,6 +44,11 @@ class ExplicitRungeKutta(AbstractSolver):
         return self.tableau.error is not None
 
     @property
+    def ends_in_slope(self) -> bool:
+        """Yes."""
+        return True
+
+    @property
     def sees_last_stage(self) -> bool:
         """Whether f(t1, y1) has a weight in the error estimate."""
         return self.tableau.error is not None and self.tableau.error[-1] != 0

@@ -98,10 +98,11 @@ class Problem(eqx.Module):
     def records_slope(self) -> bool:
         """Whether the record of a batch has the slope that each step starts with.
 
-        Where nothing but the next step reads it, that step finds it again on the way back: instead of its own last
-        stage, which nothing reads either.
+        Where the slope at the end of a step is read by nothing but the next step, that finds it again on the way back:
+        instead of its own at the end, which nothing reads either.
         """
-        return self.reuses_slope and (self.needs_dense or bool(self.costs))
+        is_read = self.needs_dense or bool(self.costs) or not self.solver.ends_in_slope
+        return self.reuses_slope and is_read
 
     @property
     def dynamics(self) -> tuple[Callable[[Time, State], State], Jumps | None]:

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax import lax
+from jax import export, lax
 
 import node_jax as nj
 from node_jax.adjoints.products import pull_fast
@@ -16,6 +16,10 @@ ROWS = 12
 
 def plain(weights, x):
     return jnp.tanh(x @ weights)
+
+
+def stored_transposed(weights, x):
+    return jnp.tanh(x @ weights.T)
 
 
 def in_a_function(weights, x):
@@ -49,7 +53,9 @@ def products_over_rows(function, *arguments):
     return sum(e.primitive.name == "dot_general" and e.params["dimension_numbers"] == OVER_ROWS for e in found)
 
 
-@pytest.mark.parametrize("function", [plain, in_a_function, in_a_loop, in_a_branch, replayed, mapped])
+@pytest.mark.parametrize(
+    "function", [plain, stored_transposed, in_a_function, in_a_loop, in_a_branch, replayed, mapped]
+)
 def test_a_transpose_has_the_same_values(x64, function):
     pull, bar = pull_of(function, 8)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12), pull_fast(pull, bar), pull(bar))
@@ -62,9 +68,36 @@ def test_narrow_products_over_rows_are_written_anew_wherever_they_are(function):
     assert not products_over_rows(lambda bar: pull_fast(pull, bar), bar)
 
 
-def test_wide_products_are_left_alone():
-    pull, bar = pull_of(plain, 65)
-    assert products_over_rows(lambda bar: pull_fast(pull, bar), bar) == 1
+@pytest.mark.parametrize("function", [plain, stored_transposed, in_a_function, in_a_loop])
+def test_no_compiled_product_has_its_first_factor_transposed(function):
+    def slow_products(pull):
+        text = jax.jit(lambda bar: pull(bar)[0]).lower(bar).compile().as_text()
+        return [line for line in text.splitlines() if " dot(" in line and "lhs_contracting_dims={0}" in line]
+
+    pull, bar = pull_of(function, 8)
+    assert slow_products(pull)
+    assert not slow_products(lambda bar: pull_fast(pull, bar))
+
+
+@pytest.mark.parametrize("width", [1, 65])
+def test_vectors_and_wide_products_are_left_alone(width):
+    pull, bar = pull_of(plain, width)
+    assert products_over_rows(lambda bar: pull_fast(pull, bar), bar) == products_over_rows(pull, bar)
+
+
+def test_a_gradient_with_a_size_that_is_not_known_can_be_exported():
+    (size,) = export.symbolic_shape("size")
+
+    def field(t, y, args):
+        return jnp.mean(jnp.tanh(args[0].T @ jnp.tanh(args[0] @ args[1])), axis=1) * y
+
+    def loss(weights, x):
+        return jnp.sum(nj.odeint(field, jnp.ones(2), jnp.array([0.0, 0.5, 1.0]), (weights, x)).ys)
+
+    shapes = (jax.ShapeDtypeStruct((4, 2), jnp.float32), jax.ShapeDtypeStruct((2, size), jnp.float32))
+    exported = export.export(jax.jit(jax.grad(loss)))(*shapes)
+    weights, x = jnp.ones((4, 2)), jnp.linspace(-1.0, 1.0, 6).reshape(2, 3)
+    np.testing.assert_allclose(exported.call(weights, x), jax.grad(loss)(weights, x), rtol=1e-5)
 
 
 def test_other_platforms_have_the_products_as_they_are(monkeypatch):
