@@ -254,7 +254,7 @@ def table_of(caption: str, measured: Mapping[str, Measured], columns: Mapping[st
     """The columns that all batches have, and some of this one between them."""
     before: dict[str, Callable[[Measured], Any]] = {
         "run [ms]": lambda side: side.timing.median * 1e3,
-        "ratio to the first": lambda side: quartiles(side.timing, 1.0),
+        "ratio to the first": lambda side: side.timing.ratio_text(),
         "efficiency": lambda side: side.efficiency,
         "needed steps": lambda side: side.num_needed,
     }
@@ -268,12 +268,6 @@ def table_of(caption: str, measured: Mapping[str, Measured], columns: Mapping[st
     cells = before | dict(columns) | after
     rows = [(name, *(cell(side) for cell in cells.values())) for name, side in measured.items()]
     return Table(caption, ("side", *cells), rows)
-
-
-def quartiles(timing: Timing, factor: float) -> str:
-    """The median ratio to the first side times `factor`, with its quartiles."""
-    values = (timing.ratio, timing.ratio_lower, timing.ratio_upper)
-    return "{:.2f} ({:.2f} to {:.2f})".format(*(factor * value for value in values))
 
 
 def medians(measured: Mapping[str, Measured]) -> dict[str, float]:

@@ -29,7 +29,6 @@ from experiments.benchmarks.batch_sides import (
     medians,
     neural,
     oscillator,
-    quartiles,
     solve_lanes,
     solve_longest_first,
     solve_mapped,
@@ -219,7 +218,7 @@ def _series(results: Results, is_gradient: bool, quick: bool) -> None:
     name_of = {id(side): name.rsplit(" ", 1)[1] for name, side in measured.items()}
     columns: dict[str, Callable[[Measured], Any]] = {
         "a needed step [us]": lambda side: side.timing.median * 1e6 / side.num_needed,
-        "ratio of a needed step": lambda side: quartiles(side.timing, first.num_needed / side.num_needed),
+        "ratio of a needed step": lambda side: side.timing.ratio_text(first.num_needed / side.num_needed),
         "relative error": lambda side: relative_error(side.result, exact[name_of[id(side)]]),
     }
     results.tables.append(table_of(what, measured, columns))

@@ -105,10 +105,7 @@ def _compiled_in_turn(contenders: Mapping[str, Solve], rounds: int) -> Table:
     """What the gradient with 100 saved times takes to trace, lower and compile, all sides in turn."""
     case = case_of("tanh", 100, is_gradient=True)
     timings = compare_compile({name: case.program(solve) for name, solve in contenders.items()}, rounds)
-    rows = [
-        (name, timing.median, f"{timing.ratio:.2f} ({timing.ratio_lower:.2f} to {timing.ratio_upper:.2f})")
-        for name, timing in timings.items()
-    ]
+    rows = [(name, timing.median, timing.ratio_text()) for name, timing in timings.items()]
     caption = "Trace, lower and compile in turn: gradient, tanh, 100 saved times"
     return Table(caption, ("side", "seconds", "ratio to the first"), rows)
 

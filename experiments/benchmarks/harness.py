@@ -34,6 +34,11 @@ class Timing:
     ratio_lower: float
     ratio_upper: float
 
+    def ratio_text(self, factor: float = 1.0) -> str:
+        """The median ratio times `factor`, with its quartiles."""
+        values = (self.ratio, self.ratio_lower, self.ratio_upper)
+        return "{:.2f} ({:.2f} to {:.2f})".format(*(factor * value for value in values))
+
 
 @dataclass(frozen=True)
 class CompileFigures:
@@ -70,17 +75,17 @@ def compare(
     """
     names = list(sides)
     calls = {name: inner or _calls_in(sides[name], turn) for name in names}
+    return _take_turns(names, rounds, lambda name: _time_calls(sides[name], calls[name]))
+
+
+def _take_turns(names: Sequence[str], rounds: int, measure: Callable[[str], float]) -> dict[str, Timing]:
+    """What `measure` says of every name, in seconds, once in each round, in an order that rotates."""
     seconds: dict[str, list[float]] = {name: [] for name in names}
     for index in range(rounds):
         shift = index % len(names)
-        for name in names[shift:] + names[:shift]:
-            seconds[name].append(_time_calls(sides[name], calls[name]))
-    return _timings(seconds)
-
-
-def _timings(seconds: Mapping[str, Sequence[float]]) -> dict[str, Timing]:
-    """By name, from the seconds in every round; ratios are to the first."""
-    reference = next(iter(seconds.values()))
+        for name in [*names[shift:], *names[:shift]]:
+            seconds[name].append(measure(name))
+    reference = seconds[names[0]]
     result = {}
     for name, mine in seconds.items():
         ratios = [own / theirs for own, theirs in zip(mine, reference, strict=True)]
@@ -153,14 +158,12 @@ def compare_compile(
     programs: Mapping[str, tuple[Callable[..., Any], tuple[Any, ...]]], rounds: int = 5
 ) -> dict[str, Timing]:
     """Trace, lower and compile all programs in turn, as `compare` calls sides; each is a function and its arguments."""
-    seconds: dict[str, list[float]] = {name: [] for name in programs}
-    names = list(programs)
-    for index in range(rounds):
-        shift = index % len(names)
-        for name in names[shift:] + names[:shift]:
-            function, arguments = programs[name]
-            seconds[name].append(compile_figures(function, *arguments)[0].total)
-    return _timings(seconds)
+
+    def total(name: str) -> float:
+        function, arguments = programs[name]
+        return compile_figures(function, *arguments)[0].total
+
+    return _take_turns(list(programs), rounds, total)
 
 
 def num_distinct_kernels(text: str) -> int:

@@ -143,7 +143,7 @@ def rows_of(measured: Mapping[str, Measured], floor: float | None = None) -> lis
                 name,
                 timing.median * 1e3,
                 f"{timing.lower * 1e3:.3g} to {timing.upper * 1e3:.3g}",
-                f"{timing.ratio:.2f} ({timing.ratio_lower:.2f} to {timing.ratio_upper:.2f})",
+                timing.ratio_text(),
                 side.num_accepted if side.num_accepted >= 0 else None,
                 timing.median * 1e6 / side.num_accepted if side.num_accepted > 0 else None,
                 side.error,

@@ -85,6 +85,12 @@ def test_vectors_and_wide_products_are_left_alone(width):
     assert products_over_rows(lambda bar: pull_fast(pull, bar), bar) == products_over_rows(pull, bar)
 
 
+def test_large_factors_are_left_alone():
+    x, bar = jnp.ones((2**14, 4)), jnp.ones((2**14, 4))
+    pull = jax.vjp(plain, jnp.eye(4), x)[1]
+    assert products_over_rows(lambda bar: pull_fast(pull, bar), bar) == products_over_rows(pull, bar) == 1
+
+
 def test_a_gradient_with_a_size_that_is_not_known_can_be_exported():
     (size,) = export.symbolic_shape("size")
 

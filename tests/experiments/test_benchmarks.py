@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 import node_jax as nj
-from experiments.benchmarks import batch_sides, batches, ours, rivals
+from experiments.benchmarks import batch_sides, batches, equal_error, ours, rivals
 from experiments.benchmarks.contender import Setting, gradient_of, relative_error
 from experiments.benchmarks.harness import (
     compare,
+    compare_compile,
     compile_figures,
     equations_of,
     field_time,
@@ -57,6 +58,29 @@ def test_compile_figures_see_callbacks_and_temporaries():
     assert figures.temporary_bytes >= 64 * 64 * 4
     assert compiled(jnp.eye(64)).shape == ()
     assert compile_figures(talkative, jnp.eye(4))[0].has_callback
+
+
+def test_programs_are_compiled_in_turn_and_a_larger_one_takes_longer():
+    def chain(x, length):
+        for _ in range(length):
+            x = jnp.sin(x @ x)
+        return x
+
+    programs = {
+        name: (functools.partial(chain, length=length), (jnp.eye(4),)) for name, length in (("a", 1), ("b", 99))
+    }
+    timings = compare_compile(programs, rounds=2)
+    assert timings["a"].ratio_text() == "1.00 (1.00 to 1.00)"
+    assert timings["b"].ratio > 1
+
+
+def test_a_time_at_equal_error_owes_nothing_to_a_lucky_tolerance():
+    lucky = [(1e-2, 1e-1, 1.0), (1e-3, 1e-4, 2.0), (1e-4, 1e-2, 3.0), (1e-5, 1e-4, 4.0)]
+    points = [equal_error.Point(*point) for point in lucky]
+    assert equal_error._time_at(points, 1e-3) == pytest.approx(1e3 * 12**0.5)
+    assert equal_error._time_at(points, 1e-2) == pytest.approx(2e3)
+    assert equal_error._time_at(points, 1e-5) is None
+    assert equal_error._time_at(points, 1.0) is None
 
 
 def test_floor_grows_with_the_field():
