@@ -173,11 +173,13 @@ def tree_size(x: PyTree) -> int:
 
 
 def tree_all_finite(x: State) -> Bool[Array, ""]:
-    """Whether every element of every leaf is finite.
+    """Whether every element of every leaf is finite."""
+    return jnp.isfinite(tree_zero_if_finite(x))
 
-    Read off a sum, as a norm is: a solve has that kernel anyway.
-    """
-    return jax.tree.reduce(jnp.logical_and, jax.tree.map(lambda a: jnp.isfinite(jnp.sum(0 * a)), x), jnp.asarray(True))
+
+def tree_zero_if_finite(x: State) -> Array:
+    """0 if every element of every leaf is finite, else NaN: a sum, which a solve computes for its norms anyway."""
+    return jnp.asarray(jax.tree.reduce(jnp.add, jax.tree.map(lambda leaf: jnp.sum(0 * leaf), x), 0.0))
 
 
 def tree_nan_with(x: State, y: State) -> State:
@@ -195,12 +197,7 @@ def rms_norm(x: State) -> Float[Array, ""]:
 
     The square root is safe at zero: its derivative there is taken as 0.
     """
-    return safe_sqrt(mean_square(x))
-
-
-def mean_square(x: State) -> Float[Array, ""]:
-    """Mean square over all elements of all leaves; 0 for a state without elements."""
-    return tree_vdot(x, x) / max(1, tree_size(x))
+    return safe_sqrt(tree_vdot(x, x) / max(1, tree_size(x)))
 
 
 def safe_sqrt(x: Float[Array, ""]) -> Float[Array, ""]:

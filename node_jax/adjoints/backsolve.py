@@ -19,7 +19,6 @@ from jaxtyping import Array, Float
 
 from node_jax.adjoints.base import AbstractAdjoint
 from node_jax.adjoints.continuous import Outputs, refuse_path_and_costs, times_cotangent
-from node_jax.adjoints.products import pull_fast
 from node_jax.adjoints.rule import Gradient, Solved, solve_with_rule
 from node_jax.controllers import AbstractController, PIController
 from node_jax.status import Status
@@ -142,7 +141,7 @@ def _augmented(solved: Solved) -> Callable[[Time, Any], Any]:
     def field(t: Time, z: Any) -> Any:
         y, a, _ = z
         dy, pull = jax.vjp(lambda y, parameters: solved.field_with(parameters)(t, y), y, solved.parameters)
-        y_bar, parameters_bar = pull_fast(pull, a)
+        y_bar, parameters_bar = pull(a)
         return dy, jax.tree.map(jnp.negative, y_bar), jax.tree.map(jnp.negative, parameters_bar)
 
     return field

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int
 
 from node_jax.adjoints.base import AbstractAdjoint
-from node_jax.adjoints.discrete import cotangent_at_end, cotangent_of_start, cotangent_of_times
+from node_jax.adjoints.discrete import cotangent_of_start, cotangent_of_times
 from node_jax.adjoints.lanes import solve_lanes
 from node_jax.adjoints.rewind import Rewinder
 from node_jax.adjoints.rule import Gradient, Solved, solve_with_rule
@@ -128,7 +128,7 @@ def _pull_back(solved: Solved) -> Gradient:
         reads_dense=reads_dense,
         steps_back=record.steps_back,
     )
-    bars = Transposer(solved, rewinder).run(cotangent_at_end(problem, rows, record.z_end))
+    bars = Transposer(solved, rewinder).run()
     y0_bar = cotangent_of_start(problem, rows, bars.z)
     ts_bar = None
     if solved.wants_times:

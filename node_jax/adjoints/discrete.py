@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 
 from node_jax.solvers import AbstractSolver, Step
 from node_jax.stepping import Problem
-from node_jax.tree import expand_like, tree_add, tree_any_nonzero, tree_vdot
+from node_jax.tree import expand_like, tree_add, tree_any_nonzero, tree_vdot, tree_zeros
 from node_jax.types import State, Time
 
 
@@ -27,8 +27,9 @@ def cotangent_at_end(problem: Problem, rows: State, z_end: State) -> State:
     Returns:
         That of the last row, where the end alone was read; else zero, for rows are read off the steps before.
     """
-    y_bar = jax.tree.map(lambda leaf: leaf[-1] if _reads_end(problem) else jnp.zeros_like(leaf[0]), rows)
-    return jax.vjp(problem.solver.read, z_end)[1](y_bar)[0]
+    if not _reads_end(problem):
+        return tree_zeros(z_end)
+    return jax.vjp(problem.solver.read, z_end)[1](jax.tree.map(lambda leaf: leaf[-1], rows))[0]
 
 
 def cotangent_of_start(problem: Problem, rows: State, z_bar: State) -> State:

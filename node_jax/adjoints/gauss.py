@@ -19,7 +19,7 @@ from jaxtyping import Array, Int
 from node_jax.adjoints.base import AbstractAdjoint
 from node_jax.adjoints.checkpointed import validate_checkpoints
 from node_jax.adjoints.continuous import Outputs, adjoint_slope, refuse_path_and_costs, times_cotangent
-from node_jax.adjoints.rewind import Rewinder, Span
+from node_jax.adjoints.rewind import Rewinder, Span, Visit
 from node_jax.adjoints.rule import Gradient, Solved, solve_with_rule
 from node_jax.interpolate.dense import DensePath
 from node_jax.stepping import LoopResult, Problem, Tape, integrate_single, take_step
@@ -90,7 +90,7 @@ class GaussAdjoint(AbstractAdjoint):
         is_at_end = outputs.ts[-1] == record.tape.times[record.num_nodes]
         a = jax.tree.map(lambda row: jnp.where(is_at_end, row, 0), outputs.at(outputs.ts[-1])[1])
         slope = adjoint_slope(lambda y: problem.field(outputs.ts[-1], y), record.z_end, a)
-        a, _, parameters_bar = rewinder.run((a, slope, zeros), sweep.visit)
+        a, _, parameters_bar = rewinder.run(rewinder.end(), (a, slope, zeros), sweep.visit)
         ts_bar = times_cotangent(solved, record.ys, a) if solved.wants_times else None
         return Gradient(a, parameters_bar, ts_bar)
 
@@ -121,11 +121,11 @@ class _Sweep:
         nodes, weights = np.polynomial.legendre.leggauss(num_nodes)
         self.nodes, self.weights = (1 - nodes) / 2, weights / 2
 
-    def visit(self, span: Span, extra: None, i: Int[Array, ""], y0: State, carry: _Carry) -> _Carry:
+    def visit(self, span: Span, extra: None, here: Visit, y0: State, carry: _Carry) -> _Carry:
         """From the end of a step to its start, in pieces that end at the outputs inside it."""
         del extra
-        t0, t1 = span.ends(i)
-        path = self._dense(span.begin + i, t0, t1, y0)
+        t0, t1 = here.t0, here.t1
+        path = self._dense(span.begin + here.i, t0, t1, y0)
         ts, direction = self.outputs.ts, self.problem.direction
 
         def piece(state: tuple[Time, _Carry]) -> tuple[Time, _Carry]:

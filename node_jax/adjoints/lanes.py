@@ -1,4 +1,4 @@
-r"""The discrete adjoint of a batched solve: its chunks of steps transposed from the last to the first.
+r"""The discrete adjoint of a batched solve: its steps transposed from the last to the first, a window at a time.
 
 Each step is a map (z_n, f_n) -> (z_{n+1}, f_{n+1}) of the internal state and the slope that the next step starts with,
 and is transposed as such, in all lanes at once:
@@ -12,6 +12,7 @@ there is never one for each lane. Paths that are control inputs are not differen
 `node_jax.adjoints.controls`.
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -19,6 +20,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
+from node_jax.adjoints.active_lanes import ActiveLanes
 from node_jax.adjoints.controls import ControlTables, Tables, calls_of_step
 from node_jax.adjoints.deferred import Deferral, Evaluations, probed
 from node_jax.adjoints.discrete import (
@@ -29,17 +31,18 @@ from node_jax.adjoints.discrete import (
     last_read,
 )
 from node_jax.adjoints.lane_parameters import Parameters, ParameterSplit
-from node_jax.adjoints.lane_replay import LaneReplay, ends_of, stops_among
-from node_jax.adjoints.products import pull_fast
+from node_jax.adjoints.lane_queue import Cursor, StepQueue, Window
+from node_jax.adjoints.lane_replay import LaneReplay, stops_among
 from node_jax.adjoints.rule import Gradient, Solved, solve_with_rule
-from node_jax.backend import on_gpu
+from node_jax.backend import on_cpu, on_gpu
+from node_jax.kernels import one_kernel
 from node_jax.solvers import ExplicitRungeKutta
 from node_jax.stepping import Batch, LaneTape, LoopResult, Problem, integrate_lanes, take_step
-from node_jax.stepping.batch import add_rows, lend, put_rows, take_rows, where_lane
+from node_jax.stepping.batch import add_rows, expected_costs, put_rows, take_rows, where_lane
 from node_jax.stepping.batching import any_over_batch, repeat
 from node_jax.stepping.costs import step_cost
 from node_jax.stepping.outputs import add_to_last_row, collect_cotangents, window_length
-from node_jax.tree import tree_add, tree_any_nonzero, tree_read, tree_where, tree_write, tree_zeros
+from node_jax.tree import tree_add, tree_any_nonzero, tree_bytes, tree_read, tree_where, tree_write, tree_zeros
 from node_jax.types import State
 
 
@@ -55,10 +58,10 @@ def solve_lanes(batch: Batch, num_lanes: int, max_rows: int) -> LoopResult:
         result, tapes, slopes = integrate_lanes(
             with_problem(problem), num_lanes, max_rows, with_tape=True, with_slopes=wants_times
         )
-        return result, (tapes, result.z_end, slopes)
+        return result, (tapes, result.z_end, slopes, result.stats.num_accepted)
 
     def pull_back(solved: Solved) -> Gradient:
-        return _Transposer(solved, with_problem(solved.problem), num_lanes).run()
+        return _Transposer(solved, with_problem(solved.problem), num_lanes, max_rows).run()
 
     return solve_with_rule(batch.problem, run, pull_back)
 
@@ -73,7 +76,6 @@ class _Bars(NamedTuple):
 
 
 class _Carry(NamedTuple):
-    chunk: Int[Array, ""]
     bars: _Bars
     parameters: Parameters
     controls: dict[int, Array]
@@ -87,12 +89,13 @@ class _Transposer:
         solved: the problem of all trajectories and the cotangents of their outputs.
         batch: the same problem as a batch.
         num_lanes: how many trajectories were stepped at once.
+        max_rows: bound on the attempts of all lanes together.
     """
 
-    def __init__(self, solved: Solved, batch: Batch, num_lanes: int) -> None:
+    def __init__(self, solved: Solved, batch: Batch, num_lanes: int, max_rows: int) -> None:
         self.solved, self.batch = solved, batch
         self.frame = batch.frame
-        self.has_queue = num_lanes < batch.size
+        self.has_queue, self.max_rows = num_lanes < batch.size, max_rows
         self.replay = LaneReplay(batch, has_queue=self.has_queue)
         # The last stage is read as the first of the next step, by dense output, or by a cost.
         self.reads_last = self.frame.records_slope or not self.frame.only_ends or bool(self.frame.costs)
@@ -119,7 +122,7 @@ class _Transposer:
     def run(self) -> Gradient:
         """The gradient of everything that the solves depend on."""
         solved, batch, frame = self.solved, self.batch, self.frame
-        tapes, z_end, slopes = solved.record
+        tapes, z_end, slopes, num_accepted = solved.record
         self.last_read = batch.map(last_read, batch.rows(), solved.rows, solved.costs)
         z_bar = batch.map(cotangent_at_end, batch.rows(), solved.rows, z_end)
         # Slopes are like states, in axes behind those of the tape.
@@ -128,20 +131,42 @@ class _Transposer:
         bars = _Bars(z_bar, f_bar, jnp.zeros((batch.size,), frame.ts.dtype))
         zeros = dict(zip(solved.places, jax.tree.map(jnp.zeros_like, solved.parameters), strict=True))
         controls = {place: zeros[place] for place in self.controls.wanted}
-        carry = _Carry(jnp.zeros((), jnp.int32), bars, self.split.split(zeros), controls)
-        for tape in reversed(tapes):
-            carry = lax.while_loop(
-                lambda carry: any_over_batch(carry.chunk > 0),
-                lambda carry, tape=tape: self._chunk_back(tape, carry),
-                carry._replace(chunk=tape.num_chunks),
-            )
-
-        end = self._leave_start(carry)
+        end = self._walk(tapes, num_accepted, _Carry(bars, self.split.split(zeros), controls))
+        end = self._leave_start(end)
         y0_bar = batch.map(cotangent_of_start, batch.rows(), solved.rows, end.bars.z)
         ts_bar = None
         if solved.wants_times:
             ts_bar = batch.map(cotangent_of_times, batch.rows(), solved.rows, slopes, z_end, end.bars.shift)
         return self._gradient(y0_bar, ts_bar, end)
+
+    def _walk(self, tapes: Sequence[LaneTape], num_accepted: Int[Array, " batch"], carry: _Carry) -> _Carry:
+        """All the way back."""
+        keeps_all = all(tape.keeps_all for tape in tapes)
+        if self.has_queue and keeps_all and on_cpu() and expected_costs(self.batch) is None:
+            # Without a queue every lane makes at most `max_steps` attempts.
+            bounds = [self.max_rows, *[self.frame.max_steps] * (len(tapes) - 1)]
+            most_rows = sum(bound * tape.num_lanes for bound, tape in zip(bounds, tapes, strict=True))
+            queue = StepQueue(tapes, num_accepted, most_rows)
+
+            def window_back(state: tuple[Cursor, _Carry]) -> tuple[Cursor, _Carry]:
+                window, cursor = queue.take(state[0])
+                return cursor, self._window_back(window, state[1])
+
+            return lax.while_loop(lambda state: queue.has_more(state[0]), window_back, (queue.start(), carry))[1]
+        for tape in reversed(tapes):
+
+            def chunk_back(state: tuple[Array, _Carry], tape: LaneTape = tape) -> tuple[Array, _Carry]:
+                chunk = state[0] - 1
+                return chunk, self._window_back(self._chunk(tape, chunk), state[1])
+
+            carry = lax.while_loop(lambda state: any_over_batch(state[0] > 0), chunk_back, (tape.num_chunks, carry))[1]
+        return carry
+
+    def _chunk(self, tape: LaneTape, chunk: Int[Array, ""]) -> Window:
+        """The attempts of one chunk as they were taken."""
+        index, times, num_attempts = tree_read((tape.index, tape.times, tape.num_attempts), chunk)
+        states = tree_read(tape.states, chunk) if tape.keeps_all else self.replay.states(tape, chunk)
+        return Window(index, num_attempts, times, states, tree_read(tape.is_jump, chunk))
 
     def _gradient(self, y0_bar: State, ts_bar: Array | None, end: _Carry) -> Gradient:
         """Sum over trajectories what they share."""
@@ -157,11 +182,9 @@ class _Transposer:
             found[place] = found[place] + bar if place in found else bar
         return Gradient(y0_bar, [found[place] for place in self.solved.places], ts_bar)
 
-    def _chunk_back(self, tape: LaneTape, carry: _Carry) -> _Carry:
+    def _window_back(self, window: Window, carry: _Carry) -> _Carry:
         batch, frame = self.batch, self.frame
-        chunk = carry.chunk - 1
-        index, times, num_attempts = tree_read((tape.index, tape.times, tape.num_attempts), chunk)
-        is_jump = tree_read(tape.is_jump, chunk)
+        index, num_attempts, times, states, is_jump = window
         problem_rows, bars, rows_bar, costs_bar = batch.rows(), carry.bars, self.rows_bar, self.solved.costs
         read_until = self.last_read
         if self.has_queue:
@@ -172,28 +195,34 @@ class _Transposer:
         is_active = is_step & (times[:-1] * batch.map(lambda problem: problem.direction, problem_rows) < read_until)
         trajectory = index if self.has_queue else jnp.arange(batch.size, dtype=jnp.int32)
         stops = stops_among(batch.map(Problem.stops, problem_rows), times)
-        states = tree_read(tape.states, chunk) if tape.keeps_all else self.replay.states(tape, chunk)
         collected = None
         if not frame.only_ends:
             collected = batch.map(self._collect, problem_rows, times, rows_bar, in_axes=(1, 0))
 
-        def step_back(state: tuple[Array, _Carry, Evaluations | None]) -> tuple[Array, _Carry, Evaluations | None]:
-            i, here, evaluations = state[0] - 1, state[1], state[2]
+        active = ActiveLanes.of(is_active)
+        # A lane without a step must not bring in NaN, whatever its state is: it repeats an active one with cotangent 0.
+        stop_pairs = None if stops is None else jnp.stack([stops[:-1], stops[1:]], axis=2)
+        ends = jax.vmap(ActiveLanes.lend)(active, (times[:-1], times[1:], stop_pairs, is_jump))
+
+        def step_back(state: tuple[Any, _Carry, Evaluations | None]) -> tuple[Any, _Carry, Evaluations | None]:
+            (i, goes_on), here, evaluations = _before(state[0][0], tree_bytes(bars.z)), *state[1:]
             mine = None if collected is None else jax.tree.map(lambda leaf: jnp.take(leaf, i, axis=1), collected)
-            ends, taken = (*ends_of(times, stops, i), tree_read(is_jump, i)), tree_read(states, i)
-            which = (problem_rows, trajectory, tree_read(is_active, i))
-            here, found = self._transpose_step(*which, ends, taken, here, mine, costs_bar)
-            return i, here, tree_write(evaluations, i, found)
+            who, which = tree_read(active, i), (problem_rows, trajectory)
+            taken = who.lend(tree_read(states, i))
+            here, found = self._transpose_step(*which, who, tree_read(ends, i), taken, here, mine, costs_bar)
+            return (i, goes_on), here, tree_write(evaluations, i, found)
 
         own = tree_zeros(self.split.of(problem_rows).own)
-        here = _Carry(chunk, bars, carry.parameters._replace(own=own), carry.controls)
-        room = None if self.deferral is None else self.deferral.room(tape.length, len(trajectory))
-        start = (num_attempts, here, room)
-        _, end, evaluations = repeat(lambda state: state[0] > 0, step_back, start, tape.length)
+        here = _Carry(bars, carry.parameters._replace(own=own), carry.controls)
+        length = times.shape[0] - 1
+        room = None if self.deferral is None else self.deferral.room(length, len(trajectory))
+        start = ((num_attempts, num_attempts > 0), here, room)
+        _, end, evaluations = repeat(lambda state: state[0][1], step_back, start, length)
         if self.deferral is not None:
             is_used = jnp.any(is_active, axis=0)
-            found = self.deferral.gradient(self._lend_rows(is_used, problem_rows), evaluations, is_active)
-            end = self._add_parameters(end, is_used, found)
+            used = ActiveLanes.of(is_used)
+            found = self.deferral.gradient(self._lend_rows(used, problem_rows), evaluations, is_active)
+            end = self._add_parameters(end, used, found)
         before, own = carry.parameters.own, end.parameters.own
         own = add_rows(before, index, own) if self.has_queue else tree_add(before, own)
         bars = put_rows(carry.bars, index, end.bars) if self.has_queue else end.bars
@@ -208,14 +237,14 @@ class _Transposer:
         self,
         problem_rows: list[Array],
         trajectory: Int[Array, " lane"],
-        is_active: Bool[Array, " lane"],
+        active: ActiveLanes,
         ends: tuple[Array, Array, Array | None, Array | None],
         state: tuple[State, State | None],
         carry: _Carry,
         mine: State | None,
         costs_bar: dict[str, Array],
     ) -> tuple[_Carry, Evaluations | None]:
-        """One attempt of all lanes, from the cotangents at its end to those at its start.
+        """One attempt of all lanes, from the cotangents at its end to those at its start. `ends` and `state` are lent.
 
         Also the evaluations of the field, where the gradient for parameters is deferred.
         """
@@ -224,12 +253,10 @@ class _Transposer:
         if mine is not None:
             dense_bars = jax.vmap(lambda dt, parts: DenseBars.of(solver, dt, parts))(ends[1] - ends[0], mine)
         cotangent = (bars.z, bars.f, dense_bars, costs_bar)
-        cotangent = _zero_unless(is_active, cotangent)
-        # A lane without a step must not bring in NaN, whatever its state is: it repeats an active one with cotangent 0.
-        ends, state = lend(is_active, (ends, state))
+        cotangent = active.or_zero(cotangent)
         tables, pull_tables = controls.tabulate(problem_rows, ends[0], ends[1], ends[2])
-        tables = lend(is_active, tables)
-        problem_rows = self._lend_rows(is_active, problem_rows)
+        tables = active.lend(tables)
+        problem_rows = self._lend_rows(active, problem_rows)
         parameters = self.split.of(problem_rows)
         probes = None if self.deferral is None else self.deferral.probes(len(trajectory))
 
@@ -261,14 +288,14 @@ class _Transposer:
         differentiated = parameters if probes is None else None
         arguments = (differentiated, tables, jnp.zeros_like(bars.shift), state, probes)
         _, pull, seen = jax.vjp(take, *arguments, has_aux=True)
-        parameters_bar, tables_bar, shift_bar, state_bar, probes_bar = pull_fast(pull, cotangent)
-        z_bar, f_bar = where_lane(is_active, state_bar, (bars.z, bars.f))
+        parameters_bar, tables_bar, shift_bar, state_bar, probes_bar = pull(cotangent)
+        z_bar, f_bar = where_lane(active.lanes, state_bar, (bars.z, bars.f))
         carry = carry._replace(bars=_Bars(z_bar, f_bar, bars.shift))
-        carry = self._add(carry, trajectory, is_active, (shift_bar, pull_tables(tables_bar)))
+        carry = self._add(carry, trajectory, active, (shift_bar, pull_tables(tables_bar)))
         if parameters_bar is not None:
-            return self._add_parameters(carry, is_active, parameters_bar), None
+            return self._add_parameters(carry, active, parameters_bar), None
         times, states = seen
-        return carry, Evaluations(times, states, _zero_unless(is_active, probes_bar))
+        return carry, Evaluations(times, states, active.or_zero(probes_bar))
 
     def _jump_instead(
         self,
@@ -290,35 +317,35 @@ class _Transposer:
             z1 = jumps.apply(field, t, z)
             return z1, problem.solver.slope(field, t, z1) if problem.records_slope else None
 
+        jumping = ActiveLanes.of(is_jump)
+
         def jumped() -> tuple[State, State | None]:
-            return self.batch.map(jump, self._lend_rows(is_jump, problem_rows), *lend(is_jump, (t, z, parameters.own)))
+            return self.batch.map(jump, self._lend_rows(jumping, problem_rows), *jumping.lend((t, z, parameters.own)))
 
-        return where_lane(is_jump, lax.cond(any_over_batch(jnp.any(is_jump)), jumped, lambda: after), after)
+        return where_lane(is_jump, lax.cond(any_over_batch(jumping.is_any), jumped, lambda: after), after)
 
-    def _lend_rows(self, is_active: Bool[Array, " lane"], problem_rows: list[Array]) -> list[Array]:
+    def _lend_rows(self, active: ActiveLanes, problem_rows: list[Array]) -> list[Array]:
         """Rows in which lanes that are not active have field and jumps of an active one, but for what comes from
         tables.
         """
         return [
-            lend(is_active, rows) if is_lent else rows
+            active.lend(rows) if is_lent else rows
             for rows, is_lent in zip(problem_rows, self.controls.rows_of_dynamics, strict=True)
         ]
 
-    def _add(
-        self, carry: _Carry, trajectory: Int[Array, " lane"], is_active: Bool[Array, " lane"], found: Any
-    ) -> _Carry:
+    def _add(self, carry: _Carry, trajectory: Int[Array, " lane"], active: ActiveLanes, found: Any) -> _Carry:
         """`carry` with the gradients of shift and tables of the active lanes added."""
-        shift_bar, rows = _zero_unless(is_active, found)
+        shift_bar, rows = active.or_zero(found)
         bars, total = carry.bars, self.controls.shift_of(rows)
         return carry._replace(
             bars=bars._replace(shift=bars.shift + shift_bar + total),
             controls=self.controls.add(carry.controls, trajectory, rows),
         )
 
-    def _add_parameters(self, carry: _Carry, is_active: Bool[Array, " lane"], found: Parameters) -> _Carry:
+    def _add_parameters(self, carry: _Carry, active: ActiveLanes, found: Parameters) -> _Carry:
         """`carry` with the gradients of shared and own parameters of the active lanes added."""
-        shared = tree_where(jnp.any(is_active), found.shared, tree_zeros(found.shared))
-        found = Parameters(shared, _zero_unless(is_active, found.own))
+        shared = tree_where(active.is_any, found.shared, tree_zeros(found.shared))
+        found = Parameters(shared, active.or_zero(found.own))
         return carry._replace(parameters=tree_add(carry.parameters, found))
 
     def _leave_start(self, carry: _Carry) -> _Carry:
@@ -326,12 +353,12 @@ class _Transposer:
         bars, controls = carry.bars, self.controls
         if bars.f is None:
             return carry
-        is_active = jax.vmap(tree_any_nonzero)(bars.f)
-        f_bar = _zero_unless(is_active, bars.f)
+        active = ActiveLanes.of(jax.vmap(tree_any_nonzero)(bars.f))
+        f_bar = active.or_zero(bars.f)
         problem_rows = self.batch.rows()
         starts = self.batch.map(lambda problem: (problem.ts[0], problem.solver.start(problem.y0)), problem_rows)
         tables, pull_tables = controls.tabulate(problem_rows, starts[0], starts[0], None)
-        problem_rows, tables, (t0, z0) = lend(is_active, (problem_rows, tables, starts))
+        problem_rows, tables, (t0, z0) = active.lend((problem_rows, tables, starts))
 
         def slopes(parameters: Parameters, tables: Tables, shift: Array, z: State) -> State:
             def slope(problem: Problem, t0: Array, own: list[Array], tables: Tables, shift: Array, z: State) -> State:
@@ -343,11 +370,17 @@ class _Transposer:
 
         _, pull = jax.vjp(slopes, self.split.of(problem_rows), tables, jnp.zeros_like(bars.shift), z0)
         parameters_bar, tables_bar, shift_bar, z_bar = pull(f_bar)
-        carry = carry._replace(bars=bars._replace(z=tree_add(bars.z, _zero_unless(is_active, z_bar))))
+        carry = carry._replace(bars=bars._replace(z=tree_add(bars.z, active.or_zero(z_bar))))
         trajectory = jnp.arange(self.batch.size, dtype=jnp.int32)
-        carry = self._add(carry, trajectory, is_active, (shift_bar, pull_tables(tables_bar)))
-        return self._add_parameters(carry, is_active, parameters_bar)
+        carry = self._add(carry, trajectory, active, (shift_bar, pull_tables(tables_bar)))
+        return self._add_parameters(carry, active, parameters_bar)
 
 
-def _zero_unless(mask: Bool[Array, " lane"], x: Any) -> Any:
-    return where_lane(mask, x, tree_zeros(x))
+def _before(i: Int[Array, ""], num_bytes: int) -> tuple[Int[Array, ""], Bool[Array, ""]]:
+    """The attempt before, and whether there is one before that; in a loop that carries so many bytes."""
+
+    @one_kernel(num_bytes)
+    def before() -> tuple[Int[Array, ""], Bool[Array, ""]]:
+        return i - 1, i > 1
+
+    return before()

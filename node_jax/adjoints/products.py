@@ -1,17 +1,26 @@
-r"""The matrix products that a gradient for weights is made of, written as a CPU computes them fast.
+"""The matrix products of a solve and of its gradient, written as a CPU computes them fast.
 
-A weight W that is applied to a batch of rows, Y = X W, gets the gradient XᵀȲ: a product over the rows of both factors.
-XLA hands products to a fast library on a CPU, but not those whose first factor is meant to be transposed; they take up
-to twice as long. A narrow first factor is transposed before, which takes less than that.
+XLA hands products to a fast library on a CPU, where a call takes half a microsecond however small the product is.
 
-Which factor is the first is settled by the compiler: JAX writes ȲᵀX and transposes the result once, or twice where W
-is stored transposed, and the compiler takes transpositions of a result into its product.
+**Thin products.** A state of a few numbers goes through the first weight of a network, Y = X W, in a product that sums
+over those few alone, and so does a cotangent through its last. Written as a sum of columns times rows,
+
+    Y = Σ_k X[:, k] W[k, :],
+
+it needs no call, and is a part of the arithmetic around it.
+
+**Products over rows.** A weight that is applied to a batch of rows gets the gradient XᵀȲ: a product over the rows of
+both factors. The library does not take those whose first factor is meant to be transposed; they take up to twice as
+long. A narrow first factor is transposed before, which takes less than that. Which factor is the first is settled by
+the compiler: JAX writes ȲᵀX and transposes the result once, or twice where W is stored transposed, and the compiler
+takes transpositions of a result into its product.
 
 The fast library is YNNPACK (`YnnFusionThunk` of XLA's CPU compiler); the other products go to Eigen (`DotThunk`).
 """
 
-import math
-from collections.abc import Callable, Sequence
+import functools
+import operator
+from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
 import jax
@@ -22,7 +31,6 @@ from jaxtyping import Array
 
 from node_jax.backend import on_cpu
 
-Cotangent = TypeVar("Cotangent")
 Found = TypeVar("Found")
 
 _OVER_ROWS = (((0,), (0,)), ((), ()))
@@ -31,50 +39,123 @@ _PLAIN = (((1,), (0,)), ((), ()))
 """A product of matrices as it is written."""
 _TRANSPARENT = (jit_p, scan_p, while_p, cond_p, remat_p)
 """What runs other programs as they are. A kernel that is written by hand, say, is left alone."""
-_LARGEST_RESULT = 2**12
+_LARGEST_OVER_ROWS = 2**12
 """Products of more elements are left alone: XLA gives them to several threads."""
-_LARGEST_FACTOR = 2**15
+_LARGEST_TRANSPOSED = 2**15
 """A factor of more elements takes too long to transpose."""
+_LARGEST_SUM = 4
+"""A product that sums over more numbers is worth a call."""
+_NARROW = 32
+_NARROW_IN_TRANSPOSE = 64
+"""A thin product of more columns hardly matters, or is faster as it is if it has few rows."""
+_LARGEST_THIN = 2**9
+"""One of so few elements is fast whatever its shape."""
 
 
-def pull_fast(pull: Callable[[Cotangent], Found], cotangent: Cotangent) -> Found:
-    """`pull(cotangent)`, with narrow products over rows in the order that is fast on a CPU; elsewhere as it is.
+def with_fast_products(program: Callable[[], Found], *, is_transpose: bool = False) -> Found:
+    """`program()`, with small matrix products as they are fast on a CPU; elsewhere as it is.
 
     Arguments:
-        pull: a transpose, as from `jax.vjp`: a linear function from a pytree of arrays to another.
-        cotangent: what it is applied to, of any shapes.
+        program: returns a pytree of arrays, and may be a part of a larger program: what it closes over may be traced.
+        is_transpose: whether its products are mostly those of transposes, as in a backward pass.
 
     Returns:
-        What `pull` returns, the same but for rounding.
+        What `program` returns, the same but for rounding.
     """
-    if not on_cpu():
-        return pull(cotangent)
-    closed, shapes = jax.make_jaxpr(pull, return_shape=True)(cotangent)
-    leaves = jaxpr_as_fun(_rewrite(closed, {}))(*jax.tree.leaves(cotangent))
-    return jax.tree.unflatten(jax.tree.structure(shapes), leaves)
+    if not on_cpu() or cast(Any, jax.config).jax_disable_jit:
+        return program()
+    closed, shapes = jax.make_jaxpr(program, return_shape=True)()
+    rewriter = _Rewriter(_NARROW_IN_TRANSPOSE if is_transpose else _NARROW)
+    return jax.tree.unflatten(jax.tree.structure(shapes), jaxpr_as_fun(rewriter.rewrite(closed))())
 
 
-def _rewrite(program: Any, done: dict[int, Any]) -> Any:
-    """A program with its products over rows written anew, those within functions that it calls too.
+class _Rewriter:
+    """Writes the products in a program anew.
 
     Arguments:
-        program: the program; a tuple is searched for programs, and anything else left as it is.
-        done: what programs were rewritten to, by their identity: a function that is called twice stays one.
+        widest: how many columns a thin product may have.
     """
-    if isinstance(program, tuple):
-        return tuple(_rewrite(part, done) for part in program) if any(map(_is_program, program)) else program
-    if not _is_program(program):
-        return program
-    if id(program) not in done:
-        # Up to jax 0.10 a program with its constants is another type.
-        within = getattr(program, "jaxpr", program)
-        if within is program:
-            turned = _turned_products(program)
-            equations = [new for equation in program.eqns for new in _rewrite_equation(equation, turned, done)]
-            done[id(program)] = program.replace(eqns=equations)
-        else:
-            done[id(program)] = program.replace(jaxpr=_rewrite(within, done))
-    return done[id(program)]
+
+    def __init__(self, widest: int) -> None:
+        self.widest = widest
+        # By identity: a function that is called twice stays one.
+        self.done: dict[int, Any] = {}
+        # What a product becomes, by function, settings and factors.
+        self.calls: dict[Any, JaxprEqn] = {}
+
+    def rewrite(self, program: Any) -> Any:
+        """A program with its products written anew, those within functions that it calls too.
+
+        Of a tuple the programs in it; anything else is left as it is.
+        """
+        if isinstance(program, tuple):
+            parts = tuple(map(self.rewrite, program)) if any(map(_is_program, program)) else program
+            return program if all(map(operator.is_, parts, program)) else parts
+        if not _is_program(program):
+            return program
+        if id(program) not in self.done:
+            # Up to jax 0.10 a program with its constants is another type.
+            within = getattr(program, "jaxpr", program)
+            if within is program:
+                self.done[id(program)] = self._with_equations_rewritten(program)
+            else:
+                rewritten = self.rewrite(within)
+                self.done[id(program)] = program if rewritten is within else program.replace(jaxpr=rewritten)
+        return self.done[id(program)]
+
+    def _with_equations_rewritten(self, program: Jaxpr) -> Jaxpr:
+        turned = _turned_products(program)
+        equations = [self._rewrite_equation(equation, turned) for equation in program.eqns]
+        # What nothing was done to stays the same object, as which jax has it in its caches.
+        is_same = all(map(operator.is_, equations, program.eqns))
+        return program if is_same else program.replace(eqns=equations)
+
+    def _rewrite_equation(self, equation: JaxprEqn, turned: set[Any]) -> JaxprEqn:
+        if equation.primitive is dot_general_p:
+            return self._rewrite_product(equation, is_turned=equation.outvars[0] in turned)
+        if equation.primitive not in _TRANSPARENT:
+            return equation
+        params = {name: self.rewrite(value) for name, value in equation.params.items()}
+        is_same = all(params[name] is value for name, value in equation.params.items())
+        return equation if is_same else equation.replace(params=params)
+
+    def _rewrite_product(self, product: JaxprEqn, *, is_turned: bool) -> JaxprEqn:
+        """A call of a function in place of a product; the product itself where that is best.
+
+        Arguments:
+            product: the product.
+            is_turned: whether its result is transposed before it is used.
+        """
+        found = self._instead_of(product, is_turned=is_turned)
+        if found is None:
+            return product
+        factors = tuple(atom.aval for atom in product.invars)
+        if (found, factors) not in self.calls:
+            function, settings = found
+            (self.calls[found, factors],) = jax.make_jaxpr(functools.partial(function, settings=settings))(
+                *factors
+            ).eqns
+        return self.calls[found, factors].replace(invars=product.invars, outvars=product.outvars)
+
+    def _instead_of(self, product: JaxprEqn, *, is_turned: bool) -> tuple[Callable[..., Array], Any] | None:
+        """A function of both factors that is faster than their product, and its settings; `None` if there is none."""
+        left, right, result = (cast(Any, atom.aval) for atom in (*product.invars, *product.outvars))
+        over, batch = product.params["dimension_numbers"]
+        # Shapes of an exported program may not be known yet.
+        is_known = all(isinstance(size, int) for size in (*left.shape, *right.shape))
+        # A vector, or rather a matrix of one column, has a fast product of its own.
+        if not is_known or min(left.ndim, right.ndim) < 2 or len(over[0]) != 1 or batch[0] or min(result.shape) < 2:
+            return None
+        # In memory the last axis is the one of neighbours, or the first of a result that is transposed.
+        num_columns = result.shape[0 if is_turned else -1]
+        is_small = num_columns <= self.widest or result.size <= _LARGEST_THIN
+        is_thin = 0 < left.shape[over[0][0]] <= _LARGEST_SUM and is_small
+        if is_thin and left.dtype == right.dtype == result.dtype and result.dtype.itemsize >= 4:
+            return _turned_thin_product if is_turned else _thin_product, (over[0][0], over[1][0])
+        is_narrow = result.size <= _LARGEST_OVER_ROWS and max(left.size, right.size) <= _LARGEST_TRANSPOSED
+        if (over, batch) == _OVER_ROWS and result.ndim == 2 and is_narrow:
+            return _turned_product_over_rows if is_turned else _product_over_rows, tuple(product.params.items())
+        return None
 
 
 def _is_program(x: Any) -> bool:
@@ -100,45 +181,33 @@ def _turned_products(program: Jaxpr) -> set[Any]:
     return turned
 
 
-def _rewrite_equation(equation: JaxprEqn, turned: set[Any], done: dict[int, Any]) -> Sequence[JaxprEqn]:
-    if _is_slow(equation):
-        return _rewrite_product(equation, is_turned=equation.outvars[0] in turned)
-    if equation.primitive not in _TRANSPARENT:
-        return [equation]
-    return [equation.replace(params={name: _rewrite(value, done) for name, value in equation.params.items()})]
+@functools.partial(jax.jit, static_argnames="settings")
+def _thin_product(left: Array, right: Array, settings: tuple[int, int]) -> Array:
+    """The product over an axis of each of the factors, `settings`, as a sum of outer products."""
+
+    def term(k: int) -> Array:
+        pair = zip((left, right), settings, strict=True)
+        mine, other = (lax.index_in_dim(factor, k, axis, keepdims=False) for factor, axis in pair)
+        return lax.expand_dims(mine, range(mine.ndim, mine.ndim + other.ndim)) * other
+
+    return functools.reduce(operator.add, map(term, range(left.shape[settings[0]])))
 
 
-def _is_slow(equation: JaxprEqn) -> bool:
-    """Whether it is a product over rows, of sizes for which another order is faster."""
-    if equation.primitive is not dot_general_p or equation.params["dimension_numbers"] != _OVER_ROWS:
-        return False
-    left, right = (cast(Any, factor.aval).shape for factor in equation.invars)
-    # Shapes of an exported program may not be known yet.
-    if not (len(left) == len(right) == 2 and all(isinstance(size, int) for size in (*left, *right))):
-        return False
-    # A vector, or rather a matrix of one column, has a fast product of its own.
-    is_narrow = left[1] * right[1] <= _LARGEST_RESULT and max(math.prod(left), math.prod(right)) <= _LARGEST_FACTOR
-    return is_narrow and min(left[1], right[1]) > 1
+@functools.partial(jax.jit, static_argnames="settings")
+def _turned_thin_product(left: Array, right: Array, settings: tuple[int, int]) -> Array:
+    """The same as the transpose of a product whose factors have changed places."""
+    return _thin_product(right, left, settings[::-1]).T
 
 
-def _rewrite_product(product: JaxprEqn, *, is_turned: bool) -> Sequence[JaxprEqn]:
-    """A product over the rows of both factors, with the one transposed that the compiler would have first."""
+@functools.partial(jax.jit, static_argnames="settings")
+def _product_over_rows(left: Array, right: Array, settings: tuple[tuple[str, Any], ...]) -> Array:
+    """The product over the rows of both factors, with the first transposed before. `settings` are its parameters."""
+    # Without a barrier the compiler would put the transposition back into the product.
+    columns = lax.optimization_barrier(left.T)
+    return dot_general_p.bind(columns, right, **dict(settings) | {"dimension_numbers": _PLAIN})
 
-    def multiply(left: Array, right: Array) -> Array:
-        # Without a barrier the compiler would put the transposition back into the product.
-        columns = lax.optimization_barrier(left.T)
-        return dot_general_p.bind(columns, right, **product.params | {"dimension_numbers": _PLAIN})
 
-    def multiply_turned(left: Array, right: Array) -> Array:
-        return multiply(right, left).T
-
-    left, right = product.invars
-    new = jax.make_jaxpr(multiply_turned if is_turned else multiply)(left.aval, right.aval).jaxpr
-    names = dict(zip([*new.invars, *new.outvars], [*product.invars, *product.outvars], strict=True))
-    return [
-        equation.replace(
-            invars=[names.get(atom, atom) for atom in equation.invars],
-            outvars=[names.get(atom, atom) for atom in equation.outvars],
-        )
-        for equation in new.eqns
-    ]
+@functools.partial(jax.jit, static_argnames="settings")
+def _turned_product_over_rows(left: Array, right: Array, settings: tuple[tuple[str, Any], ...]) -> Array:
+    """The same as the transpose of a product whose factors have changed places."""
+    return _product_over_rows(right, left, settings).T

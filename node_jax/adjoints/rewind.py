@@ -14,7 +14,7 @@ from node_jax.stepping.attempt import inside
 from node_jax.stepping.happenings import jump_instead
 from node_jax.stepping.outputs import span_length
 from node_jax.stepping.tape import WINDOW
-from node_jax.tree import tree_buffer, tree_read, tree_slice, tree_where, tree_write
+from node_jax.tree import tree_buffer, tree_bytes, tree_read, tree_slice, tree_take, tree_where, tree_write
 from node_jax.types import State, Time
 
 Carry = TypeVar("Carry")
@@ -43,9 +43,18 @@ class Span(NamedTuple):
         """Whether step `begin` + i is a jump of the state."""
         return None if self.jumps is None else tree_read(self.jumps, i)
 
-    def ends(self, i: Int[Array, ""]) -> tuple[Time, Time]:
-        """Where step `begin` + i starts and ends."""
-        return _ends(self.times, i + 1)
+
+class Visit(NamedTuple):
+    """Where one step of a span lies."""
+
+    i: Int[Array, ""]
+    """It is step `begin` + i."""
+    before: Time
+    """Where the step before it starts."""
+    t0: Time
+    t1: Time
+    dt: Time
+    """Its signed length."""
 
 
 class Rewinder:
@@ -77,56 +86,77 @@ class Rewinder:
         self.z_end = z_end
         self.steps_back = steps_back
         self.stops = problem.stops()
-        # Before the first step comes one of no length, that stands for the step before it, and after the last may too.
-        self.times = jnp.concatenate([tape.times[:1], tape.times, tape.times[-1:]])
         replays = not tape.keeps_all and not steps_back
         self.length = min(problem.max_steps, span_length(problem) if reads_dense and not replays else WINDOW)
 
+    def end(self, *, visits_end: bool = False) -> tuple[Int[Array, ""], Bool[Array, ""]]:
+        """Number of the step after the last, and whether there is a last.
+
+        Arguments:
+            visits_end: whether there is a step of no length from the last node.
+        """
+        end = self.num_nodes + visits_end
+        return end, end > 0
+
     def run(
         self,
+        end: tuple[Int[Array, ""], Bool[Array, ""]],
         carry: Carry,
-        visit: Callable[[Span, Any, Int[Array, ""], State, Carry], Carry],
+        visit: Callable[[Span, Any, Visit, State, Carry], Carry],
         enter: Callable[[Span], Any] | None = None,
-        *,
-        visits_end: bool = False,
     ) -> Carry:
         """Walk from the end to the start.
 
         Arguments:
+            end: where to begin; see `end`.
             carry: what is handed from step to step.
-            visit: `visit(span, extra, i, z0, carry)` handles step `span.begin + i`, which starts at z0.
+            visit: `visit(span, extra, here, z0, carry)` handles one step, which starts at z0.
             enter: `enter(span)` comes before the steps of a span, and returns their `extra`.
-            visits_end: whether a step of no length, from the last node, is visited first.
         """
 
-        def span_back(state: tuple[Array, State, Carry]) -> tuple[Array, State, Carry]:
-            end, z_end, carry = state
-            span = self._span(end, z_end)
+        def span_back(state: tuple[Any, State, Carry]) -> tuple[Any, State, Carry]:
+            (end, _), z_end, carry = state
+            span, num_steps, is_left = self._span(end, z_end)
             extra = None if enter is None else enter(span)
 
-            def step_back(state: tuple[Array, State, Carry]) -> tuple[Array, State, Carry]:
-                i, z1, carry = state[0] - 1, state[1], state[2]
-                z0 = self._undo(span, i, z1) if span.states is None else tree_read(span.states, i)
-                return i, z0 if span.states is None else None, visit(span, extra, i, z0, carry)
+            def step_back(state: tuple[Any, State, Carry]) -> tuple[Any, State, Carry]:
+                here, goes_on = self._step_before(span, state[0][0])
+                z1, carry = state[1:]
+                z0 = self._undo(span, here, z1) if span.states is None else tree_read(span.states, here.i)
+                return (here.i, goes_on), z0 if span.states is None else None, visit(span, extra, here, z0, carry)
 
             # A state that is stored need not be handed on from step to step.
             handed = z_end if span.states is None else None
-            start = (end - span.begin, handed, carry)
-            _, z_begin, carry = lax.while_loop(lambda state: state[0] > 0, step_back, start)
+            start = ((num_steps, jnp.asarray(True)), handed, carry)
+            _, z_begin, carry = lax.while_loop(_goes_on, step_back, start)
             if span.states is not None:
                 z_begin = tree_read(span.states, jnp.int32(0))
-            return span.begin, z_begin, carry
+            return (span.begin, is_left), z_begin, carry
 
-        start = (self.num_nodes + visits_end, self.z_end, carry)
-        return lax.while_loop(lambda state: state[0] > 0, span_back, start)[2]
+        return lax.while_loop(_goes_on, span_back, (end, self.z_end, carry))[2]
 
-    def _span(self, end: Int[Array, ""], z_end: State) -> Span:
+    def _step_before(self, span: Span, i: Int[Array, ""]) -> tuple[Visit, Bool[Array, ""]]:
+        """The step before step i of a span, and whether the span has one before that."""
+
+        @one_kernel(tree_bytes(self.problem.y0))
+        def step_before() -> tuple[Visit, Bool[Array, ""]]:
+            t0, t1 = _ends(span.times, i)
+            return Visit(i - 1, tree_read(span.times, i - 1), t0, t1, t1 - t0), i > 1
+
+        return step_before()
+
+    def _span(self, end: Int[Array, ""], z_end: State) -> tuple[Span, Int[Array, ""], Bool[Array, ""]]:
+        """The span that ends before step `end`, its number of steps, and whether there are steps before it."""
+
         @one_kernel()
-        def cut() -> tuple[Int[Array, ""], Float[Array, " node"]]:
+        def cut() -> tuple[Int[Array, ""], Int[Array, ""], Bool[Array, ""], Float[Array, " node"]]:
             begin = jnp.maximum(end - self.length, 0)
-            return begin, tree_slice(self.times, begin, self.length + 2)
+            times = self.tape.times
+            # Before the first step comes one of no length, that stands for the step before it; after the last may too.
+            nodes = jnp.clip(begin - 1 + jnp.arange(self.length + 2), 0, times.shape[0] - 1)
+            return begin, end - begin, begin > 0, tree_take(times, nodes)
 
-        begin, times = cut()
+        begin, num_steps, is_left, times = cut()
         if self.steps_back:
             states = None
         elif self.tape.keeps_all:
@@ -136,7 +166,7 @@ class Rewinder:
         jumps = self.tape.is_jump
         if jumps is not None:
             jumps = tree_slice(jumps, begin, self.length)
-        return Span(begin, end, times, states, z_end, jumps)
+        return Span(begin, end, times, states, z_end, jumps), num_steps, is_left
 
     def _replay(self, begin: Int[Array, ""], end: Int[Array, ""]) -> State:
         """The states of nodes `begin` to `end` - 1, from the last kept node at or before `begin`."""
@@ -146,7 +176,7 @@ class Rewinder:
         def forward(carry: tuple[Array, State, State]) -> tuple[Array, State, State]:
             n, z, window = carry
             window = tree_write(window, jnp.where(n >= begin, n - begin, self.length), z)
-            t0, t1 = _ends(self.times, n + 1)
+            t0, t1 = _ends(tape.times, n)
 
             def step(z: State) -> State:
                 dt = t1 - t0
@@ -163,23 +193,26 @@ class Rewinder:
         first = (start, tape.state(start), tree_buffer(self.length + 1, self.z_end))
         return lax.while_loop(lambda carry: carry[0] < end, forward, first)[2]
 
-    def _undo(self, span: Span, i: Int[Array, ""], z1: State) -> State:
-        """The state at the start of step i of a span, from that at its end or from the tape."""
-        solver, node = self.problem.solver, span.begin + i
+    def _undo(self, span: Span, here: Visit, z1: State) -> State:
+        """The state at the start of a step of a span, from that at its end or from the tape."""
+        solver, node, t0, t1 = self.problem.solver, span.begin + here.i, here.t0, here.t1
         assert isinstance(solver, AbstractReversibleSolver)
-        t0, t1 = span.ends(i)
         field = inside(self.problem, self.stops, self.problem.field, t0, t1)
         return lax.cond(
             self.tape.is_kept(node),
             lambda _: self.tape.state(node),
-            lambda z1: _unless_empty(t0, t1, solver.step_back(field, t1, t1 - t0, z1, None)[0], z1),
+            lambda z1: _unless_empty(t0, t1, solver.step_back(field, t1, here.dt, z1, None)[0], z1),
             z1,
         )
 
 
+def _goes_on(state: tuple[tuple[Array, Bool[Array, ""]], Any, Any]) -> Bool[Array, ""]:
+    return state[0][1]
+
+
 def _ends(times: Float[Array, " node"], i: Int[Array, ""]) -> tuple[Time, Time]:
     """Node i and the next, or twice node i if it is the last."""
-    t0, t1 = tree_slice(times, i, 2)
+    t0, t1 = tree_read(times, i), tree_read(times, i + 1)
     return t0, jnp.where(jnp.isfinite(t1), t1, t0)
 
 

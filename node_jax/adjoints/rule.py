@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Array, Float
 
+from node_jax.adjoints.products import with_fast_products
 from node_jax.events import Jumps
 from node_jax.interpolate.dense import DensePath
 from node_jax.stepping import LoopResult, Problem
@@ -80,16 +81,17 @@ def solve_with_rule(
 
     @jax.custom_vjp
     def solve(active: Any, arrays: Any) -> LoopResult:
-        return run(rebuild(active, arrays), None)[0]
+        return with_fast_products(lambda: run(rebuild(active, arrays), None)[0])
 
     def forward(active: Any, arrays: Any) -> tuple[LoopResult, "_Residuals"]:
         is_perturbed = tuple(primal.perturbed for primal in jax.tree.leaves(active))
         active, arrays = jax.tree.map(lambda primal: primal.value, (active, arrays))
-        result, record = run(rebuild(active, arrays), is_perturbed[-1])
+        result, record = with_fast_products(lambda: run(rebuild(active, arrays), is_perturbed[-1]))
         return result, _Residuals(active, arrays, record, result.num_saved, is_perturbed)
 
     def backward(residuals: "_Residuals", cotangent: LoopResult) -> tuple[Any, None]:
-        return _backward(residuals, cotangent, rebuild, pull_back), None
+        pulled = with_fast_products(lambda: _backward(residuals, cotangent, rebuild, pull_back), is_transpose=True)
+        return pulled, None
 
     solve.defvjp(forward, backward, symbolic_zeros=True)
     return solve(active, arrays)

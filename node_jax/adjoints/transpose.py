@@ -17,9 +17,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from node_jax.adjoints.discrete import DenseBars, last_nonzero, last_read, slope_cotangent
-from node_jax.adjoints.products import pull_fast
-from node_jax.adjoints.rewind import Rewinder, Span
+from node_jax.adjoints.discrete import DenseBars, cotangent_at_end, last_nonzero, last_read, slope_cotangent
+from node_jax.adjoints.rewind import Rewinder, Span, Visit
 from node_jax.adjoints.rule import Solved
 from node_jax.kernels import one_kernel
 from node_jax.stepping import take_step
@@ -64,41 +63,42 @@ class Transposer:
             nodes = jax.tree.map(lambda leaf: leaf[: times.shape[0]], solved.path.nodes)
             self.last_read = jnp.maximum(self.last_read, last_nonzero(times, nodes))
 
-    def run(self, z_bar: State) -> Cotangents:
-        """The cotangents at the start of the solve, given that of its end."""
+    def run(self) -> Cotangents:
+        """The cotangents at the start of the solve."""
+        problem, rewinder = self.problem, self.rewinder
 
         @one_kernel()
-        def zeros() -> tuple[list[Array], Time]:
-            return tree_zeros(self.solved.parameters), jnp.zeros((), self.problem.ts.dtype)
+        def start() -> tuple[Cotangents, Any]:
+            z_bar = cotangent_at_end(problem, self.solved.rows, rewinder.z_end)
+            bars = Cotangents(z_bar, tree_zeros(self.solved.parameters), jnp.zeros((), problem.ts.dtype))
+            return bars, rewinder.end(visits_end=self.hands_on)
 
-        bars = Cotangents(z_bar, *zeros())
+        bars, end = start()
         enter = self._collect_in if self.collects_spans else None
-        return self.rewinder.run(bars, self._visit, enter, visits_end=self.hands_on)
+        return rewinder.run(end, bars, self._visit, enter)
 
-    def _visit(self, span: Span, collected: State | None, i: Int[Array, ""], z0: State, bars: Cotangents) -> Cotangents:
+    def _visit(self, span: Span, collected: State | None, here: Visit, z0: State, bars: Cotangents) -> Cotangents:
         """One step back."""
-        t0, t1 = span.ends(i)
-        t_read = t0
         mine = f0_bar = None
         if collected is not None:
-            mine = tree_read(collected, i + 1)
+            mine = tree_read(collected, here.i + 1)
             if self.hands_on:
-                t_read = span.times[i]
-                f0_bar = slope_cotangent(self.problem.solver, t0 - t_read, tree_read(collected, i))
+                f0_bar = slope_cotangent(self.problem.solver, here.t0 - here.before, tree_read(collected, here.i))
         elif self.reads_dense:
-            mine = jax.tree.map(lambda leaf: leaf[0], self._collect(jnp.stack([t0, t1]), span.begin + i))
+            ends = jnp.stack([here.t0, here.t1])
+            mine = jax.tree.map(lambda leaf: leaf[0], self._collect(ends, span.begin + here.i))
         # Under `jax.vmap` a step of no length is one of another lane: it changes nothing, but may take a slope's
         # cotangent.
-        is_step = self._matters(t_read)
-        is_jump = span.is_jump(i)
+        is_step = self._matters(here.before if self.hands_on else here.t0)
+        is_jump = span.is_jump(here.i)
         if not self.hands_on:
-            is_step &= (t0 != t1) if is_jump is None else (t0 != t1) | is_jump
-        return tree_where(is_step, self._transpose_step(t0, t1, z0, is_jump, mine, f0_bar, bars), bars)
+            has_length = here.t0 != here.t1
+            is_step &= has_length if is_jump is None else has_length | is_jump
+        return tree_where(is_step, self._transpose_step(here, z0, is_jump, mine, f0_bar, bars), bars)
 
     def _transpose_step(
         self,
-        t0: Time,
-        t1: Time,
+        here: Visit,
         z0: State,
         is_jump: Bool[Array, ""] | None,
         mine: State | None,
@@ -107,7 +107,7 @@ class Transposer:
     ) -> Cotangents:
         """`mine` belongs to the parts of this step's dense output, `f0_bar` to its first stage."""
         problem, solver = self.problem, self.problem.solver
-        dt = t1 - t0
+        t0, t1, dt = here.t0, here.t1, here.dt
         without = solver.last_stage if self.hands_on else None
         dense_bars = None if mine is None else DenseBars.of(solver, dt, mine, without)
 
@@ -126,7 +126,7 @@ class Transposer:
 
         _, pull = jax.vjp(take, self.solved.parameters, jnp.zeros_like(t0), z0)
         cotangent = (bars.z, dense_bars, f0_bar, self.solved.costs)
-        parameters_bar, shift_bar, z_bar = pull_fast(pull, cotangent)
+        parameters_bar, shift_bar, z_bar = pull(cotangent)
         return Cotangents(z_bar, tree_add(bars.parameters, parameters_bar), bars.shift + shift_bar)
 
     def _matters(self, t0: Time) -> Bool[Array, ""]:

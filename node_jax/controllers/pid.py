@@ -14,7 +14,6 @@ from jaxtyping import Array, Bool, Float
 from node_jax.controllers.base import AbstractController, Decision, require_finite, require_positive
 from node_jax.kernels import one_kernel
 from node_jax.tree import (
-    mean_square,
     rms_norm,
     safe_sqrt,
     scaled_norm,
@@ -22,7 +21,9 @@ from node_jax.tree import (
     tree_axpy,
     tree_bytes,
     tree_nan_with,
+    tree_size,
     tree_spread,
+    tree_vdot,
     tree_weighted_sum,
     tree_where,
 )
@@ -142,11 +143,17 @@ class PIController(AbstractController):
             dt = self._search_first_step(field, t0, t1, direction, y0, f0, order)
         else:
             dt = jnp.asarray(self.dt0, t0.dtype)
-        # Far from zero, a step below the spacing of floating-point times would not move.
-        spacing = jnp.finfo(t0.dtype).eps * jnp.maximum(abs(t0), abs(t1))
-        dt = jnp.minimum(jnp.maximum(dt, 4 * spacing), abs(t1 - t0)).astype(t0.dtype)
+
+        @one_kernel()
+        def adjust(dt: Time) -> Time:
+            t0, t1 = ts[0], ts[-1]
+            # Far from zero, a step below the spacing of floating-point times would not move.
+            spacing = jnp.finfo(t0.dtype).eps * jnp.maximum(abs(t0), abs(t1))
+            dt = jnp.minimum(jnp.maximum(dt, 4 * spacing), abs(t1 - t0)).astype(t0.dtype)
+            return jnp.where(t1 < t0, -1, 1).astype(t0.dtype) * self._bounded(dt)
+
         zero = jnp.zeros((), t0.dtype)
-        return direction * self._bounded(dt), (zero, zero) if self.dcoeff is None else (zero, zero, zero)
+        return adjust(dt), (zero, zero) if self.dcoeff is None else (zero, zero, zero)
 
     def _search_first_step(
         self,
@@ -204,7 +211,8 @@ class PIController(AbstractController):
         """
         del ts, t1
         is_rms = self.norm is rms_norm
-        measure = mean_square if is_rms else self.norm
+        # Of the mean of squares only the sum, which is a kernel of its own; the rest is a part of another.
+        measure = (lambda x: tree_vdot(x, x)) if is_rms else self.norm
         size = scaled_norm(tree_nan_with(error, y1), y0, y1, self.rtol, self.atol, measure)
         if not is_rms:
             # It may leave out parts of the state.
@@ -212,7 +220,8 @@ class PIController(AbstractController):
 
         @one_kernel(tree_bytes(y0))
         def respond(memory: tuple[Array, ...], dt: Time, size: Array) -> tuple[Any, ...]:
-            error_ratio = lax.stop_gradient((safe_sqrt(size) if is_rms else size).astype(dt.dtype))
+            ratio = safe_sqrt(size / max(1, tree_size(error))) if is_rms else size
+            error_ratio = lax.stop_gradient(ratio.astype(dt.dtype))
             return *self._respond(memory, dt, error_ratio, order), error_ratio
 
         accept, next_dt, memory, error_ratio = respond(memory, dt, size)

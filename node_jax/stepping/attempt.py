@@ -20,13 +20,13 @@ from node_jax.stepping.watch import first_events
 from node_jax.tree import (
     rms_norm,
     tree_add,
-    tree_all_finite,
     tree_bytes,
     tree_nan_with,
     tree_nan_with_integrals,
     tree_put_states,
     tree_where,
     tree_without_integrals,
+    tree_zero_if_finite,
 )
 from node_jax.types import BoundField, State, Time
 
@@ -52,22 +52,22 @@ def begin(problem: Problem) -> tuple[Progress, State, Int[Array, ""]]:
     """The state of a solve before its first step, the slope at the start, and how many of the times lie there."""
     solver, ts = problem.solver, problem.ts
     z0 = solver.start(problem.y0)
-    t0, t_end = ts[0], ts[-1]
-    f0 = solver.slope(problem.field, t0, z0)
+    f0 = solver.slope(problem.field, ts[0], z0)
     dt, memory = _first_step(problem, f0)
     zero = jnp.zeros((), jnp.int32)
-    is_finite = tree_all_finite(tree_nan_with(problem.y0, f0))
+    zero_if_finite = tree_zero_if_finite(tree_nan_with(problem.y0, f0))
 
     @one_kernel()
-    def judge() -> tuple[Int[Array, ""], Int[Array, ""]]:
-        is_empty = t0 == t_end
+    def judge() -> tuple[Time, Int[Array, ""], Int[Array, ""]]:
+        t0 = ts[0]
+        is_empty = t0 == ts[-1]
         status = _status_where(is_empty, Status.success, jnp.int32(RUNNING))
-        status = _status_where(~is_finite, Status.non_finite, status)
+        status = _status_where(~jnp.isfinite(zero_if_finite), Status.non_finite, status)
         status = _status_where((t0 + dt == t0) & ~is_empty, Status.dt_underflow, status)
         is_valid, num_at_start = problem.judge_times()
-        return _status_where(~is_valid, Status.invalid_input, status), num_at_start
+        return t0, _status_where(~is_valid, Status.invalid_input, status), num_at_start
 
-    status, num_at_start = judge()
+    t0, status, num_at_start = judge()
     progress = Progress(
         t=t0,
         dt=lax.stop_gradient(dt),

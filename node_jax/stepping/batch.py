@@ -160,11 +160,16 @@ def where_lane(mask: Bool[Array, " lane"], x: PyTree, y: PyTree) -> PyTree:
     return jax.tree.map(lambda a, b: jnp.where(expand_like(mask, a), a, b), x, y)
 
 
-def lend(mask: Bool[Array, " lane"], x: Any) -> Any:
+def lend(mask: Bool[Array, " lane"], x: Any, lender: Int[Array, ""] | None = None) -> Any:
     """`x`, with the values of some lane in `mask` in all lanes that are not; without one, what comes of it is void.
 
     What is thrown away of a lane is computed all the same: from its own values it might be NaN, which a cotangent of
     zero would carry into what lanes share.
+
+    Arguments:
+        mask: which lanes keep their values.
+        x: leaves have a leading axis of lanes.
+        lender: the first of them, where it is known.
     """
-    lender = jnp.argmax(mask)
+    lender = jnp.argmax(mask) if lender is None else lender
     return jax.tree.map(lambda leaf: jnp.where(expand_like(mask, leaf), leaf, leaf[lender]), x)

@@ -16,6 +16,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from node_jax.backend import on_gpu
 from node_jax.interpolate.dense import DensePath
+from node_jax.kernels import one_kernel
 from node_jax.status import Status
 from node_jax.stepping.attempt import attempt, begin
 from node_jax.stepping.batch import Batch, expected_costs, longest_first, take_rows, where_lane
@@ -253,13 +254,14 @@ class _Loop:
         limit = max(1, int(_IDLE_SHARE * self.num_lanes))
         length = jnp.minimum(self.length, room) if self.is_bounded else self.length
 
-        def goes_on(state: tuple[_Window, Progress, Array]) -> Array:
-            window, now, num_idle = state
+        def look(num_attempts: Array, now: Progress, num_idle: Array) -> tuple[Array, Array, Array]:
+            """Both numbers, and whether another attempt follows."""
             is_worth_it = (num_idle < limit) | ~has_more if self.has_queue else True
-            return jnp.any(now.is_running) & (window.num_attempts < length) & is_worth_it
+            goes_on = jnp.any(now.is_running) & (num_attempts < length) & is_worth_it
+            return num_attempts, num_idle, any_over_batch(goes_on)
 
-        def step(state: tuple[_Window, Progress, Array]) -> tuple[_Window, Progress, Array]:
-            window, now, num_idle = state
+        def step(state: tuple[_Window, Progress, Array, Array]) -> tuple[_Window, Progress, Array, Array]:
+            window, now, num_idle, _ = state
             n = window.num_attempts
             states = window.states
             if states is not None:
@@ -271,13 +273,18 @@ class _Loop:
                 y1 = jax.vmap(self.frame.solver.read)(after.z)
                 path = tree_write(path, n + 1, jax.tree.map(lambda *leaves: jnp.stack(leaves, 1), y1, *coefficients))
             times = tree_write(window.times, n + 1, after.t)
-            if self.has_queue:
-                num_idle = num_idle + jnp.sum(~after.is_running, dtype=jnp.int32)
-            return _Window(n + 1, times, states, path, is_jump), after, num_idle
+
+            @one_kernel(tree_bytes(now.z))
+            def count() -> tuple[Array, Array, Array]:
+                more = jnp.sum(~after.is_running, dtype=jnp.int32) if self.has_queue else 0
+                return look(n + 1, after, num_idle + more)
+
+            num_attempts, num_idle, goes_on = count()
+            return _Window(num_attempts, times, states, path, is_jump), after, num_idle, goes_on
 
         first = self._open(lanes)
-        zero = jnp.zeros((), jnp.int32)
-        window, now, _ = repeat(goes_on, step, (first, lanes.now, zero), self.length)
+        start = (first, lanes.now, *look(first.num_attempts, lanes.now, jnp.zeros((), jnp.int32))[1:])
+        window, now, *_ = repeat(lambda state: state[3], step, start, self.length)
         return lanes._replace(now=now), window
 
     def _open(self, lanes: Lanes) -> "_Window":

@@ -210,17 +210,22 @@ def collect_cotangents(
     num_times = problem.ts.shape[0]
     window = min(num_times, window)
     direction = problem.direction
-    ts, starts, ends = problem.ts * direction, times[:-1] * direction, times[1:] * direction
-    lengths = lax.stop_gradient(ends - starts)
-    lengths = jnp.where((lengths > 0) & jnp.isfinite(lengths), lengths, 1)
     path = DensePath(times, None, problem.solver.num_coefficients)
+
+    @one_kernel(tree_bytes(problem.y0))
+    def measure() -> tuple[Array, Array, Array, Array]:
+        ts, starts, ends = problem.ts * direction, times[:-1] * direction, times[1:] * direction
+        lengths = lax.stop_gradient(ends - starts)
+        return ts, starts, ends, 1 / jnp.where((lengths > 0) & jnp.isfinite(lengths), lengths, 1)
+
+    ts, starts, ends, inverse_lengths = measure()
 
     def sweep(here: Array, values: State, is_wanted: Array | bool) -> State:
         """What the wanted ones of these rows add."""
         after = here - starts[:, None]
         is_mine = (after > 0) & (here <= ends[:, None]) & is_wanted
         # A row that is not in a step may be infinitely far from it.
-        theta = jnp.where(is_mine, after, 0) / lengths[:, None]
+        theta = jnp.where(is_mine, after * inverse_lengths[:, None], 0)
         weights = jnp.stack([is_mine - theta, theta, *path.powers(theta)], axis=1)
 
         def multiply(leaf: Array) -> Array:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from node_jax.interpolate.dense import DensePath
 from node_jax.kernels import one_kernel
@@ -17,7 +17,7 @@ from node_jax.stepping.outputs import Rows, chunk_length, empty_path, extend_pat
 from node_jax.stepping.problem import LoopResult, Problem
 from node_jax.stepping.progress import Progress
 from node_jax.stepping.tape import Tape
-from node_jax.tree import expand_like, tree_write
+from node_jax.tree import expand_like, tree_bytes, tree_write
 from node_jax.types import State
 
 
@@ -30,6 +30,10 @@ class _Carry(NamedTuple):
     path: DensePath | None
     first_node: Int[Array, ""]
     """Steps before those in `path`."""
+    is_running: Bool[Array, ""]
+    """Whether the solve has not ended, under `jax.vmap` that of any lane."""
+    goes_on: Bool[Array, ""]
+    """Whether it goes on within this chunk. The condition only reads it: one that computes is a kernel of its own."""
 
 
 def integrate_single(
@@ -59,7 +63,7 @@ def integrate_single(
     is_of_chunks = length > 0 and num_slots > problem.max_steps and _has_plain_nodes(problem)
 
     @one_kernel()
-    def room() -> tuple[DensePath | None, Tape | None, Array | None, Rows | None]:
+    def room() -> tuple[DensePath | None, Tape | None, Array | None, Rows | None, Array]:
         path = tape = errors = rows = None
         if problem.wants_path:
             # With room for the step of no length that the way back may begin with.
@@ -74,23 +78,21 @@ def integrate_single(
             errors = jnp.zeros((problem.max_steps,), now.t.dtype)
         if path is not None:
             rows = first_rows(problem, num_at_start, slope)
-        return path, tape, errors, rows
+        return path, tape, errors, rows, any_over_batch(now.is_running)
 
-    path, tape, errors, rows = room()
+    path, tape, errors, rows, is_running = room()
+    start = _Carry(now, zero, None if is_of_chunks else tape, errors, path, zero, is_running, is_running)
 
-    def step(carry: _Carry) -> _Carry:
-        return _attempt(problem, stops, carry)
-
-    def is_running(carry: _Carry) -> Array:
-        return any_over_batch(carry.now.is_running)
+    def steps(carry: _Carry) -> _Carry:
+        return lax.while_loop(lambda carry: carry.goes_on, lambda carry: _attempt(problem, stops, carry, length), carry)
 
     if problem.wants_path:
-        end = lax.while_loop(is_running, step, _Carry(now, zero, tape, errors, path, zero))
+        end = steps(start)
         assert end.path is not None
         assert rows is not None
         rows = write_rows(problem, end.path, end.now.t, rows)
     elif problem.only_ends:
-        end = lax.while_loop(is_running, step, _Carry(now, zero, tape, errors, None, zero))
+        end = steps(start)
     else:
 
         def chunk(carry: tuple[_Carry, Rows, Tape | None]) -> tuple[_Carry, Rows, Tape | None]:
@@ -98,11 +100,7 @@ def integrate_single(
             assert inner.path is not None
             y = problem.solver.read(inner.now.z)
             path = restart_path(problem, inner.path, inner.now.t, y)
-            inner = lax.while_loop(
-                lambda c: is_running(c) & (c.num_nodes - c.first_node < length),
-                step,
-                inner._replace(path=path, first_node=inner.num_nodes),
-            )
+            inner = steps(inner._replace(path=path, first_node=inner.num_nodes, goes_on=jnp.asarray(True)))
             path = inner.path
             assert path is not None
             if tape is not None:
@@ -110,11 +108,9 @@ def integrate_single(
                 tape = tape.extend(inner.first_node, path.times, states)
             return inner, write_rows(problem, path, inner.now.t, rows), tape
 
-        start = _Carry(now, zero, None if is_of_chunks else tape, errors, path, zero)
         assert rows is not None
-        end, rows, tape = lax.while_loop(
-            lambda carry: is_running(carry[0]), chunk, (start, rows, tape if is_of_chunks else None)
-        )
+        first = (start, rows, tape if is_of_chunks else None)
+        end, rows, tape = lax.while_loop(lambda carry: carry[0].is_running, chunk, first)
         if is_of_chunks:
             end = end._replace(tape=tape)
 
@@ -150,10 +146,18 @@ def _has_plain_nodes(problem: Problem) -> bool:
     return problem.solver.is_plain and problem.jumps is None and not problem.wants_errors
 
 
-def _attempt(problem: Problem, stops: Array | None, carry: _Carry) -> _Carry:
-    """One attempt, and its record. A rejected attempt leaves a record that the next overwrites."""
+def _attempt(problem: Problem, stops: Array | None, carry: _Carry, length: int) -> _Carry:
+    """One attempt of a chunk of `length` steps, 0 for any number, and its record. A rejected attempt leaves a record
+    that the next overwrites.
+    """
     now, did = attempt(problem, stops, carry.now)
-    advance = any_over_batch(did.accept)
+
+    @one_kernel(tree_bytes(problem.y0))
+    def count() -> tuple[Int[Array, ""], Bool[Array, ""], Bool[Array, ""]]:
+        num_nodes, is_running = carry.num_nodes + any_over_batch(did.accept), any_over_batch(now.is_running)
+        has_room = num_nodes - carry.first_node < length if length else True
+        return num_nodes, is_running, is_running & has_room
+
     tape, errors, path = carry.tape, carry.errors, carry.path
     if tape is not None:
         tape = tape.write(carry.num_nodes + 1, now.t, now.z, did.is_jump)
@@ -163,7 +167,8 @@ def _attempt(problem: Problem, stops: Array | None, carry: _Carry) -> _Carry:
         assert did.coefficients is not None
         n = carry.num_nodes - carry.first_node
         path = extend_path(path, n, now.t, problem.solver.read(now.z), did.coefficients)
-    return _Carry(now, carry.num_nodes + advance, tape, errors, path, carry.first_node)
+    num_nodes, is_running, goes_on = count()
+    return _Carry(now, num_nodes, tape, errors, path, carry.first_node, is_running, goes_on)
 
 
 def stats_of(

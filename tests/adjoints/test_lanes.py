@@ -15,6 +15,7 @@ from tests.integrate.batch_cases import (
     BATCH,
     OTHERS,
     PI,
+    Inputs,
     Oscillators,
     inputs,
     keywords_of,
@@ -25,8 +26,9 @@ from tests.integrate.batch_cases import (
 GRADIENTS = [
     *(("Tsit5", is_ragged, num, lanes) for is_ragged in (False, True) for num in (2, 6) for lanes in (None, 3)),
     *((name, *case) for name in OTHERS for case in ((False, 2, None), (True, 6, 3))),
+    ("jumps", False, 6, 3),
 ]
-"""Setting, whether each trajectory has times of its own, their number, lanes: all for Tsit5, two for the others."""
+"""Setting, whether each trajectory has times of its own, their number, lanes: all for Tsit5, two for most others."""
 
 
 def gradient(solve, x, **keywords):
@@ -68,6 +70,41 @@ def test_the_gradient_from_the_starts_of_chunks_is_the_same(x64, name, num_times
     monkeypatch.setattr(node_jax.stepping.lane_tape, "_LEAST_SLOTS", 2)
     x, expected = expected_gradient(name, True, num_times)
     assert_same_gradient(gradient(solve_batch, x, lanes=3, **keywords_of(name)), expected)
+
+
+def gradients_of_forty(num_times, **keywords):
+    """Of trajectories in 32 lanes, the last the stiffest; together and alone, and whether all came through."""
+    y0s, damping = jnp.tile(jnp.array([[2.0, 0.0]]), (40, 1)), jnp.linspace(0.5, 3.0, 40).at[-1].set(15.0)
+    times = jnp.linspace(0.0, 8.0, num_times)
+    x = Inputs(Oscillators(jnp.asarray(1.0)), y0s, times, {"damping": damping, "push": 0.0})
+    is_there = solve_batch(x, 32, controller=PI, **keywords).status == nj.Status.success
+
+    def gradient_of(solve):
+        def loss(x):
+            rows = jnp.where(is_there[:, None, None], solve(x).ys, 0.0)
+            return jnp.sum(jnp.cos(jnp.arange(rows.size)).reshape(rows.shape) * rows)
+
+        return jax.jit(jax.grad(loss))(x)
+
+    together = gradient_of(lambda x: solve_batch(x, 32, controller=PI, **keywords))
+    return together, gradient_of(lambda x: solve_each(x, controller=PI)), bool(is_there.all())
+
+
+@pytest.mark.parametrize("num_times", [2, 5])
+@pytest.mark.parametrize("max_rows", [None, 70])
+def test_the_gradient_of_what_ran_in_fewer_lanes_is_the_same(x64, num_times, max_rows):
+    """Seventy attempts are too few for all."""
+    found, expected, is_complete = gradients_of_forty(num_times, max_rows=max_rows)
+    assert is_complete == (max_rows is None)
+    assert_same_gradient(found, expected)
+
+
+def test_the_record_of_fewer_lanes_may_have_no_room_for_all_states(x64, monkeypatch):
+    """That of the others has: it is bounded by `max_rows`, and the former by `max_steps`."""
+    monkeypatch.setattr(node_jax.stepping.lane_tape, "_SMALL_BYTES", 600_000)
+    found, expected, is_complete = gradients_of_forty(2, max_rows=400, max_steps=2**14)
+    assert is_complete
+    assert_same_gradient(found, expected)
 
 
 def test_the_gradient_of_costs_is_that_of_the_trajectories(x64):

@@ -1,4 +1,4 @@
-"""Products of a gradient are written as a CPU computes them fast, and have the same values."""
+"""Small products of a solve and its gradient are written as a CPU computes them fast, and have the same values."""
 
 import jax
 import jax.numpy as jnp
@@ -7,7 +7,7 @@ import pytest
 from jax import export, lax
 
 import node_jax as nj
-from node_jax.adjoints.products import pull_fast
+from node_jax.adjoints.products import with_fast_products
 from tests.adjoints.test_programs import equations
 
 OVER_ROWS = (((0,), (0,)), ((), ()))
@@ -48,9 +48,26 @@ def pull_of(function, width):
     return jax.vjp(function, weights, x)[1], bar
 
 
-def products_over_rows(function, *arguments):
+def products(function, *arguments):
     found = equations(jax.make_jaxpr(function)(*arguments).jaxpr)
-    return sum(e.primitive.name == "dot_general" and e.params["dimension_numbers"] == OVER_ROWS for e in found)
+    return [equation for equation in found if equation.primitive.name == "dot_general"]
+
+
+def products_over_rows(function, *arguments):
+    return sum(e.params["dimension_numbers"] == OVER_ROWS for e in products(function, *arguments))
+
+
+def thin_products(function, *arguments):
+    sums = [e.invars[0].aval.shape[e.params["dimension_numbers"][0][0][0]] for e in products(function, *arguments)]
+    return sum(size <= 4 for size in sums)
+
+
+def contract(over, num_summed, width=5, dtype=float):
+    """A product over these axes of the factors, and factors for it."""
+    keys = jax.random.split(jax.random.key(0))
+    left, right = jax.random.normal(keys[0], (num_summed, ROWS), dtype), jax.random.normal(keys[1], (num_summed, width))
+    factors = left if over[0] == 0 else left.T, (right if over[1] == 0 else right.T).astype(dtype)
+    return lambda left, right: lax.dot_general(left, right, (((over[0],), (over[1],)), ((), ()))), factors
 
 
 @pytest.mark.parametrize(
@@ -58,14 +75,16 @@ def products_over_rows(function, *arguments):
 )
 def test_a_transpose_has_the_same_values(x64, function):
     pull, bar = pull_of(function, 8)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12), pull_fast(pull, bar), pull(bar))
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12), with_fast_products(lambda: pull(bar)), pull(bar)
+    )
 
 
 @pytest.mark.parametrize("function", [plain, in_a_function, in_a_loop, in_a_branch])
 def test_narrow_products_over_rows_are_written_anew_wherever_they_are(function):
     pull, bar = pull_of(function, 8)
     assert products_over_rows(pull, bar)
-    assert not products_over_rows(lambda bar: pull_fast(pull, bar), bar)
+    assert not products_over_rows(lambda bar: with_fast_products(lambda: pull(bar)), bar)
 
 
 @pytest.mark.parametrize("function", [plain, stored_transposed, in_a_function, in_a_loop])
@@ -76,19 +95,73 @@ def test_no_compiled_product_has_its_first_factor_transposed(function):
 
     pull, bar = pull_of(function, 8)
     assert slow_products(pull)
-    assert not slow_products(lambda bar: pull_fast(pull, bar))
+    assert not slow_products(lambda bar: with_fast_products(lambda: pull(bar)))
+
+
+@pytest.mark.parametrize("over", [(0, 0), (0, 1), (1, 0), (1, 1)])
+@pytest.mark.parametrize("num_summed", [1, 2, 4])
+def test_a_product_that_sums_over_a_few_numbers_is_a_sum_of_products_of_vectors(x64, over, num_summed):
+    multiply, factors = contract(over, num_summed)
+    found = with_fast_products(lambda: multiply(*factors))
+    np.testing.assert_allclose(found, multiply(*factors), rtol=1e-12)
+    assert thin_products(multiply, *factors) == 1
+    assert not products(lambda *factors: with_fast_products(lambda: multiply(*factors)), *factors)
+
+
+def test_factors_of_a_thin_product_may_have_more_axes(x64):
+    keys = jax.random.split(jax.random.key(0))
+    x, weights = jax.random.normal(keys[0], (3, 5, 2)), jax.random.normal(keys[1], (6, 2, 4))
+    found = with_fast_products(lambda: jnp.einsum("abk,ckd->abcd", x, weights))
+    np.testing.assert_allclose(found, jnp.einsum("abk,ckd->abcd", x, weights), rtol=1e-12)
+    assert not products(lambda: with_fast_products(lambda: jnp.einsum("abk,ckd->abcd", x, weights)))
+
+
+@pytest.mark.parametrize(
+    ("num_summed", "width", "dtype"),
+    [(5, 5, "float32"), (0, 5, "float32"), (2, 1, "float32"), (2, 5, "bfloat16")],
+)
+def test_other_products_are_left_alone(num_summed, width, dtype):
+    multiply, factors = contract((1, 0), num_summed, width, dtype)
+    rewritten = with_fast_products(lambda: multiply(*factors), is_transpose=True)
+    np.testing.assert_array_equal(rewritten, multiply(*factors))
+    assert products(lambda *factors: with_fast_products(lambda: multiply(*factors)), *factors)
+
+
+@pytest.mark.parametrize(("is_transpose", "widest"), [(False, 32), (True, 64)])
+def test_wide_thin_products_are_left_alone(is_transpose, widest):
+    def num_left(width):
+        x, weights = jnp.ones((widest + 2, 2)), jnp.ones((2, width))
+        return len(products(lambda: with_fast_products(lambda: x @ weights, is_transpose=is_transpose)))
+
+    assert (num_left(widest), num_left(widest + 1)) == (0, 1)
+
+
+@pytest.mark.parametrize("num_neighbours", [128, 129])
+def test_thin_products_with_many_neighbours_in_memory_are_left_alone_unless_they_are_small(num_neighbours):
+    matrix, y = jnp.ones((4, 4)), jnp.ones((4, num_neighbours))
+    assert bool(products(lambda: with_fast_products(lambda: matrix @ y))) == (num_neighbours > 128)
+    # What is transposed before it is used has its first axis there.
+    assert not products(lambda: with_fast_products(lambda: jax.vmap(jnp.dot, (None, 0))(matrix, y.T)))
+
+
+def test_without_compilation_products_are_as_they_are():
+    x, weights = jnp.ones((5, 2)), jnp.ones((2, 3))
+    with jax.disable_jit():
+        np.testing.assert_array_equal(with_fast_products(lambda: x @ weights), x @ weights)
 
 
 @pytest.mark.parametrize("width", [1, 65])
 def test_vectors_and_wide_products_are_left_alone(width):
     pull, bar = pull_of(plain, width)
-    assert products_over_rows(lambda bar: pull_fast(pull, bar), bar) == products_over_rows(pull, bar)
+    assert products_over_rows(lambda bar: with_fast_products(lambda: pull(bar)), bar) == products_over_rows(pull, bar)
 
 
 def test_large_factors_are_left_alone():
     x, bar = jnp.ones((2**14, 4)), jnp.ones((2**14, 4))
     pull = jax.vjp(plain, jnp.eye(4), x)[1]
-    assert products_over_rows(lambda bar: pull_fast(pull, bar), bar) == products_over_rows(pull, bar) == 1
+    assert (
+        products_over_rows(lambda bar: with_fast_products(lambda: pull(bar)), bar) == products_over_rows(pull, bar) == 1
+    )
 
 
 def test_a_gradient_with_a_size_that_is_not_known_can_be_exported():
@@ -109,12 +182,16 @@ def test_a_gradient_with_a_size_that_is_not_known_can_be_exported():
 def test_other_platforms_have_the_products_as_they_are(monkeypatch):
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     pull, bar = pull_of(plain, 8)
-    assert products_over_rows(lambda bar: pull_fast(pull, bar), bar) == 1
+    assert products_over_rows(lambda bar: with_fast_products(lambda: pull(bar)), bar) == 1
 
 
 def test_a_function_that_is_called_twice_stays_one():
     pull, bar = pull_of(in_a_function, 8)
-    calls = [e for e in jax.make_jaxpr(lambda bar: pull_fast(pull, bar))(bar).eqns if e.primitive.name == "jit"]
+    calls = [
+        e
+        for e in jax.make_jaxpr(lambda bar: with_fast_products(lambda: pull(bar)))(bar).eqns
+        if e.primitive.name == "jit"
+    ]
     assert len(calls) == 2
     assert calls[0].params["jaxpr"] is calls[1].params["jaxpr"]
 
@@ -123,16 +200,18 @@ def test_a_hessian_goes_through(x64):
     pull, bar = pull_of(in_a_function, 3)
     found, expected = (
         jax.jacfwd(jax.jacrev(lambda bar, pull=p: pull(bar)[0].sum()))(bar)
-        for p in (pull, lambda bar: pull_fast(pull, bar))
+        for p in (pull, lambda bar: with_fast_products(lambda: pull(bar)))
     )
     np.testing.assert_allclose(found, expected, atol=1e-12)
 
 
 @pytest.mark.parametrize("adjoint", [nj.CheckpointedAdjoint(), nj.BacksolveAdjoint()])
-def test_the_gradient_of_a_solve_has_no_slow_product(adjoint):
+def test_a_solve_and_its_gradient_have_no_slow_product(adjoint):
     network, y0 = nj.fields.MLP(dim=2, width=8, depth=2, key=jax.random.key(0)), jnp.ones((ROWS, 2))
 
     def loss(network):
-        return jnp.sum(nj.odeint(network, y0, jnp.linspace(0.0, 1.0, 3), adjoint=adjoint).ys)
+        return jnp.sum(nj.odeint(network, y0, jnp.linspace(0.0, 1.0, 6), adjoint=adjoint).ys)
 
+    assert not thin_products(loss, network)
     assert not products_over_rows(jax.grad(loss), network)
+    assert not thin_products(jax.grad(loss), network)
