@@ -40,16 +40,16 @@ _PLAIN = (((1,), (0,)), ((), ()))
 _TRANSPARENT = (jit_p, scan_p, while_p, cond_p, remat_p)
 """What runs other programs as they are. A kernel that is written by hand, say, is left alone."""
 _LARGEST_OVER_ROWS = 2**12
-"""Products of more elements are left alone: XLA gives them to several threads."""
+"""Products over rows with more elements are left alone: XLA gives them to several threads."""
 _LARGEST_TRANSPOSED = 2**15
-"""A factor of more elements takes too long to transpose."""
+"""A factor with more elements takes too long to transpose."""
 _LARGEST_SUM = 4
 """A product that sums over more numbers is worth a call."""
 _NARROW = 32
 _NARROW_IN_TRANSPOSE = 64
-"""A thin product of more columns hardly matters, or is faster as it is if it has few rows."""
+"""With more columns a call hardly matters in a thin product, and with few rows the library is faster."""
 _LARGEST_THIN = 2**9
-"""One of so few elements is fast whatever its shape."""
+"""A thin product with so few elements is faster without a call, whatever its shape."""
 
 
 def with_fast_products(program: Callable[[], Found], *, is_transpose: bool = False) -> Found:
@@ -73,7 +73,7 @@ class _Rewriter:
     """Writes the products in a program anew.
 
     Arguments:
-        widest: how many columns a thin product may have.
+        widest: how many columns a thin product may have: numbers that lie side by side in memory.
     """
 
     def __init__(self, widest: int) -> None:
