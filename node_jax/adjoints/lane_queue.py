@@ -14,9 +14,10 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from node_jax.stepping import LaneTape
-from node_jax.stepping.batch import longest_first
+from node_jax.stepping.batch import longest_first, next_in_queue, where_lane
 from node_jax.stepping.batching import any_over_batch
-from node_jax.tree import expand_like, tree_read
+from node_jax.stepping.lane_tape import steps_among
+from node_jax.tree import tree_read
 from node_jax.types import State
 
 _IDLE_SHARE = 0.5
@@ -84,9 +85,7 @@ class StepQueue:
         def enter(state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
             chunk, rows, end = state
             index, times, is_jump = tree_read((tape.index, tape.times, tape.is_jump), chunk)
-            is_step = times[1:] != times[:-1]
-            if is_jump is not None:
-                is_step = is_step | is_jump
+            is_step = steps_among(times, is_jump)
             nth = jnp.cumsum(is_step, axis=0, dtype=jnp.int32)
             place = jnp.where(is_step, end.at[index].get(mode="clip") + nth - 1, rows.shape[0])
             numbers = (base + chunk * here.size + here).astype(jnp.int32)
@@ -105,7 +104,7 @@ class StepQueue:
         return any_over_batch(jnp.any(cursor.num_left > 0) | (cursor.next_place < self.num_queued))
 
     def take(self, cursor: Cursor) -> tuple[Window, Cursor]:
-        """The next window, and what is left then."""
+        """The next window, of the steps that come last in each lane, and what is left then."""
         cursor = self._refill(cursor)
         num_attempts = self._num_attempts(cursor)
         nums = jnp.minimum(cursor.num_left, num_attempts)
@@ -125,12 +124,11 @@ class StepQueue:
     def _refill(self, cursor: Cursor) -> Cursor:
         """Give each idle lane the longest trajectory that waits."""
         is_idle = cursor.num_left == 0
-        ahead = cursor.next_place + jnp.cumsum(is_idle, dtype=jnp.int32) - 1
-        takes = is_idle & (ahead < self.num_queued)
-        new = self.order[jnp.minimum(ahead, self.size - 1)]
+        takes, place, next_place = next_in_queue(is_idle, cursor.next_place, self.num_queued)
+        new = self.order[place]
         trajectory = jnp.where(takes, new, jnp.where(is_idle, self.size, cursor.trajectory))
         num_left = jnp.where(takes, self.counts[new], cursor.num_left)
-        return Cursor(trajectory, num_left, cursor.next_place + jnp.sum(takes, dtype=jnp.int32))
+        return Cursor(trajectory, num_left, next_place)
 
     def _num_attempts(self, cursor: Cursor) -> Int[Array, ""]:
         """How many steps the lanes go before the next look at the queue; under `jax.vmap` one number for all."""
@@ -149,8 +147,8 @@ class StepQueue:
             def add(found: _Rows, tape: LaneTape = tape, base: int = base) -> _Rows:
                 there = _rows_of(tape, rows - base)
                 is_there = rows >= base
-                starts, states, is_jump = _where(is_there, there.without_end, found.without_end)
-                return _Rows(starts, _where(is_there[-1], there.end, found.end), states, is_jump)
+                starts, states, is_jump = where_lane(is_there, there.without_end, found.without_end)
+                return _Rows(starts, where_lane(is_there[-1], there.end, found.end), states, is_jump)
 
             found = lax.cond(any_over_batch(jnp.any(rows >= base)), add, lambda found: found, found)
         return found
@@ -186,7 +184,3 @@ def _take(buffer: Any, rows: Int[Array, "..."]) -> Any:
         return leaf.reshape(-1, *leaf.shape[3:]).at[rows].get(mode="clip", wrap_negative_indices=False)
 
     return jax.tree.map(take, buffer)
-
-
-def _where(mask: Bool[Array, "..."], x: Any, y: Any) -> Any:
-    return jax.tree.map(lambda a, b: jnp.where(expand_like(mask, a), a, b), x, y)

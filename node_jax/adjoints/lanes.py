@@ -41,6 +41,7 @@ from node_jax.stepping import Batch, LaneTape, LoopResult, Problem, integrate_la
 from node_jax.stepping.batch import add_rows, expected_costs, put_rows, take_rows, where_lane
 from node_jax.stepping.batching import any_over_batch, repeat
 from node_jax.stepping.costs import step_cost
+from node_jax.stepping.lane_tape import steps_among
 from node_jax.stepping.outputs import add_to_last_row, collect_cotangents, window_length
 from node_jax.tree import tree_add, tree_any_nonzero, tree_bytes, tree_read, tree_where, tree_write, tree_zeros
 from node_jax.types import State
@@ -183,6 +184,7 @@ class _Transposer:
         return Gradient(y0_bar, [found[place] for place in self.solved.places], ts_bar)
 
     def _window_back(self, window: Window, carry: _Carry) -> _Carry:
+        """The attempts of one window, from the last to the first."""
         batch, frame = self.batch, self.frame
         index, num_attempts, times, states, is_jump = window
         problem_rows, bars, rows_bar, costs_bar = batch.rows(), carry.bars, self.rows_bar, self.solved.costs
@@ -190,9 +192,9 @@ class _Transposer:
         if self.has_queue:
             problem_rows = batch.rows(index)
             bars, rows_bar, costs_bar, read_until = take_rows((bars, rows_bar, costs_bar, read_until), index)
-        # An attempt that was rejected, or of a lane that was idle, has no length.
-        is_step = times[1:] != times[:-1] if is_jump is None else (times[1:] != times[:-1]) | is_jump
-        is_active = is_step & (times[:-1] * batch.map(lambda problem: problem.direction, problem_rows) < read_until)
+        is_active = steps_among(times, is_jump) & (
+            times[:-1] * batch.map(lambda problem: problem.direction, problem_rows) < read_until
+        )
         trajectory = index if self.has_queue else jnp.arange(batch.size, dtype=jnp.int32)
         stops = stops_among(batch.map(Problem.stops, problem_rows), times)
         collected = None

@@ -132,9 +132,8 @@ class _Rewriter:
         factors = tuple(atom.aval for atom in product.invars)
         if (found, factors) not in self.calls:
             function, settings = found
-            (self.calls[found, factors],) = jax.make_jaxpr(functools.partial(function, settings=settings))(
-                *factors
-            ).eqns
+            program = jax.make_jaxpr(functools.partial(function, settings=settings))(*factors)
+            (self.calls[found, factors],) = program.eqns
         return self.calls[found, factors].replace(invars=product.invars, outvars=product.outvars)
 
     def _instead_of(self, product: JaxprEqn, *, is_turned: bool) -> tuple[Callable[..., Array], Any] | None:

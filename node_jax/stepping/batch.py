@@ -140,6 +140,21 @@ def longest_first(expected: Float[Array, " batch"]) -> Int[Array, " batch"]:
     return jnp.argsort(-lax.stop_gradient(expected), stable=True).astype(jnp.int32)
 
 
+def next_in_queue(
+    is_idle: Bool[Array, " lane"], next_place: Int[Array, ""], num_queued: int | Int[Array, ""]
+) -> tuple[Bool[Array, " lane"], Int[Array, " lane"], Int[Array, ""]]:
+    """Which idle lanes take something from a queue, each lane's place in the queue, and the first that waits then.
+
+    Arguments:
+        is_idle: which lanes are free.
+        next_place: the first place that waits.
+        num_queued: how many places there are. A lane that takes nothing gets one that exists, if any does.
+    """
+    ahead = next_place + jnp.cumsum(is_idle, dtype=jnp.int32) - 1
+    takes = is_idle & (ahead < num_queued)
+    return takes, jnp.clip(ahead, 0, jnp.maximum(num_queued - 1, 0)), next_place + jnp.sum(takes, dtype=jnp.int32)
+
+
 def put_rows(buffer: PyTree, index: Int[Array, " lane"], values: PyTree) -> PyTree:
     """`buffer` with the values of all lanes in their trajectories' rows; an index beyond the last row is dropped."""
     return jax.tree.map(lambda rows, new: rows.at[index].set(new, mode="drop"), buffer, values)

@@ -134,6 +134,14 @@ class LaneTape(eqx.Module):
         return chunk // self.stride * self.stride
 
 
+def steps_among(
+    times: Float[Array, "node lane"], is_jump: Bool[Array, "attempt lane"] | None
+) -> Bool[Array, "attempt lane"]:
+    """Which attempts between `times` were steps or jumps: one that was rejected, or of an idle lane, has no length."""
+    is_step = times[1:] != times[:-1]
+    return is_step if is_jump is None else is_step | is_jump
+
+
 def choose_num_slots(max_chunks: int, state_bytes: int) -> int:
     """How many chunks have the states of all lanes kept: all, or an even number that fits, at least 8."""
     slots = max(_LEAST_SLOTS, _SMALL_BYTES // max(1, state_bytes) // 2 * 2)

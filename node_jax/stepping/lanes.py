@@ -19,7 +19,7 @@ from node_jax.interpolate.dense import DensePath
 from node_jax.kernels import one_kernel
 from node_jax.status import Status
 from node_jax.stepping.attempt import attempt, begin
-from node_jax.stepping.batch import Batch, expected_costs, longest_first, take_rows, where_lane
+from node_jax.stepping.batch import Batch, expected_costs, longest_first, next_in_queue, take_rows, where_lane
 from node_jax.stepping.batching import any_over_batch, repeat
 from node_jax.stepping.lane_record import Lanes, Record, hand_in, record_ended, result_of
 from node_jax.stepping.lane_tape import LaneTape, lane_tape_is_small
@@ -236,13 +236,12 @@ class _Loop:
         """Give each idle lane a trajectory of the queue."""
         # A trajectory that ends where it starts stays in its lane until it is handed in.
         is_idle = lanes.trajectory >= self.batch.size
-        ahead = next_index + jnp.cumsum(is_idle, dtype=jnp.int32) - 1
-        takes = is_idle & (ahead < self.batch.size)
-        queued = self._queued(jnp.minimum(ahead, self.batch.size - 1))
+        takes, place, next_index = next_in_queue(is_idle, next_index, self.batch.size)
+        queued = self._queued(place)
         new = self._lanes_of(queued)
         index = jnp.where(takes, queued, jnp.where(is_idle, self.batch.size, lanes.trajectory))
         held = where_lane(takes, new._replace(trajectory=index), lanes._replace(trajectory=index))
-        return held, next_index + jnp.sum(takes, dtype=jnp.int32)
+        return held, next_index
 
     def _queued(self, places: Int[Array, "..."]) -> Int[Array, "..."]:
         """Which trajectories are in these places of the queue."""
