@@ -1,5 +1,7 @@
 """Small products of a solve and its gradient are written as a CPU computes them fast, and have the same values."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -96,6 +98,19 @@ def test_no_compiled_product_has_its_first_factor_transposed(function):
     pull, bar = pull_of(function, 8)
     assert slow_products(pull)
     assert not slow_products(lambda bar: with_fast_products(lambda: pull(bar)))
+
+
+@pytest.mark.parametrize("widths", [(8, 3), (3, 8), (8, 8)])
+def test_the_narrower_factor_of_a_product_over_rows_is_transposed(x64, widths):
+    keys = jax.random.split(jax.random.key(0))
+    left, right = (jax.random.normal(key, (ROWS, width)) for key, width in zip(keys, widths, strict=True))
+    over_rows = functools.partial(lax.dot_general, dimension_numbers=OVER_ROWS)
+    for multiply in (over_rows, lambda left, right: over_rows(right, left).T):
+        found = jax.jit(lambda left, right, m=multiply: with_fast_products(lambda: m(left, right)))
+        np.testing.assert_allclose(found(left, right), left.T @ right, rtol=1e-12)
+        first, second = (atom.aval.shape for atom in products(found, left, right)[0].invars)
+        assert first == (min(widths), ROWS)
+        assert second == (ROWS, max(widths))
 
 
 @pytest.mark.parametrize("over", [(0, 0), (0, 1), (1, 0), (1, 1)])
