@@ -175,7 +175,7 @@ def _homogeneous(results: Results, width: int, quick: bool) -> None:
         ),
         "node_jax, batch in the state": (problem, solve_together),
     }
-    rounds = (1 if width > 64 else 3) if quick else 7
+    rounds = 1 if quick and width > 64 else 9
     measured = measure_batch(sides, rounds, repeats=1 if quick else 3)
     exact = problem.exact()
     columns: dict[str, Callable[[Measured], Any]] = {
