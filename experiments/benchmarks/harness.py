@@ -214,17 +214,27 @@ def _jaxprs_in(value: Any) -> Iterator[Jaxpr]:
 
 
 def field_time(field: Callable[..., Any], y: jax.Array, num: int = 2000) -> float:
-    """Seconds of one evaluation of `field(t, y, None)`, from a compiled loop of `num`, so that no dispatch counts."""
+    """Seconds of one evaluation of `field(t, y, None)`, at best, from a loop of `num`, so that no dispatch counts."""
+    return _least_time(field_loop(field, y, num)) / num
+
+
+def vjp_time(field: Any, y: jax.Array, num: int = 2000) -> float:
+    """Seconds of one evaluation of `field` together with its transposed derivative, at best, from a loop of `num`."""
+    return _least_time(vjp_loop(field, y, num)) / num
+
+
+def field_loop(field: Callable[..., Any], y: jax.Array, num: int) -> Callable[[], Any]:
+    """A compiled loop of `num` evaluations of `field(t, y, None)`, to be called."""
 
     def body(_: Any, x: jax.Array) -> jax.Array:
         # Every evaluation depends on the one before, else the compiler would do one.
         return y + 1e-3 * field(0.0, x, None)
 
-    return _loop_time(lambda y: lax.fori_loop(0, num, body, y), y, num)
+    return _compiled(lambda y: lax.fori_loop(0, num, body, y), y)
 
 
-def vjp_time(field: Any, y: jax.Array, num: int = 2000) -> float:
-    """Seconds of one evaluation of `field` together with its transposed derivative, parameters' cotangents added up.
+def vjp_loop(field: Any, y: jax.Array, num: int) -> Callable[[], Any]:
+    """A compiled loop of `num` evaluations of `field` with its transposed derivative, parameters' cotangents added up.
 
     Arguments:
         field: a module; its floating-point arrays are the parameters.
@@ -240,14 +250,18 @@ def vjp_time(field: Any, y: jax.Array, num: int = 2000) -> float:
         return y_bar, jax.tree.map(jnp.add, parameters_bar, more)
 
     start = jax.tree.map(jnp.zeros_like, parameters)
-    return _loop_time(lambda y: lax.fori_loop(0, num, body, (y, start)), y, num)
+    return _compiled(lambda y: lax.fori_loop(0, num, body, (y, start)), y)
 
 
-def _loop_time(loop: Callable[[jax.Array], Any], y: jax.Array, num: int) -> float:
-    """The best of a few runs: a floor is what remains when nothing disturbs."""
+def _compiled(loop: Callable[[jax.Array], Any], y: jax.Array) -> Callable[[], Any]:
     compiled = jax.jit(loop).lower(y).compile()
-    jax.block_until_ready(compiled(y))
-    return min(_time_calls(lambda: compiled(y), 1) for _ in range(7)) / num
+    return lambda: compiled(y)
+
+
+def _least_time(call: Callable[[], Any]) -> float:
+    """The best of a few runs: a floor is what remains when nothing disturbs."""
+    jax.block_until_ready(call())
+    return min(_time_calls(call, 1) for _ in range(7))
 
 
 def gradient_floor(num_evals: int, num_accepted: int, stages: int, field: float, vjp: float) -> float:

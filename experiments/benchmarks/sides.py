@@ -90,6 +90,7 @@ def measure(
     case: Case,
     contenders: Mapping[str, Solve],
     torch: Mapping[str, bool] | None = None,
+    loops: Mapping[str, Callable[[], Any]] | None = None,
     rounds: int = 15,
     repeats: int = 1,
     turn: float = 0.02,
@@ -100,6 +101,7 @@ def measure(
         case: what to solve.
         contenders: those in jax, by name; the first is the reference of ratios.
         torch: those of torchdiffeq, by name: whether to use its continuous adjoint.
+        loops: what else takes turns, by name; only its time is known.
         rounds, turn: as in `compare`.
         repeats: how often to compile each.
     """
@@ -117,12 +119,14 @@ def measure(
         problem = TorchProblem(case.field, case.y0, case.ts, case.setting, use_adjoint=use_adjoint)
         calls[name] = problem.gradient if case.is_gradient else problem.forward
         figures[name], steps[name] = None, -1
-    timings = compare(calls, rounds, turn=turn)
+    others = dict(loops or {})
+    timings = compare(calls | others, rounds, turn=turn)
     exact = case.exact()
     errors = {name: relative_error(call(), exact) for name, call in calls.items()}
     # A gradient of what a failed solve reached is finite, and no result.
     errors |= {name: math.nan for name, side in solved.items() if not _is_finite(side.ys)}
-    return {name: Measured(timings[name], figures[name], steps[name], errors[name]) for name in calls}
+    measured = {name: Measured(timings[name], figures[name], steps[name], errors[name]) for name in calls}
+    return measured | {name: Measured(timings[name], None, -1, math.nan) for name in others}
 
 
 def _is_finite(ys: Any) -> bool:
