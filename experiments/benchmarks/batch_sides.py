@@ -14,12 +14,7 @@ from jax import lax
 import node_jax as nj
 from experiments.benchmarks import ours, rivals
 from experiments.benchmarks.contender import Setting, Solve, loss_of
-from experiments.benchmarks.harness import (
-    CompileFigures,
-    Timing,
-    compare,
-    compile_figures,
-)
+from experiments.benchmarks.harness import LONG_TURN, CompileFigures, Timing, compare, compile_figures
 from experiments.benchmarks.report import Table, say
 
 
@@ -245,7 +240,7 @@ def measure_batch(sides: Mapping[str, tuple[Problem, SolveBatch]], rounds: int, 
         function, arguments = problem.program(solve)
         figures[name], compiled = compile_figures(function, *arguments, repeats=repeats)
         calls[name] = functools.partial(keep, name, compiled, arguments)
-    timings = compare(calls, rounds)
+    timings = compare(calls, rounds, turn=LONG_TURN)
     results = jax.device_get(found)
     return {name: Measured(timings[name], figures[name], results[name][1], results[name][0]) for name in sides}
 

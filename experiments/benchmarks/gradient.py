@@ -16,6 +16,7 @@ from experiments.benchmarks.bare import bare_gradient, least_solve
 from experiments.benchmarks.contender import Setting, Solve
 from experiments.benchmarks.equal_error import MOST_STEPS, add_times_at_equal_error
 from experiments.benchmarks.harness import (
+    LONG_TURN,
     compare_compile,
     compile_figures,
     field_loop,
@@ -73,6 +74,7 @@ def run(quick: bool = False) -> Results:
                     loops,
                     rounds=7 if quick else 15,
                     repeats=1 if quick else 3,
+                    turn=LONG_TURN,
                 )
                 per_eval, per_vjp = (measured.pop(name).timing.median / _LOOP for name in loops)
                 floor = gradient_floor(evals, accepted if is_gradient else 0, STAGES, per_eval, per_vjp)

@@ -20,6 +20,8 @@ import numpy as np
 from jax import lax
 from jax.extend.core import ClosedJaxpr, Jaxpr
 
+LONG_TURN = 0.1
+"""Seconds of a turn in which several calls of a neural ODE find in the caches what they left there, as in training."""
 _PACKAGES = ("node_jax", "jax", "jaxlib", "equinox", "diffrax", "optax", "numpy", "scipy", "torch", "torchdiffeq")
 
 
