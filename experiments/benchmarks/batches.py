@@ -36,11 +36,7 @@ from experiments.benchmarks.batch_sides import (
     table_of,
 )
 from experiments.benchmarks.contender import Setting, relative_error
-from experiments.benchmarks.harness import (
-    field_time,
-    gradient_floor,
-    vjp_time,
-)
+from experiments.benchmarks.harness import STAGES, field_time, gradient_floor, vjp_time
 from experiments.benchmarks.networks import oscillating_mlp, start_states
 from experiments.benchmarks.report import Results, main, say
 
@@ -57,8 +53,6 @@ SHORT_TAPE = 2048
 """`max_rows` of a user who has seen the counts: the gradient below needs half as many attempts of all lanes."""
 LANES = 64
 """What `nj.odeint_batch` takes for so many trajectories, on a CPU."""
-STAGES = 6
-"""Of Tsit5, without the one that the next step shares."""
 
 
 def run(quick: bool = False) -> Results:

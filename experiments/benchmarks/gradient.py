@@ -17,13 +17,12 @@ from experiments.benchmarks.contender import Setting, Solve
 from experiments.benchmarks.equal_error import MOST_STEPS, add_times_at_equal_error
 from experiments.benchmarks.harness import (
     LONG_TURN,
+    STAGES,
     compare_compile,
     compile_figures,
     field_loop,
-    field_time,
     gradient_floor,
     vjp_loop,
-    vjp_time,
 )
 from experiments.benchmarks.networks import oscillating_mlp, start_states
 from experiments.benchmarks.report import Results, Table, main, say
@@ -33,8 +32,6 @@ END = 12.0
 """Gives about 80 accepted steps at rtol 1e-4."""
 SETTING = Setting(rtol=1e-4, atol=1e-6, dt0=0.01, max_steps=128)
 TOLERANCES = (1e-1, 3e-2, 1e-2, 3e-3, 1e-3, 3e-4, 1e-4, 3e-5, 1e-5, 3e-6, 1e-6)
-STAGES = 6
-"""Of Tsit5, without the one that the next step shares."""
 _LOOP = 500
 """Evaluations of the field in a loop that takes turns with the solves, which have about as many."""
 TARGETS = (1e-2, 1e-3, 1e-4)
@@ -58,7 +55,6 @@ def run(quick: bool = False) -> Results:
     results = Results("gradient", "How fast is the gradient of a neural ODE?", [], is_quick=quick)
     for activation in ("tanh",) if quick else ("tanh", "softplus"):
         field, y0 = oscillating_mlp(activation), start_states()
-        results.data[activation] = {"field_s": field_time(field, y0), "vjp_s": vjp_time(field, y0)}
         for is_gradient in (False, True):
             for num_times in (1, 100) if quick else (1, 2, 100):
                 case = case_of(activation, num_times, is_gradient)
@@ -100,13 +96,13 @@ def run(quick: bool = False) -> Results:
         "Kernels are the different fused computations of the compiled program, and calls and loops that are compiled "
         "whole; on a CPU each takes 5 to 10 ms to compile, whatever it computes. The least programs are lower "
         "bounds for any solver that unrolls its stages and has all else compiled kernel by kernel.",
-        "One evaluation of the field, and one with its transpose, at best: "
+        "One evaluation of the field, and one with its transpose, in turn with the sides: "
         + "; ".join(
             f"{name} {data['field_s'] * 1e6:.3g} and {data['vjp_s'] * 1e6:.3g} us"
             for name, data in results.data.items()
-            if name in ("tanh", "softplus")
+            if "field_s" in data
         )
-        + ". The floors are of their medians, measured in turn with the sides.",
+        + ".",
         "The floor uses node_jax's own counts. diffrax never shrinks a step after an accepted one, node_jax does, so "
         "that equal coefficients give different counts: compare the cost of a step as well.",
         "Under vmap every row has steps of its own (the count is that of the row that took most) and the loop "

@@ -22,6 +22,8 @@ from jax.extend.core import ClosedJaxpr, Jaxpr
 
 LONG_TURN = 0.1
 """Seconds of a turn in which several calls of a neural ODE find in the caches what they left there, as in training."""
+STAGES = 6
+"""Of Tsit5, without the one that the next step shares."""
 _PACKAGES = ("node_jax", "jax", "jaxlib", "equinox", "diffrax", "optax", "numpy", "scipy", "torch", "torchdiffeq")
 
 
@@ -275,7 +277,7 @@ def gradient_floor(num_evals: int, num_accepted: int, stages: int, field: float,
     Arguments:
         num_evals: evaluations of the forward solve.
         num_accepted: its accepted steps.
-        stages: stages a step without the repeated one; 6 for Tsit5.
+        stages: stages a step without the repeated one; see `STAGES`.
         field, vjp: seconds from `field_time` and `vjp_time`.
     """
     return num_evals * field + num_accepted * stages * vjp

@@ -119,12 +119,14 @@ def _thin(product: JaxprEqn, block: Block, *, is_turned: bool) -> Instead:
 @functools.partial(jax.jit, static_argnames="settings")
 def _with_axis_first(x: Array, settings: int) -> Array:
     """`x` with another axis first, `settings`."""
-    return _moved(jnp.moveaxis(x, settings, 0))
+    return _materialized(jnp.moveaxis(x, settings, 0))
 
 
 @functools.partial(jax.jit, static_argnames="settings")
 def _thin_product(left: Array, right: Array, settings: int) -> Array:
-    """The product over an axis of the first factor, `settings`, and the first axis of the second, by outer products."""
+    """The sum of outer products over an axis of the first factor, `settings`, and the first axis of the second; the
+    other axes of both, in this order, are those of the result.
+    """
 
     def term(k: int) -> Array:
         mine = lax.index_in_dim(left, k, settings, keepdims=False)
@@ -141,12 +143,15 @@ def _turned_thin_product(left: Array, right: Array, settings: int) -> Array:
 
 @functools.partial(jax.jit, static_argnames="settings")
 def _product_over_rows(left: Array, right: Array, settings: tuple[tuple[str, Any], ...]) -> Array:
-    """The product over the rows of both factors, with the narrower transposed before. `settings` are its parameters."""
+    """The product (p, q) over the rows of both factors, (row, p) and (row, q), with the narrower transposed before;
+    `settings` are the parameters of the product.
+    """
     params = dict(settings) | {"dimension_numbers": _PLAIN}
     if right.shape[1] < left.shape[1]:
-        columns = _moved(one_kernel(right.nbytes)(jnp.transpose)(right))
-        return _moved(dot_general_p.bind(columns, left, **params)).T
-    return dot_general_p.bind(_moved(left.T), right, **params)
+        # As a kernel of its own, else whatever the narrow factor is computed from would be computed again in this one.
+        columns = _materialized(one_kernel(right.nbytes)(jnp.transpose)(right))
+        return _materialized(dot_general_p.bind(columns, left, **params)).T
+    return dot_general_p.bind(_materialized(left.T), right, **params)
 
 
 @functools.partial(jax.jit, static_argnames="settings")
@@ -155,6 +160,6 @@ def _turned_product_over_rows(left: Array, right: Array, settings: tuple[tuple[s
     return _product_over_rows(right, left, settings).T
 
 
-def _moved(x: Array) -> Array:
+def _materialized(x: Array) -> Array:
     """`x`, which is written to memory: without a barrier the compiler would take a transposition into a product."""
     return lax.optimization_barrier(x)

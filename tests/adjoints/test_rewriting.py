@@ -15,13 +15,9 @@ PREPARES = "_with_axis_first"
 """A weight that is stored as (outputs, inputs) is brought into the order of its inputs."""
 
 
-def hidden(weights, x):
-    """Of two inputs, which are a thin product."""
-    return jnp.tanh(x @ weights.T)
-
-
 def directly(weights, x):
-    return hidden(weights, x)[:, :2]
+    """A layer of two inputs, which is a thin product."""
+    return jnp.tanh(x @ weights.T)[:, :2]
 
 
 def in_a_function(weights, x):
@@ -32,9 +28,8 @@ def in_a_function(weights, x):
 def times(number, function, x):
     """A loop whose end depends on what is not changed in it, either."""
     limit = jnp.array([number])
-    return lax.while_loop(lambda carry: carry[0] < limit[0], lambda carry: (carry[0] + 1, function(carry[1])), (0, x))[
-        1
-    ]
+    _, x = lax.while_loop(lambda carry: carry[0] < limit[0], lambda carry: (carry[0] + 1, function(carry[1])), (0, x))
+    return x
 
 
 def in_loops(weights, x):
@@ -85,9 +80,9 @@ def with_a_place(weights, x):
     return jax.jit(directly, in_shardings=(place, place))(weights, x)
 
 
-def arguments(dtype=None):
+def arguments():
     keys = jax.random.split(jax.random.key(0))
-    return jax.random.normal(keys[0], (WIDTH, 2), dtype), jax.random.normal(keys[1], (ROWS, 2), dtype)
+    return jax.random.normal(keys[0], (WIDTH, 2)), jax.random.normal(keys[1], (ROWS, 2))
 
 
 def rewritten(function):
