@@ -1,4 +1,4 @@
-"""Times at equal error of the gradient: a side that is quick and wrong must not look good beside one that is not."""
+"""Times at equal error: a side that is quick and wrong must not look good beside one that is not."""
 
 import functools
 import itertools
@@ -7,12 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from experiments.benchmarks.contender import Solve, gradient_of, relative_error
-from experiments.benchmarks.harness import compare
+from experiments.benchmarks.contender import Solve, relative_error
+from experiments.benchmarks.harness import LONG_TURN, compare
 from experiments.benchmarks.report import Results, Table, say
 from experiments.benchmarks.sides import Case
 
@@ -44,7 +43,7 @@ def add_times_at_equal_error(
 ) -> None:
     """Add a table of times at the `targets`, from a sweep of each side over its `tolerances`.
 
-    All sides at all tolerances take turns. `what` says of which gradient, where there are several tables.
+    All sides at all tolerances take turns. `what` says of which case, where there are several tables.
     """
     exact = case.exact()
     calls = {
@@ -53,7 +52,7 @@ def add_times_at_equal_error(
     }
     say(f"equal error{what}")
     labels = {(name, rtol): f"{name} at {rtol:g}" for name, mine in calls.items() for rtol in mine}
-    timings = compare({label: calls[name][rtol] for (name, rtol), label in labels.items()}, rounds=7)
+    timings = compare({label: calls[name][rtol] for (name, rtol), label in labels.items()}, rounds=7, turn=LONG_TURN)
     sweeps = {
         name: [
             Point(rtol, relative_error(call(), exact), timings[labels[name, rtol]].median)
@@ -76,7 +75,8 @@ def add_times_at_equal_error(
         for name, mine in times.items()
     ]
     columns = ("side", *(f"time [ms] at error {target:g}" for target in targets), "smallest error seen")
-    results.tables.append(Table(f"Time at equal relative error of the gradient{what}", columns, rows))
+    of_what = "gradient" if case.is_gradient else "states"
+    results.tables.append(Table(f"Time at equal relative error of the {of_what}{what}", columns, rows))
     if NOTE not in results.notes:
         results.notes.append(NOTE)
 
@@ -87,25 +87,26 @@ def _beside(time: float | None, first: float | None) -> str | float | None:
 
 
 def _calls(case: Case, solve: Solve, tolerances: Sequence[float], is_traced: bool) -> dict[float, Callable[[], Any]]:
-    """The gradient at each tolerance; one compilation where tolerances can be traced."""
-    parameters, static = eqx.partition(case.field, eqx.is_inexact_array)
+    """The states or the gradient at each tolerance; one compilation where tolerances can be traced."""
+    _, arguments = case.program(solve)
 
-    def gradient(parameters: Any, y0: Any, rtol: Any) -> Any:
+    def run(arguments: Any, rtol: Any) -> Any:
         setting = replace(case.setting, rtol=rtol, atol=rtol * 1e-2, max_steps=MOST_STEPS)
-        return gradient_of(solve, eqx.combine(parameters, static), y0, case.ts, setting, case.final_only)
+        function, _ = replace(case, setting=setting).program(solve)
+        return function(*arguments)
 
-    traced = jax.jit(gradient)
+    traced = jax.jit(run)
 
     def call(rtol: float) -> Callable[[], Any]:
         if is_traced:
-            return functools.partial(traced, parameters, case.y0, jnp.asarray(rtol))
-        return functools.partial(jax.jit(functools.partial(gradient, rtol=rtol)), parameters, case.y0)
+            return functools.partial(traced, arguments, jnp.asarray(rtol))
+        return functools.partial(jax.jit(functools.partial(run, rtol=rtol)), arguments)
 
     return {rtol: call(rtol) for rtol in tolerances}
 
 
 def _time_at(points: list[Point], target: float) -> float | None:
-    """Milliseconds at a gradient error, interpolated in logarithms between the points that enclose it.
+    """Milliseconds at an error, interpolated in logarithms between the points that enclose it.
 
     The error of a tolerance counts as the largest from there to the tightest: a lucky one is no merit.
     """
