@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
 import jax
+from jax import lax
 from jax.extend.core import Primitive
 from jax.extend.mlir import ir
 from jax.extend.mlir.dialects import func, stablehlo
@@ -19,6 +20,7 @@ from jax.interpreters import ad, batching, mlir
 
 Inputs = ParamSpec("Inputs")
 Output = TypeVar("Output")
+Tree = TypeVar("Tree")
 
 _PREFIX = "one_kernel_"
 """Of the names by which calls are known when they are lowered."""
@@ -61,6 +63,11 @@ def one_kernel(num_bytes: int = _TINY_BYTES) -> Callable[[Callable[Inputs, Outpu
         return marked
 
     return decorate
+
+
+def in_memory(x: Tree) -> Tree:
+    """The state `x` of a loop, written to memory on a CPU, so that nothing that reads it computes it anew."""
+    return one_kernel(sum(leaf.nbytes for leaf in jax.tree.leaves(x)))(lax.optimization_barrier)(x)
 
 
 _results_of_kernel = Primitive("results_of_kernel")

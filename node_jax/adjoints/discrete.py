@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Float
 
 from node_jax.solvers import AbstractSolver, Step
@@ -87,9 +88,10 @@ def slope_cotangent(solver: AbstractSolver, dt: Time, parts: State) -> State:
 
 def _take_apart(solver: AbstractSolver, parts: State, first: int = 0) -> list[State]:
     """Leaves of shape (part, ...) as one state for each part from number `first` on."""
-    return [
-        jax.tree.map(lambda leaf, part=part: leaf[part], parts) for part in range(first, 2 + solver.num_coefficients)
-    ]
+    numbers = range(first, 2 + solver.num_coefficients)
+    taken = [jax.tree.map(lambda leaf, part=part: leaf[part], parts) for part in numbers]
+    # As in `ends_of`: the shape (1, ...) of a slice would be carried through all of a step's arithmetic.
+    return lax.optimization_barrier(taken)
 
 
 def last_read(problem: Problem, rows: State, costs: dict[str, Float[Array, ""]]) -> Time:

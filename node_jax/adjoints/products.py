@@ -150,7 +150,7 @@ def _product_over_rows(left: Array, right: Array, settings: tuple[tuple[str, Any
     if right.shape[1] < left.shape[1]:
         # As a kernel of its own, else whatever the narrow factor is computed from would be computed again in this one.
         columns = _materialized(one_kernel(right.nbytes)(jnp.transpose)(right))
-        return _materialized(dot_general_p.bind(columns, left, **params)).T
+        return _materialized(_materialized(dot_general_p.bind(columns, left, **params)).T)
     return dot_general_p.bind(_materialized(left.T), right, **params)
 
 
@@ -161,5 +161,7 @@ def _turned_product_over_rows(left: Array, right: Array, settings: tuple[tuple[s
 
 
 def _materialized(x: Array) -> Array:
-    """`x`, which is written to memory: without a barrier the compiler would take a transposition into a product."""
+    """`x`, which is written to memory before the compiler goes on: else it would take a transposition into a product,
+    or carry it on through the sum of products that follows, a term in each of its rounds over the whole program.
+    """
     return lax.optimization_barrier(x)

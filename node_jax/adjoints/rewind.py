@@ -120,9 +120,10 @@ class Rewinder:
             extra = None if enter is None else enter(span)
 
             def step_back(state: tuple[Any, State, Carry]) -> tuple[Any, State, Carry]:
-                here, goes_on = self._step_before(span, state[0][0])
                 z1, carry = state[1:]
-                z0 = self._undo(span, here, z1) if span.states is None else tree_read(span.states, here.i)
+                here, goes_on, z0 = self._step_before(span, state[0][0])
+                if z0 is None:
+                    z0 = self._undo(span, here, z1)
                 return (here.i, goes_on), z0 if span.states is None else None, visit(span, extra, here, z0, carry)
 
             # A state that is stored need not be handed on from step to step.
@@ -135,13 +136,16 @@ class Rewinder:
 
         return lax.while_loop(_goes_on, span_back, (end, self.z_end, carry))[2]
 
-    def _step_before(self, span: Span, i: Int[Array, ""]) -> tuple[Visit, Bool[Array, ""]]:
-        """The step before step i of a span, and whether the span has one before that."""
+    def _step_before(self, span: Span, i: Int[Array, ""]) -> tuple[Visit, Bool[Array, ""], State | None]:
+        """The step before step i of a span, whether the span has one before that, and the state at its start if that
+        is stored.
+        """
 
         @one_kernel(tree_bytes(self.problem.y0))
-        def step_before() -> tuple[Visit, Bool[Array, ""]]:
+        def step_before() -> tuple[Visit, Bool[Array, ""], State | None]:
             t0, t1 = _ends(span.times, i)
-            return Visit(i - 1, tree_read(span.times, i - 1), t0, t1, t1 - t0), i > 1
+            z0 = None if span.states is None else tree_read(span.states, i - 1)
+            return Visit(i - 1, tree_read(span.times, i - 1), t0, t1, t1 - t0), i > 1, z0
 
         return step_before()
 

@@ -20,7 +20,7 @@ from jaxtyping import Array, Bool, Float, Int
 from node_jax.adjoints.discrete import DenseBars, cotangent_at_end, last_nonzero, last_read, slope_cotangent
 from node_jax.adjoints.rewind import Rewinder, Span, Visit
 from node_jax.adjoints.rule import Solved
-from node_jax.kernels import one_kernel
+from node_jax.kernels import in_memory, one_kernel
 from node_jax.stepping import take_step
 from node_jax.stepping.costs import step_cost
 from node_jax.stepping.happenings import jump_instead
@@ -113,7 +113,8 @@ class Transposer:
 
         def take(parameters: list[Array], shift: Time, z0: State) -> Any:
             field = self._shifted(parameters, shift)
-            f0 = solver.slope(field, t0, z0) if self.hands_on else None
+            # In memory, as in the solve: then the kernels of the stages are the same as there.
+            f0 = in_memory(solver.slope(field, t0, z0)) if self.hands_on else None
             step = take_step(problem, self.rewinder.stops, field, t0, t1, dt, z0, f0, with_slope=self.wants_slope)
             dense = None if dense_bars is None else dense_bars.read(solver, z0, step)
             costs = {name: step_cost(name, solver, dt, z0, step) for name in problem.costs}

@@ -8,6 +8,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, PyTree
 
@@ -29,6 +30,20 @@ class Decision(NamedTuple):
     of the step is not finite."""
     is_stuck: Bool[Array, ""]
     """Whether the attempt was rejected and a smaller one is not allowed."""
+
+
+def ends_of(ts: Float[Array, " time"]) -> tuple[Time, Time]:
+    """The first and the last of the times, as numbers."""
+    # Without a barrier the compiler carries the shape (1,) of a slice on into what is computed from it: an operation
+    # further in each of its rounds over the whole program, of which it makes as many as it takes.
+    return lax.optimization_barrier((ts[0], ts[-1]))
+
+
+def direction_of(ts: Float[Array, " time"]) -> Time:
+    """+1 for times that do not decrease, -1 for others, in the dtype of the times."""
+    t0, t1 = ends_of(ts)
+    one = jnp.ones((), ts.dtype)
+    return lax.select(t1 < t0, -one, one)
 
 
 def accept_what_is_finite(y1: State, dt: Time, memory: PyTree) -> Decision:

@@ -5,7 +5,13 @@ from collections.abc import Callable
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from node_jax.controllers.base import AbstractController, Decision, accept_what_is_finite, require_positive
+from node_jax.controllers.base import (
+    AbstractController,
+    Decision,
+    accept_what_is_finite,
+    direction_of,
+    require_positive,
+)
 from node_jax.types import State, Time
 
 
@@ -39,8 +45,7 @@ class ConstantStep(AbstractController):
     ) -> tuple[Time, tuple[Array, ...]]:
         """`dt` in the direction of the solve; the memory holds t0, the signed dt and the number of steps done."""
         del field, y0, f0, order
-        dt = jnp.asarray(self.dt, ts.dtype)
-        dt = jnp.where(ts[-1] < ts[0], -dt, dt)
+        dt = direction_of(ts) * jnp.asarray(self.dt, ts.dtype)
         return dt, (ts[0], dt, jnp.zeros((), ts.dtype))
 
     def decide(

@@ -6,7 +6,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from node_jax.controllers.base import AbstractController, Decision, accept_what_is_finite
+from node_jax.controllers.base import AbstractController, Decision, accept_what_is_finite, direction_of
 from node_jax.types import State, Time
 
 
@@ -73,7 +73,7 @@ class FixedSteps(AbstractController):
 
     def _to_target(self, ts: Float[Array, " time"], t: Time, done: Int[Array, ""]) -> Time:
         """From `t`, after `done` steps of its interval, to the end of the next, computed afresh from the interval."""
-        direction = jnp.where(ts[-1] < ts[0], -1, 1)
+        direction = direction_of(ts)
         after = jnp.minimum(jnp.sum(ts * direction <= t * direction), ts.shape[0] - 1)
         start, end = ts[jnp.maximum(after - 1, 0)], ts[after]
         target = jnp.where(done + 1 >= self.n, end, start + (done + 1) * ((end - start) / self.n))

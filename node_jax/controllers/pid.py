@@ -11,7 +11,14 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
-from node_jax.controllers.base import AbstractController, Decision, require_finite, require_positive
+from node_jax.controllers.base import (
+    AbstractController,
+    Decision,
+    direction_of,
+    ends_of,
+    require_finite,
+    require_positive,
+)
 from node_jax.kernels import one_kernel
 from node_jax.tree import (
     rms_norm,
@@ -130,45 +137,40 @@ class PIController(AbstractController):
         """`jump_ts`, sorted in the direction of the solve."""
         if not self.has_jumps:
             return None
-        direction = jnp.where(ts[-1] < ts[0], -1, 1).astype(ts.dtype)
+        direction = direction_of(ts)
         return jnp.sort(jnp.asarray(self.jump_ts, ts.dtype).reshape(-1) * direction) * direction
 
     def first_step(
         self, field: Callable[[Time, State], State], ts: Float[Array, " time"], y0: State, f0: State, order: int
     ) -> tuple[Time, tuple[Array, ...]]:
         """`dt0`, or Hairer's choice: a step after which y has moved by about a hundredth of the tolerance^(1/order)."""
-        t0, t1 = ts[0], ts[-1]
-        direction = jnp.where(t1 < t0, -1, 1).astype(t0.dtype)
-        if self.dt0 is None:
-            dt = self._search_first_step(field, t0, t1, direction, y0, f0, order)
-        else:
-            dt = jnp.asarray(self.dt0, t0.dtype)
+        is_given = self.dt0 is not None
+        dt = jnp.asarray(self.dt0, ts.dtype) if is_given else self._search_first_step(field, ts, y0, f0, order)
 
         @one_kernel()
         def adjust(dt: Time) -> Time:
-            t0, t1 = ts[0], ts[-1]
+            t0, t1 = ends_of(ts)
             # Far from zero, a step below the spacing of floating-point times would not move.
             spacing = jnp.finfo(t0.dtype).eps * jnp.maximum(abs(t0), abs(t1))
             dt = jnp.minimum(jnp.maximum(dt, 4 * spacing), abs(t1 - t0)).astype(t0.dtype)
-            return jnp.where(t1 < t0, -1, 1).astype(t0.dtype) * self._bounded(dt)
+            return direction_of(ts) * self._bounded(dt)
 
-        zero = jnp.zeros((), t0.dtype)
+        zero = jnp.zeros((), ts.dtype)
         return adjust(dt), (zero, zero) if self.dcoeff is None else (zero, zero, zero)
 
     def _search_first_step(
         self,
         field: Callable[[Time, State], State],
-        t0: Time,
-        t1: Time,
-        direction: Time,
+        ts: Float[Array, " time"],
         y0: State,
         f0: State,
         order: int,
     ) -> Time:
         """Hairer, Norsett & Wanner (1993), II.4, the algorithm behind eq. 4.14."""
+        (t0, t1), direction = ends_of(ts), direction_of(ts)
 
         def size(x: State) -> Time:
-            return scaled_norm(x, y0, y0, self.rtol, self.atol, self.norm).astype(t0.dtype)
+            return scaled_norm(x, y0, y0, self.rtol, self.atol, self.norm).astype(ts.dtype)
 
         d0, d1 = size(y0), size(f0)
         is_small = (d0 < 1e-5) | (d1 < 1e-5)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from node_jax.adjoints import AbstractAdjoint
-from node_jax.controllers import AbstractController
+from node_jax.controllers import AbstractController, direction_of
 from node_jax.events import Jump
 from node_jax.integrate.arrays import close, with_arrays
 from node_jax.integrate.defaults import DEFAULT_ADJOINT, DEFAULT_CONTROLLER, DEFAULT_MAX_STEPS, DEFAULT_SOLVER
@@ -40,7 +40,7 @@ from node_jax.integrate.validate import (
 from node_jax.interpolate.base import Sample
 from node_jax.solution import Solution
 from node_jax.solvers import AbstractSolver
-from node_jax.stepping import Problem, direction_of
+from node_jax.stepping import Problem
 from node_jax.stepping.controls import ControlledField, Reads, jump_times, knots_of_holds, paths_in, with_known
 from node_jax.tree import tree_without_integrals
 from node_jax.types import Args, State, VectorField

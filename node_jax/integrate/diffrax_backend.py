@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from node_jax.adjoints import AbstractAdjoint, CheckpointedAdjoint, DirectAdjoint, ForwardMode
-from node_jax.controllers import AbstractController, ConstantStep, PIController
+from node_jax.controllers import AbstractController, ConstantStep, PIController, direction_of
 from node_jax.fields import SplitField
 from node_jax.integrate.arrays import products_in_full_precision
 from node_jax.integrate.validate import as_derivative
@@ -129,7 +129,7 @@ def _convert_controller(
 ) -> tuple[Any, diffrax.AbstractStepSizeController]:
     """diffrax's first step and controller for ours."""
     if isinstance(controller, ConstantStep):
-        return jnp.where(ts[-1] < ts[0], -1, 1) * controller.dt, diffrax.ConstantStepSize()
+        return direction_of(ts) * controller.dt, diffrax.ConstantStepSize()
     assert isinstance(controller, PIController)
     order = solver.order(terms) or 1
     state, f0 = tree_without_integrals((y0, derivative(ts[0], y0, args)))

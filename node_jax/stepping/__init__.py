@@ -4,7 +4,7 @@ from node_jax.stepping.attempt import take_step
 from node_jax.stepping.batch import Batch
 from node_jax.stepping.lane_tape import LaneTape
 from node_jax.stepping.lanes import integrate_lanes
-from node_jax.stepping.problem import LoopResult, Problem, direction_of
+from node_jax.stepping.problem import LoopResult, Problem
 from node_jax.stepping.single import integrate_single
 from node_jax.stepping.tape import Tape
 
@@ -14,7 +14,6 @@ __all__ = [
     "LoopResult",
     "Problem",
     "Tape",
-    "direction_of",
     "integrate_lanes",
     "integrate_single",
     "take_step",

@@ -16,11 +16,6 @@ from node_jax.stepping.watch import Events, Watch
 from node_jax.types import State, Time
 
 
-def direction_of(ts: Float[Array, " time"]) -> Time:
-    """+1 for times that do not decrease, -1 for others, in the dtype of the times."""
-    return jnp.where(ts[-1] < ts[0], -1, 1).astype(ts.dtype)
-
-
 class Problem(eqx.Module):
     """An initial value problem, checked and ready for a loop: every number in it is an array leaf."""
 
@@ -31,7 +26,7 @@ class Problem(eqx.Module):
     y0: State
     ts: Float[Array, " time"]
     direction: Time
-    """+1 forward in time, -1 backward; see `direction_of`."""
+    """+1 forward in time, -1 backward; see `node_jax.controllers.direction_of`."""
     solver: AbstractSolver
     controller: AbstractController
     asked_ts: Float[Array, " time"] | None = None
