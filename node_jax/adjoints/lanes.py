@@ -42,7 +42,7 @@ from node_jax.stepping.batch import add_rows, expected_costs, put_rows, take_row
 from node_jax.stepping.batching import any_over_batch, repeat
 from node_jax.stepping.costs import step_cost
 from node_jax.stepping.lane_tape import steps_among
-from node_jax.stepping.outputs import add_to_last_row, collect_cotangents, window_length
+from node_jax.stepping.outputs import add_to_last_row, collect_cotangents_by_step
 from node_jax.tree import tree_add, tree_any_nonzero, tree_bytes, tree_read, tree_where, tree_write, tree_zeros
 from node_jax.types import State
 
@@ -233,7 +233,7 @@ class _Transposer:
     def _collect(self, problem: Problem, times: Array, rows: State) -> State:
         """The cotangents of the dense output of one lane's attempts."""
         num_rows = self.batch.num_rows_of(problem)
-        return collect_cotangents(problem, times, rows, num_rows, window=window_length(problem))
+        return collect_cotangents_by_step(problem, times, rows, num_rows)
 
     def _transpose_step(
         self,

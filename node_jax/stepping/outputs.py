@@ -5,12 +5,13 @@ times do not slow the steps. Rows are handled in windows; rows of a window beyon
 mean nothing and are overwritten when their own step comes, so that no `where` over a buffer is needed.
 """
 
+from functools import reduce
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from node_jax.interpolate.dense import DensePath
 from node_jax.kernels import one_kernel
@@ -41,9 +42,10 @@ a loop of separate kernels. A chunk of this size leaves room for the rest of the
 _TINY_CHUNK = 8
 """Shorter chunks than this lose by their number what the loop gains."""
 _WINDOW_ELEMENTS = 2**14
-_LONGEST_SWEEP = 128
-"""Cotangents of up to so many rows are collected in one product, without a loop over windows."""
-_EXACT = lax.Precision.HIGHEST
+_LONGEST_PRODUCT = 128
+"""Cotangents of up to so many rows are collected in one product, without a loop."""
+_ROWS_OF_A_STEP = 4
+"""Rows of one step whose cotangents are collected at once in such a loop."""
 
 
 def _power_of_two_below(number: int) -> int:
@@ -186,72 +188,96 @@ def add_to_last_row(problem: Problem, rows: State) -> State:
     return jax.tree.map(add, rows)
 
 
-def collect_cotangents(
-    problem: Problem,
-    times: Float[Array, " node"],
-    rows: State,
-    num_rows: Int[Array, ""] | None = None,
-    *,
-    window: int = _LONGEST_SWEEP,
-) -> State:
+def collect_cotangents(problem: Problem, times: Float[Array, " node"], rows: State) -> State:
     """The transpose of `DensePath.evaluate` over consecutive steps.
 
     Arguments:
         problem: the problem.
         times: ends of the steps; a step of no length takes no row, nor does one without an end.
         rows: cotangents of the output rows, zero beyond the last row that was reached.
-        num_rows: leave out all rows from this one on.
-        window: how many rows to take at once; if these are all, it takes one product and no loop.
 
     Returns:
         The cotangents of the parts of each step's dense output: leaves of shape (step, part, ...), where the parts are
         y0, y1 and the coefficients.
     """
-    num_times = problem.ts.shape[0]
-    window = min(num_times, window)
-    direction = problem.direction
-    path = DensePath(times, None, problem.solver.num_coefficients)
+    if problem.ts.shape[0] > _LONGEST_PRODUCT:
+        return collect_cotangents_by_step(problem, times, rows)
 
     @one_kernel(tree_bytes(problem.y0))
     def measure() -> tuple[Array, Array, Array, Array]:
-        ts, starts, ends = problem.ts * direction, times[:-1] * direction, times[1:] * direction
-        lengths = lax.stop_gradient(ends - starts)
-        return ts, starts, ends, 1 / jnp.where((lengths > 0) & jnp.isfinite(lengths), lengths, 1)
+        starts, ends, inverse_lengths, _ = _measure(problem, times)
+        return problem.ts * problem.direction, starts, ends, inverse_lengths
 
     ts, starts, ends, inverse_lengths = measure()
+    after = ts - starts[:, None]
+    is_mine = (after > 0) & (ts <= ends[:, None])
+    # A row that is not in a step may be infinitely far from it.
+    theta = jnp.where(is_mine, after * inverse_lengths[:, None], 0)
+    weights = jnp.stack(_weights_of_parts(problem, is_mine, theta), axis=1)
 
-    def sweep(here: Array, values: State, is_wanted: Array | bool) -> State:
-        """What the wanted ones of these rows add."""
-        after = here - starts[:, None]
-        is_mine = (after > 0) & (here <= ends[:, None]) & is_wanted
-        # A row that is not in a step may be infinitely far from it.
-        theta = jnp.where(is_mine, after * inverse_lengths[:, None], 0)
-        weights = jnp.stack([is_mine - theta, theta, *path.powers(theta)], axis=1)
+    def multiply(leaf: Array) -> Array:
+        return jnp.einsum("scr,r...->sc...", weights.astype(leaf.dtype), leaf, precision=lax.Precision.HIGHEST)
 
-        def multiply(leaf: Array) -> Array:
-            return jnp.einsum("scr,r...->sc...", weights.astype(leaf.dtype), leaf, precision=_EXACT)
+    return jax.tree.map(multiply, rows)
 
-        return jax.tree.map(multiply, values)
 
-    if window == num_times:
-        return sweep(ts, rows, True if num_rows is None else jnp.arange(num_times) < num_rows)
+def collect_cotangents_by_step(
+    problem: Problem, times: Float[Array, " node"], rows: State, num_rows: Int[Array, ""] | None = None
+) -> State:
+    """`collect_cotangents` for a lane, or for many rows: a few rows of every step at a time.
 
-    def has_more(row: Array) -> Array:
-        return (row > 0) & (ts[jnp.maximum(row - 1, 0)] > starts[0])
+    Arguments:
+        problem, times, rows: as there.
+        num_rows: leave out all rows from this one on.
+    """
+    num_times, num_parts = problem.ts.shape[0], 2 + problem.solver.num_coefficients
 
-    def fold(carry: tuple[Array, State]) -> tuple[Array, State]:
-        row, totals = carry
-        first = jnp.maximum(row - window, 0)
-        is_wanted = first + jnp.arange(window) < jnp.where(has_more(row), row, 0)
-        here, values = tree_slice((ts, rows), first, window)
-        return first, tree_add(totals, sweep(here, values, is_wanted))
+    @one_kernel(tree_bytes(problem.y0))
+    def find() -> tuple[Array, Array, Array, Array, Array]:
+        starts, _, inverse_lengths, is_step = _measure(problem, times)
+        ts = problem.ts * problem.direction
+        num_until = jnp.sum(ts <= (times * problem.direction)[:, None], axis=1, dtype=jnp.int32)
+        if num_rows is not None:
+            num_until = jnp.minimum(num_until, num_rows)
+        return ts, starts, inverse_lengths, num_until[:-1], jnp.where(is_step, num_until[1:], 0)
 
-    last = jnp.asarray(num_times, jnp.int32) if num_rows is None else num_rows
-    # The end of the last step is not a number where there is no such node.
-    last = jnp.minimum(last, jnp.sum(~(ts > ends[-1]), dtype=jnp.int32))
-    num_steps, num_parts = times.shape[0] - 1, 2 + problem.solver.num_coefficients
-    zeros = jax.tree.map(lambda leaf: jnp.zeros((num_steps, num_parts, *leaf.shape[1:]), leaf.dtype), rows)
-    return lax.while_loop(lambda carry: any_over_batch(has_more(carry[0])), fold, (last, zeros))[1]
+    ts, starts, inverse_lengths, first, end = find()
+
+    def has_more(carry: tuple[Array, State]) -> Array:
+        return any_over_batch(jnp.any(carry[0] < end))
+
+    def add(carry: tuple[Array, State]) -> tuple[Array, State]:
+        first, totals = carry
+        numbers = first[:, None] + jnp.arange(_ROWS_OF_A_STEP)
+        is_mine = numbers < end[:, None]
+        here, values = tree_take((ts, rows), jnp.minimum(numbers, num_times - 1))
+        theta = jnp.where(is_mine, (here - starts[:, None]) * inverse_lengths[:, None], 0)
+        weights = jnp.stack(_weights_of_parts(problem, is_mine, theta), axis=1)
+
+        def weigh(leaf: Array) -> Array:
+            each = [weights[..., i].astype(leaf.dtype) for i in range(_ROWS_OF_A_STEP)]
+            return reduce(jnp.add, [expand_like(w, leaf[:, :1]) * leaf[:, i, None] for i, w in enumerate(each)])
+
+        return first + _ROWS_OF_A_STEP, tree_add(totals, jax.tree.map(weigh, values))
+
+    zeros = jax.tree.map(lambda leaf: jnp.zeros((times.shape[0] - 1, num_parts, *leaf.shape[1:]), leaf.dtype), rows)
+    return lax.while_loop(has_more, add, (first, zeros))[1]
+
+
+def _measure(problem: Problem, times: Float[Array, " node"]) -> tuple[Array, Array, Array, Array]:
+    """Starts and ends of the steps, times the direction; one over their lengths, and whether they have one."""
+    starts, ends = times[:-1] * problem.direction, times[1:] * problem.direction
+    lengths = lax.stop_gradient(ends - starts)
+    is_step = (lengths > 0) & jnp.isfinite(lengths)
+    return starts, ends, 1 / jnp.where(is_step, lengths, 1), is_step
+
+
+def _weights_of_parts(problem: Problem, is_mine: Bool[Array, "..."], theta: Float[Array, "..."]) -> list[Array]:
+    """The weights of y0, y1 and the coefficients in the rows at these places of a step; zero in rows of others, whose
+    place is 0.
+    """
+    path = DensePath(problem.ts, None, problem.solver.num_coefficients)
+    return [is_mine - theta, theta, *path.powers(theta)]
 
 
 def path_cotangents(cotangent: DensePath, first: Int[Array, ""], num_steps: int) -> State:
