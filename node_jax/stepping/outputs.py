@@ -248,7 +248,7 @@ def collect_cotangents_by_step(
 
     def add(carry: tuple[Array, State]) -> tuple[Array, State]:
         first, totals = carry
-        numbers = first[:, None] + jnp.arange(_ROWS_OF_A_STEP)
+        numbers = first[:, None] + jnp.arange(_ROWS_OF_A_STEP, dtype=jnp.int32)
         is_mine = numbers < end[:, None]
         here, values = tree_take((ts, rows), jnp.minimum(numbers, num_times - 1))
         theta = jnp.where(is_mine, (here - starts[:, None]) * inverse_lengths[:, None], 0)
