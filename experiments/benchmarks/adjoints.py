@@ -72,7 +72,7 @@ def _tolerances(name: str, quick: bool) -> tuple[float, ...]:
 
 def _directional(case: Case, adjoint: Any) -> tuple[Any, ...]:
     """One derivative of the loss by forward mode, along its own gradient for y0: what a direction costs."""
-    exact = case.exact()[1]
+    exact = case.exact[1]
     direction = jnp.asarray(exact / np.linalg.norm(exact), case.y0.dtype)
 
     def loss(y0: Any) -> Any:

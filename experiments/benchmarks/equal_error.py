@@ -45,7 +45,7 @@ def add_times_at_equal_error(
 
     All sides at all tolerances take turns. `what` says of which case, where there are several tables.
     """
-    exact = case.exact()
+    exact = case.exact
     calls = {
         name: _calls(case, solve, tolerances[name], is_traced=name != "jax.experimental.ode")
         for name, solve in contenders.items()
@@ -61,7 +61,8 @@ def add_times_at_equal_error(
         for name, mine in calls.items()
     }
     sweeps = {name: [point for point in points if math.isfinite(point.error)] for name, points in sweeps.items()}
-    results.data[f"sweeps{what}"] = {
+    of_what = "gradient" if case.is_gradient else "states"
+    results.data[f"sweeps, {of_what}{what}"] = {
         name: [(point.rtol, point.error, point.seconds) for point in points] for name, points in sweeps.items()
     }
     times = {name: [_time_at(points, target) for target in targets] for name, points in sweeps.items()}
@@ -75,7 +76,6 @@ def add_times_at_equal_error(
         for name, mine in times.items()
     ]
     columns = ("side", *(f"time [ms] at error {target:g}" for target in targets), "smallest error seen")
-    of_what = "gradient" if case.is_gradient else "states"
     results.tables.append(Table(f"Time at equal relative error of the {of_what}{what}", columns, rows))
     if NOTE not in results.notes:
         results.notes.append(NOTE)

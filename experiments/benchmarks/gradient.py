@@ -6,6 +6,7 @@ state alone, two and a hundred saved times; forward and gradient, run time and c
     python -m experiments.benchmarks.gradient [--quick] [--record]
 """
 
+import itertools
 from collections.abc import Mapping
 from typing import Any
 
@@ -53,11 +54,13 @@ def case_of(activation: str, num_times: int, is_gradient: bool) -> Case:
 def run(quick: bool = False) -> Results:
     """Measure the gradient of a neural ODE."""
     results = Results("gradient", "How fast is the gradient of a neural ODE?", [], is_quick=quick)
-    for activation in ("tanh",) if quick else ("tanh", "softplus"):
+    activations, numbers = (("tanh",), (1, 100)) if quick else (("tanh", "softplus"), (1, 2, 100))
+    cases = {choice: case_of(*choice) for choice in itertools.product(activations, numbers, (False, True))}
+    for activation in activations:
         field, y0 = oscillating_mlp(activation), start_states()
         for is_gradient in (False, True):
-            for num_times in (1, 100) if quick else (1, 2, 100):
-                case = case_of(activation, num_times, is_gradient)
+            for num_times in numbers:
+                case = cases[activation, num_times, is_gradient]
                 solved = case.solved(ours.solve)
                 accepted, evals = int(solved.num_accepted), int(solved.num_evals)
                 what = f"{'gradient' if is_gradient else 'forward'}, {activation}, {_saved(num_times)}"
@@ -85,13 +88,10 @@ def run(quick: bool = False) -> Results:
                 }
     recursive = {n: solve for n, solve in rivals.diffrax_contenders(MOST_STEPS).items() if "Recursive" in n}
     best = {"node_jax": ours.solve} | {n: solve for n, solve in recursive.items() if not quick or "all" in n}
-    for is_gradient in (False, True):
-        # The adjoints are compared at equal error with 100 saved times by a benchmark of their own.
-        for num_times in (1,) if quick and is_gradient else (1, 100):
-            case = case_of("tanh", num_times, is_gradient)
-            tolerances = dict.fromkeys(best, TOLERANCES[::2] if quick else TOLERANCES)
-            what = f", tanh, {_saved(num_times)}"
-            add_times_at_equal_error(results, case, best, tolerances, TARGETS[is_gradient], what)
+    tolerances = dict.fromkeys(best, TOLERANCES[::2] if quick else TOLERANCES)
+    for is_gradient, num_times in itertools.product((False, True), (1, 100)):
+        case, what = cases["tanh", num_times, is_gradient], f", tanh, {_saved(num_times)}"
+        add_times_at_equal_error(results, case, best, tolerances, TARGETS[is_gradient], what)
     results.tables.append(_compiled_in_turn({"node_jax": ours.solve} | recursive, rounds=3 if quick else 9))
     results.tables.append(_least_programs(repeats=1 if quick else 3))
     results.notes += [

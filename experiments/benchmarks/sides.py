@@ -1,5 +1,6 @@
 """One problem, many contenders: compile each, run them in turn, and put what came out into rows."""
 
+import functools
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -45,6 +46,7 @@ class Case:
         run = jax.jit(lambda y0: solve(self.field, y0, self.ts, self.setting, self.final_only))
         return jax.device_get(run(self.y0))
 
+    @functools.cached_property
     def exact(self) -> Any:
         """The states or the gradient in float64 by Dopri8 of diffrax with tight tolerances, on the host."""
         with jax.enable_x64(True):
@@ -121,7 +123,7 @@ def measure(
         figures[name], steps[name] = None, -1
     others = dict(loops or {})
     timings = compare(calls | others, rounds, turn=turn)
-    exact = case.exact()
+    exact = case.exact
     errors = {name: relative_error(call(), exact) for name, call in calls.items()}
     # A gradient of what a failed solve reached is finite, and no result.
     errors |= {name: math.nan for name, side in solved.items() if not _is_finite(side.ys)}
