@@ -66,7 +66,7 @@ def one_kernel(num_bytes: int = _TINY_BYTES) -> Callable[[Callable[Inputs, Outpu
 
 
 def in_memory(x: Tree) -> Tree:
-    """The state `x` of a loop, written to memory on a CPU, so that nothing that reads it computes it anew."""
+    """The state `x` of a loop, a pytree of arrays, in memory on a CPU: nothing that reads it computes it anew."""
     return one_kernel(sum(leaf.nbytes for leaf in jax.tree.leaves(x)))(lax.optimization_barrier)(x)
 
 

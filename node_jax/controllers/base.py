@@ -33,7 +33,7 @@ class Decision(NamedTuple):
 
 
 def ends_of(ts: Float[Array, " time"]) -> tuple[Time, Time]:
-    """The first and the last of the times, as numbers."""
+    """The first and the last of the times, each of shape ()."""
     # Without a barrier the compiler carries the shape (1,) of a slice on into what is computed from it: an operation
     # further in each of its rounds over the whole program, of which it makes as many as it takes.
     return lax.optimization_barrier((ts[0], ts[-1]))

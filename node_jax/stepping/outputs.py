@@ -229,6 +229,9 @@ def collect_cotangents_by_step(
     Arguments:
         problem, times, rows: as there.
         num_rows: leave out all rows from this one on.
+
+    Returns:
+        As there: leaves of shape (step, part, ...).
     """
     num_times, num_parts = problem.ts.shape[0], 2 + problem.solver.num_coefficients
 
@@ -265,7 +268,9 @@ def collect_cotangents_by_step(
 
 
 def _measure(problem: Problem, times: Float[Array, " node"]) -> tuple[Array, Array, Array, Array]:
-    """Starts and ends of the steps, times the direction; one over their lengths, and whether they have one."""
+    """Starts and ends of the steps, times the direction; one over their lengths, and whether they have one. Each is of
+    shape (step,).
+    """
     starts, ends = times[:-1] * problem.direction, times[1:] * problem.direction
     lengths = lax.stop_gradient(ends - starts)
     is_step = (lengths > 0) & jnp.isfinite(lengths)
@@ -273,8 +278,8 @@ def _measure(problem: Problem, times: Float[Array, " node"]) -> tuple[Array, Arr
 
 
 def _weights_of_parts(problem: Problem, is_mine: Bool[Array, "..."], theta: Float[Array, "..."]) -> list[Array]:
-    """The weights of y0, y1 and the coefficients in the rows at these places of a step; zero in rows of others, whose
-    place is 0.
+    """The weights of y0, y1 and the coefficients in the rows at these places θ of a step, each in the shape of `theta`;
+    zero in rows of others, whose place is 0. See `DensePath`.
     """
     path = DensePath(problem.ts, None, problem.solver.num_coefficients)
     return [is_mine - theta, theta, *path.powers(theta)]
