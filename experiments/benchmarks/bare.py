@@ -1,4 +1,4 @@
-"""The least programs that could be the gradient of a solve: what compile figures are compared with."""
+"""The least programs that could be a solve or its gradient: what run times and compile figures are compared with."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,9 +9,40 @@ import jax.numpy as jnp
 from jax import lax
 
 import node_jax as nj
+from experiments.benchmarks.contender import Setting, Solved
+from experiments.benchmarks.harness import STAGES
 
 NUM_STEPS, DT = 128, 0.05
 RTOL, ATOL = 1e-4, 1e-6
+
+
+def bare_solve(
+    field: Callable[..., Any],
+    y0: jax.Array,
+    ts: jax.Array,
+    setting: Setting,
+    final_only: bool = True,
+    *,
+    num_steps: int,
+) -> Solved:
+    """Tsit5 with `num_steps` equal steps from `ts[0]` to `ts[-1]`: no error estimate, no control, the end alone.
+
+    What it takes, no explicit solver of as many stages and steps can do without. See `contender.Solve`.
+    """
+    del setting
+    assert final_only, "a bare loop has no outputs before its end"
+    solver, dt = nj.Tsit5(), (ts[-1] - ts[0]) / num_steps
+
+    def bound(t: Any, y: jax.Array) -> jax.Array:
+        return field(t, y, None)
+
+    def step(n: jax.Array, state: Any) -> Any:
+        taken = solver.step(bound, ts[0] + n * dt, dt, *state, dense=False, with_slope=True)
+        return taken.z1, taken.f1
+
+    end, _ = lax.fori_loop(0, num_steps, step, (y0, bound(ts[0], y0)))
+    count = jnp.asarray(num_steps, jnp.int32)
+    return Solved(end[None], count, jnp.zeros_like(count), 1 + STAGES * count)
 
 
 def bare_gradient(field: Callable[..., Any], y0: jax.Array) -> tuple[Any, jax.Array]:

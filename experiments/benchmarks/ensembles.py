@@ -44,10 +44,13 @@ def run(quick: bool = False) -> Results:
     question = "What does an ensemble cost, from eight trajectories to half a million?"
     results = Results("ensembles", question, [], is_quick=quick)
     settings = {"1000 equal steps": EQUAL, "adaptive, 1e-6": ADAPTIVE, "adaptive, 1e-8": PUBLISHED}
-    for size in SIZES.get(jax.default_backend(), SIZES["gpu"]):
+    sizes = SIZES.get(jax.default_backend(), SIZES["gpu"])
+    for size in sizes[::2] if quick else sizes:
+        exact = _problem(_checked(size), size, ADAPTIVE).exact()[:, -1]
         for name, setting in settings.items():
             if not (quick and setting is PUBLISHED):
-                _ensemble(results, f"{size} trajectories, {name}", size, setting, quick)
+                problem = _problem(np.arange(size), size, setting)
+                _ensemble(results, f"{size} trajectories, {name}", problem, exact, quick)
     results.notes += [
         f"Final states by Tsit5. Errors are those of {NUM_CHECKED} trajectories, relative to float64 at rtol 1e-10.",
         "Efficiency: attempted steps that some trajectory needed, over those that were executed, under vmap until the "
@@ -62,20 +65,28 @@ def _lorenz(t: Any, y: Any, args: Any) -> Any:
     return jnp.moveaxis(lorenz(jnp, t, jnp.moveaxis(y, -1, 0), rho), 0, -1)
 
 
-def _ensemble(results: Results, what: str, size: int, setting: Setting, quick: bool) -> None:
+def _problem(picked: np.ndarray, size: int, setting: Setting) -> Problem:
+    """The `picked` trajectories of an ensemble of `size`."""
+    y0s = jnp.broadcast_to(jnp.array([1.0, 0.0, 0.0]), (len(picked), 3))
+    args, ts = (None, jnp.linspace(0.0, 21.0, size)[picked]), jnp.array([0.0, 1.0])
+    return Problem(_lorenz, y0s, ts, args, (None, 0), setting, final_only=True)
+
+
+def _checked(size: int) -> np.ndarray:
+    """Which trajectories of an ensemble have their errors measured."""
+    return np.linspace(0, size - 1, min(size, NUM_CHECKED)).astype(int)
+
+
+def _ensemble(results: Results, what: str, problem: Problem, exact: np.ndarray, quick: bool) -> None:
+    """`exact` holds the ends of the trajectories that are checked."""
     say(what)
-    y0s = jnp.broadcast_to(jnp.array([1.0, 0.0, 0.0]), (size, 3))
-    args, ts = (None, jnp.linspace(0.0, 21.0, size)), jnp.array([0.0, 1.0])
-    problem = Problem(_lorenz, y0s, ts, args, (None, 0), setting, final_only=True)
+    picked = _checked(len(problem.y0s))
     sides: dict[str, tuple[Problem, SolveBatch]] = {
         "node_jax, odeint_batch": (problem, solve_lanes),
         "node_jax, vmap": (problem, functools.partial(solve_mapped, ours.solve)),
         "diffrax, vmap": (problem, functools.partial(solve_mapped, rivals.diffrax_solve)),
     }
     measured = measure_batch(sides, rounds=3 if quick else 9, repeats=1)
-    picked = jnp.linspace(0, size - 1, min(size, NUM_CHECKED)).astype(int)
-    tight = replace(problem, y0s=y0s[picked], args=(None, args[1][picked]), setting=ADAPTIVE)
-    exact = tight.exact()[:, -1]
 
     def errors(side: Measured) -> np.ndarray:
         ends = side.result[:, -1][picked]

@@ -52,7 +52,8 @@ def add_times_at_equal_error(
     }
     say(f"equal error{what}")
     labels = {(name, rtol): f"{name} at {rtol:g}" for name, mine in calls.items() for rtol in mine}
-    timings = compare({label: calls[name][rtol] for (name, rtol), label in labels.items()}, rounds=7, turn=LONG_TURN)
+    rounds = 5 if results.is_quick else 9
+    timings = compare({label: calls[name][rtol] for (name, rtol), label in labels.items()}, rounds, turn=LONG_TURN)
     sweeps = {
         name: [
             Point(rtol, relative_error(call(), exact), timings[labels[name, rtol]].median)
@@ -95,14 +96,14 @@ def _calls(case: Case, solve: Solve, tolerances: Sequence[float], is_traced: boo
         function, _ = replace(case, setting=setting).program(solve)
         return function(*arguments)
 
-    traced = jax.jit(run)
+    if is_traced:
+        traced = jax.jit(run).lower(arguments, jnp.asarray(tolerances[0])).compile()
+        return {rtol: functools.partial(traced, arguments, jnp.asarray(rtol)) for rtol in tolerances}
 
-    def call(rtol: float) -> Callable[[], Any]:
-        if is_traced:
-            return functools.partial(traced, arguments, jnp.asarray(rtol))
-        return functools.partial(jax.jit(functools.partial(run, rtol=rtol)), arguments)
+    def compiled(rtol: float) -> Callable[[], Any]:
+        return functools.partial(jax.jit(functools.partial(run, rtol=rtol)).lower(arguments).compile(), arguments)
 
-    return {rtol: call(rtol) for rtol in tolerances}
+    return {rtol: compiled(rtol) for rtol in tolerances}
 
 
 def _time_at(points: list[Point], target: float) -> float | None:

@@ -22,6 +22,8 @@ from jax.extend.core import ClosedJaxpr, Jaxpr
 
 LONG_TURN = 0.1
 """Seconds of a turn in which several calls of a neural ODE find in the caches what they left there, as in training."""
+_LONG_CALL = 1.0
+"""Seconds of a first call that is not repeated only to know that a turn holds one."""
 STAGES = 6
 """Of Tsit5, without the one that the next step shares."""
 _PACKAGES = ("node_jax", "jax", "jaxlib", "equinox", "diffrax", "optax", "numpy", "scipy", "torch", "torchdiffeq")
@@ -98,9 +100,9 @@ def _take_turns(names: Sequence[str], rounds: int, measure: Callable[[str], floa
 
 
 def _calls_in(side: Callable[[], Any], turn: float) -> int:
-    """How many calls of `side` fit into `turn` seconds; also its warm-up."""
-    jax.block_until_ready(side())
-    return max(1, int(turn / max(_time_calls(side, 1), 1e-7)))
+    """How many calls of `side` fit into `turn` seconds; also its warm-up, of two calls where one is no turn yet."""
+    first = _time_calls(side, 1)
+    return 1 if first > _LONG_CALL else max(1, int(turn / max(_time_calls(side, 1), 1e-7)))
 
 
 def _time_calls(side: Callable[[], Any], calls: int) -> float:

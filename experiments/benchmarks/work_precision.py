@@ -6,7 +6,9 @@ node_jax and of diffrax, at six tolerances; Robertson and HIRES through diffrax'
     python -m experiments.benchmarks.work_precision [--quick] [--record]
 """
 
+import functools
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,7 @@ from matplotlib.ticker import NullFormatter
 
 import node_jax as nj
 from experiments.benchmarks import ours, rivals
-from experiments.benchmarks.contender import Setting, Solve
+from experiments.benchmarks.contender import Setting, Solve, Solved
 from experiments.benchmarks.harness import compare
 from experiments.benchmarks.problems import DETEST, OTHERS, STIFF, Problem
 from experiments.benchmarks.report import Results, Table, main, results_folder, say
@@ -103,15 +105,22 @@ def run(quick: bool = False) -> Results:
 
 def _curve(problem: Problem, solver: str, solve: Solve, tolerances: tuple[float, ...]) -> list[Point]:
     """One compilation, one solve for each tolerance."""
+    # The same first step on both sides, small enough for every problem and method at the tightest tolerance.
+    solve_at = _program(problem, solver, solve, atol=1e-2, dt0=1e-4, max_steps=_MAX_STEPS)
+    return [_point(problem, rtol, jax.device_get(solve_at(jnp.asarray(rtol)))) for rtol in tolerances]
+
+
+def _program(
+    problem: Problem, solver: str, solve: Solve, *, atol: float, dt0: float, max_steps: int
+) -> Callable[[jax.Array], Solved]:
+    """A solve to be called with rtol, compiled once for all; `atol` is relative to it, `dt0` to the span of time."""
     y0, ts = jnp.asarray(problem.y0, jnp.float64), jnp.asarray(problem.ts)
 
     @jax.jit
-    def solve_at(rtol: Any) -> Any:
-        # The same first step on both sides, small enough for every problem and method at the tightest tolerance.
-        setting = Setting(rtol, rtol * 1e-2, problem.t1 * 1e-4, _MAX_STEPS, solver)
-        return solve(problem.field, y0, ts, setting)
+    def solve_at(rtol: jax.Array) -> Solved:
+        return solve(problem.field, y0, ts, Setting(rtol, rtol * atol, problem.t1 * dt0, max_steps, solver))
 
-    return [_point(problem, rtol, jax.device_get(solve_at(jnp.asarray(rtol)))) for rtol in tolerances]
+    return solve_at
 
 
 def _point(problem: Problem, rtol: float, solved: Any) -> Point:
@@ -194,14 +203,15 @@ def _geometric_mean(values: list[float]) -> float | None:
 def _stiff_table() -> Table:
     rows = []
     for problem in STIFF:
-        y0, ts = jnp.asarray(problem.y0, jnp.float64), jnp.asarray(problem.ts)
+        say(problem.name)
+        programs = {
+            side: _program(problem, "Kvaerno5", solve, atol=1e-5, dt0=1e-7, max_steps=4096)
+            for side, solve in {"node_jax": _through_ours, "diffrax": rivals.diffrax_solve}.items()
+        }
         for rtol in STIFF_TOLERANCES:
-            setting = Setting(jnp.asarray(rtol), jnp.asarray(rtol * 1e-5), problem.t1 * 1e-7, 4096, "Kvaerno5")
-            for side, solve in {"node_jax": _through_ours, "diffrax": rivals.diffrax_solve}.items():
-                say(f"{problem.name} {rtol:g} {side}")
-                compiled = jax.jit(lambda y0, solve=solve, s=setting, p=problem, ts=ts: solve(p.field, y0, ts, s))
-                point = _point(problem, rtol, jax.device_get(compiled(y0)))
-                timing = compare({"side": lambda compiled=compiled, y0=y0: compiled(y0)}, rounds=5)["side"]
+            calls = {side: functools.partial(program, jnp.asarray(rtol)) for side, program in programs.items()}
+            for side, timing in compare(calls, rounds=5).items():
+                point = _point(problem, rtol, jax.device_get(calls[side]()))
                 rows.append((problem.name, f"{rtol:g}", side, point.steps, point.end_error, timing.median * 1e3))
     columns = ("problem", "rtol", "call", "attempted steps", "error", "run [ms]")
     return Table("Stiff problems by diffrax's Kvaerno5, through our call and its own", columns, rows)
