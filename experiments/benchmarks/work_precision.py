@@ -116,11 +116,10 @@ def _program(
     """A solve to be called with rtol, compiled once for all; `atol` is relative to it, `dt0` to the span of time."""
     y0, ts = jnp.asarray(problem.y0, jnp.float64), jnp.asarray(problem.ts)
 
-    @jax.jit
     def solve_at(rtol: jax.Array) -> Solved:
         return solve(problem.field, y0, ts, Setting(rtol, rtol * atol, problem.t1 * dt0, max_steps, solver))
 
-    return solve_at
+    return jax.jit(solve_at).lower(jnp.asarray(1.0)).compile()
 
 
 def _point(problem: Problem, rtol: float, solved: Any) -> Point:
