@@ -27,7 +27,7 @@ def bare_solve(
 ) -> Solved:
     """Tsit5 with `num_steps` equal steps from `ts[0]` to `ts[-1]`: no error estimate, no control, the end alone.
 
-    What it takes, no explicit solver of as many stages and steps can do without. See `contender.Solve`.
+    What is left is the stages alone, as node_jax combines them. See `contender.Solve`.
     """
     del setting
     assert final_only, "a bare loop has no outputs before its end"

@@ -111,8 +111,8 @@ def run(quick: bool = False) -> Results:
         + ".",
         "The floor uses node_jax's own counts. diffrax never shrinks a step after an accepted one, node_jax does, so "
         "that equal coefficients give different counts: compare the cost of a step as well.",
-        "The bare loop has equal steps, as many as node_jax takes, and neither error estimate nor control nor outputs "
-        "before the end: divided by its steps, it bounds what a step can take.",
+        "The bare loop has equal steps, as many as node_jax accepts, and neither error estimate nor control nor "
+        "outputs before the end, so nothing to reject: what a step takes beyond one of these is what all else costs.",
         "Under vmap every row has steps of its own (the count is that of the row that took most) and the loop "
         "runs until the last row is done.",
         "The relative error is that of all states, or of the whole gradient, against float64 at rtol 1e-11.",

@@ -71,7 +71,8 @@ def compare(
     """Time all sides in turn, so that whatever else the machine does falls on all of them.
 
     Arguments:
-        sides: what to call, by name; the first is the reference of the ratios. Each is called once beforehand.
+        sides: what to call, by name; the first is the reference of the ratios. Unless `inner` is given, each is
+            called once or twice beforehand.
         rounds: how often every side gets its turn. The order rotates from round to round.
         inner: calls in a turn; `None` makes a turn last about `turn` seconds for each side.
         turn: seconds.
@@ -100,7 +101,7 @@ def _take_turns(names: Sequence[str], rounds: int, measure: Callable[[str], floa
 
 
 def _calls_in(side: Callable[[], Any], turn: float) -> int:
-    """How many calls of `side` fit into `turn` seconds; also its warm-up, of two calls where one is no turn yet."""
+    """How many calls of `side` fit into `turn` seconds; also its warm-up, of one call if that takes long."""
     first = _time_calls(side, 1)
     return 1 if first > _LONG_CALL else max(1, int(turn / max(_time_calls(side, 1), 1e-7)))
 

@@ -43,12 +43,12 @@ def run(quick: bool = False, execute: bool = False) -> Results:
     results = Results("memory", "How many states does the gradient of a long solve keep?", [], is_quick=quick)
     field = Elementwise(jnp.array(1.0), jnp.array(0.5))
     state = jax.ShapeDtypeStruct((SIZE,), jnp.float32)
-    numbers = {1: "final state only"} if quick else {1: "final state only", 100: "100 saved times"}
+    captions = {1: "final state only"} if quick else {1: "final state only", 100: "100 saved times"}
     rows = []
     for name, solve in _contenders().items():
         row: list[Any] = [name]
         seconds = None
-        for num_times, saved in numbers.items():
+        for num_times, saved in captions.items():
             say(f"{name}, {saved}")
             ts = jnp.linspace(0.0, END, max(num_times, 2))
             case = Case(field, state, ts, SETTING, num_times == 1, is_gradient=True)
@@ -59,11 +59,11 @@ def run(quick: bool = False, execute: bool = False) -> Results:
             if execute and num_times == 1:
                 seconds = _run_time(compiled, arguments)
         rows.append((*row, seconds))
-    columns = ("side", *(f"{saved} [states]" for saved in numbers.values()), "run, final state only [s]")
+    columns = ("side", *(f"{saved} [states]" for saved in captions.values()), "run, final state only [s]")
     results.tables.append(Table(f"Temporaries of the gradient, {NUM_STEPS} steps of Tsit5", columns, rows))
     results.notes += [
         "By the compiler's own account of the program (`memory_analysis`); arguments and results are not counted.",
-        "The cotangent of 100 saved times is itself 100 states, which their column holds.",
+        "The cotangent of 100 saved times is itself 100 states.",
         "The transposed derivative of one step of Tsit5 alone needs about 20 states.",
     ]
     return results

@@ -106,18 +106,18 @@ def run(quick: bool = False) -> Results:
 def _curve(problem: Problem, solver: str, solve: Solve, tolerances: tuple[float, ...]) -> list[Point]:
     """One compilation, one solve for each tolerance."""
     # The same first step on both sides, small enough for every problem and method at the tightest tolerance.
-    solve_at = _program(problem, solver, solve, atol=1e-2, dt0=1e-4, max_steps=_MAX_STEPS)
+    solve_at = _program(problem, solver, solve, atol_ratio=1e-2, dt0_ratio=1e-4, max_steps=_MAX_STEPS)
     return [_point(problem, rtol, jax.device_get(solve_at(jnp.asarray(rtol)))) for rtol in tolerances]
 
 
 def _program(
-    problem: Problem, solver: str, solve: Solve, *, atol: float, dt0: float, max_steps: int
+    problem: Problem, solver: str, solve: Solve, *, atol_ratio: float, dt0_ratio: float, max_steps: int
 ) -> Callable[[jax.Array], Solved]:
-    """A solve to be called with rtol, compiled once for all; `atol` is relative to it, `dt0` to the span of time."""
+    """A solve to be called with rtol, compiled once for all; the ratios are of atol to it, of dt0 to the span."""
     y0, ts = jnp.asarray(problem.y0, jnp.float64), jnp.asarray(problem.ts)
 
     def solve_at(rtol: jax.Array) -> Solved:
-        return solve(problem.field, y0, ts, Setting(rtol, rtol * atol, problem.t1 * dt0, max_steps, solver))
+        return solve(problem.field, y0, ts, Setting(rtol, rtol * atol_ratio, problem.t1 * dt0_ratio, max_steps, solver))
 
     return jax.jit(solve_at).lower(jnp.asarray(1.0)).compile()
 
@@ -204,7 +204,7 @@ def _stiff_table() -> Table:
     for problem in STIFF:
         say(problem.name)
         programs = {
-            side: _program(problem, "Kvaerno5", solve, atol=1e-5, dt0=1e-7, max_steps=4096)
+            side: _program(problem, "Kvaerno5", solve, atol_ratio=1e-5, dt0_ratio=1e-7, max_steps=4096)
             for side, solve in {"node_jax": _through_ours, "diffrax": rivals.diffrax_solve}.items()
         }
         for rtol in STIFF_TOLERANCES:

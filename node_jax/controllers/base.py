@@ -130,6 +130,14 @@ def require_positive(owner: str, name: str, value: Any, cure: str) -> None:
         raise ValueError(f"{owner}: expected {name} to be finite and greater than 0, got {value!r}; {cure}.")
 
 
+def require_scalar(owner: str, name: str, value: Any) -> None:
+    """Raise `ValueError` unless `value` is one finite number; of a tracer only the shape is known."""
+    if np.shape(value) != ():
+        raise ValueError(f"{owner}: expected {name} to be one number, got shape {np.shape(value)}.")
+    if not isinstance(value, Tracer) and not np.isfinite(np.asarray(value, float)):
+        raise ValueError(f"{owner}: expected {name} to be finite, got {value!r}.")
+
+
 def require_finite(owner: str, name: str, values: Any) -> None:
     """Raise `ValueError` unless every concrete number in `values` is finite; tracers pass."""
     for leaf in jax.tree.leaves(values):

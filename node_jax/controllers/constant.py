@@ -11,6 +11,7 @@ from node_jax.controllers.base import (
     accept_what_is_finite,
     direction_of,
     require_positive,
+    require_scalar,
 )
 from node_jax.types import State, Time
 
@@ -39,6 +40,7 @@ class ConstantStep(AbstractController):
     def validate(self) -> None:
         """`dt` must be positive."""
         require_positive("ConstantStep", "dt", self.dt, "the solver sets the sign from the order of ts")
+        require_scalar("ConstantStep", "dt", self.dt)
 
     def first_step(
         self, field: Callable[[Time, State], State], ts: Float[Array, " time"], y0: State, f0: State, order: int

@@ -18,6 +18,7 @@ from node_jax.controllers.base import (
     ends_of,
     require_finite,
     require_positive,
+    require_scalar,
 )
 from node_jax.kernels import one_kernel
 from node_jax.tree import (
@@ -107,6 +108,10 @@ class PIController(AbstractController):
             require_finite(owner, "jump_ts", self.jump_ts)
         require_positive(owner, "factor_min", self.factor_min, "dt shrinks at most by it, 0.2 is usual")
         require_positive(owner, "safety", self.safety, "0.9 is usual")
+        scalars = "pcoeff", "icoeff", "dcoeff", "safety", "factor_min", "factor_max", "dtmin", "dtmax", "dt0"
+        for name in scalars:
+            if getattr(self, name) is not None:
+                require_scalar(owner, name, getattr(self, name))
         if isinstance(self.dtmin, (int, float)) and isinstance(self.dtmax, (int, float)) and self.dtmin > self.dtmax:
             raise ValueError(f"{owner}: expected dtmin <= dtmax, got {self.dtmin} and {self.dtmax}.")
         factors = (self.factor_min, self.factor_max)
@@ -117,16 +122,22 @@ class PIController(AbstractController):
             )
 
     def check_state(self, y0: State) -> None:
-        """Tolerances that are trees must be a prefix of the state's structure."""
+        """Tolerances that are trees must be a prefix of the state's structure, those that are arrays must broadcast."""
         for name in ("rtol", "atol"):
             tolerance = getattr(self, name)
             try:
-                tree_spread(tolerance, y0)
+                spread = tree_spread(tolerance, y0)
             except ValueError as error:
                 raise ValueError(
                     f"PIController: expected {name} to be a number or a tree with one for each part of the state, got "
                     f"{jax.tree.structure(tolerance)} for a state {jax.tree.structure(y0)}."
                 ) from error
+            for value, leaf in zip(jax.tree.leaves(spread), jax.tree.leaves(y0), strict=True):
+                if not _broadcasts_to(jnp.shape(value), jnp.shape(leaf)):
+                    raise ValueError(
+                        f"PIController: expected {name} to broadcast against the state, got shape {jnp.shape(value)} "
+                        f"for a part of shape {jnp.shape(leaf)}."
+                    )
 
     @property
     def has_jumps(self) -> bool:
@@ -258,3 +269,11 @@ class PIController(AbstractController):
         zero = np.zeros((), dt.dtype)
         logs = (log_previous, *log_before_previous)
         return accept, next_dt, tree_where(accept, (zero, remembered, *logs[:-1]), (one, *logs))
+
+
+def _broadcasts_to(shape: tuple[int, ...], target: tuple[int, ...]) -> bool:
+    """Whether an array of `shape` meets one of shape `target` without making it larger."""
+    try:
+        return np.broadcast_shapes(shape, target) == target
+    except ValueError:
+        return False

@@ -82,6 +82,10 @@ def solve_with_diffrax(
     """
 
     derivative = _derivative_of(field)
+    is_sorted = jnp.all(jnp.isfinite(ts)) & jnp.all((ts[1:] - ts[:-1]) * direction_of(ts) >= 0)
+    asked = ts
+    # diffrax raises at times that are not sorted, also in compiled code: it gets an interval of no length instead.
+    ts = jnp.where(is_sorted, ts, 0)
     t0, t1 = ts[0], ts[-1]
     jax.eval_shape(derivative, t0, y0, args)
     terms = _terms(field, derivative, solver)
@@ -101,10 +105,9 @@ def solve_with_diffrax(
         max_steps=max_steps,
         throw=False,
     )
-    is_sorted = jnp.all(jnp.isfinite(ts)) & jnp.all((ts[1:] - ts[:-1]) * jnp.where(t1 < t0, -1, 1) >= 0)
     status = jnp.where(is_sorted, _convert_result(solution.result), Status.invalid_input).astype(jnp.int32)
     # diffrax leaves inf in rows that it did not reach.
-    is_reached = jnp.isfinite(jnp.asarray(solution.ts))
+    is_reached = is_sorted & jnp.isfinite(jnp.asarray(solution.ts))
 
     def mask(leaf: jax.Array) -> jax.Array:
         return jnp.where(expand_like(is_reached, leaf), leaf, jnp.nan)
@@ -114,7 +117,7 @@ def solve_with_diffrax(
         num_accepted=jnp.asarray(solution.stats["num_accepted_steps"], jnp.int32),
         num_rejected=jnp.asarray(solution.stats["num_rejected_steps"], jnp.int32),
     )
-    return Solution(ts, jax.tree.map(mask, solution.ys), status, stats)
+    return Solution(asked, jax.tree.map(mask, solution.ys), status, stats)
 
 
 def _convert_controller(

@@ -19,11 +19,12 @@ from node_jax.types import State
 
 def as_times(ts: Any) -> jax.Array:
     """`ts` as a floating-point array of one axis, checked where its values are known."""
-    if not isinstance(ts, Tracer):
-        concrete = np.asarray(ts)
-        if concrete.dtype.kind not in "fiu" and concrete.dtype.name != "bfloat16":
-            raise TypeError(f"odeint: expected ts to hold real numbers, got dtype {concrete.dtype}.")
-        _check_sorted(concrete)
+    is_known = not any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(ts))
+    times = np.asarray(ts) if is_known else jnp.asarray(ts)
+    if times.dtype.kind not in "fiu" and times.dtype.name != "bfloat16":
+        raise TypeError(f"odeint: expected ts to hold real numbers, got dtype {times.dtype}.")
+    if is_known:
+        _check_sorted(times)
     times = jnp.asarray(ts)
     if times.ndim != 1 or times.shape[0] == 0:
         raise ValueError(

@@ -97,6 +97,27 @@ def test_a_tree_that_holds_a_bad_tolerance_is_refused():
         nj.odeint(two_scales, Y0, [0.0, 1.0], controller=nj.PIController(atol={"slow": 1e-6, "fast": 0.0}))
 
 
+@pytest.mark.parametrize("shape", [(3,), (4, 2)])
+def test_a_tolerance_that_does_not_broadcast_against_the_state_is_refused(shape):
+    with pytest.raises(ValueError, match="rtol to broadcast against the state"):
+        nj.odeint(
+            lambda t, y, args: -y, jnp.ones(2), [0.0, 1.0], controller=nj.PIController(rtol=jnp.full(shape, 1e-3))
+        )
+
+
+@pytest.mark.parametrize(
+    ("controller", "message"),
+    [
+        (nj.ConstantStep(jnp.array([0.1])), r"dt to be one number, got shape \(1,\)"),
+        (nj.PIController(dt0=jnp.ones(2)), r"dt0 to be one number, got shape \(2,\)"),
+        (nj.PIController(pcoeff=float("nan")), "pcoeff to be finite"),
+    ],
+)
+def test_what_must_be_one_finite_number_is(controller, message):
+    with pytest.raises(ValueError, match=message):
+        nj.odeint(lambda t, y, args: -y, jnp.ones(2), [0.0, 1.0], controller=controller)
+
+
 def test_tolerances_and_bounds_may_be_traced_and_mapped():
     traces = []
 

@@ -292,3 +292,11 @@ def test_jumps_pass_through_to_diffrax(x64, ends):
     sign = 1 if ends[1] > ends[0] else -1
     np.testing.assert_allclose(known.ys[-1], [sign * 70.3], rtol=1e-9)
     assert int(known.stats.num_rejected) < int(unknown.stats.num_rejected)
+
+
+@pytest.mark.parametrize("ts", [[0.0, 2.0, 1.0], [0.0, jnp.nan, 1.0]])
+def test_bad_times_known_only_at_run_time_are_a_status_here_too(ts):
+    solve = jax.jit(lambda ts: nj.odeint(lambda t, y, args: -y, jnp.ones(2), ts, solver=diffrax.Kvaerno3()))
+    sol = solve(jnp.array(ts))
+    assert int(sol.status) == nj.Status.invalid_input
+    assert np.isnan(sol.ys).all()

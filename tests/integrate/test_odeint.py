@@ -198,6 +198,17 @@ def test_traced_times_that_are_not_sorted_give_a_status():
     assert int(solve(jnp.array([0.0, 1.0, 2.0])).status) == nj.Status.success
 
 
+@pytest.mark.parametrize("ts", [jnp.array([0.0, 2.0j]), jnp.array([False, True])])
+def test_times_that_are_no_real_numbers_are_refused_under_jit_too(ts):
+    with pytest.raises(TypeError, match="ts to hold real numbers"):
+        jax.jit(lambda ts: nj.odeint(lambda t, y, args: -y, jnp.ones(2), ts).ys)(ts)
+
+
+def test_a_list_may_hold_a_traced_time():
+    end = jax.jit(lambda t1: nj.odeint(lambda t, y, args: -y, jnp.ones(2), [0.0, t1]).ys[-1])
+    np.testing.assert_allclose(end(1.0), np.exp(-1.0), rtol=1e-4)
+
+
 def test_rows_under_vmap_do_not_disturb_each_other():
     y0 = jnp.array([[0.1], [1.0], [jnp.nan]])
     ts = jnp.linspace(0, 2, 5)
