@@ -24,7 +24,7 @@ def as_times(ts: Any) -> jax.Array:
     if times.dtype.kind not in "fiu" and times.dtype.name != "bfloat16":
         raise TypeError(f"odeint: expected ts to hold real numbers, got dtype {times.dtype}.")
     if is_known:
-        _check_sorted(times)
+        _check_sorted(np.asarray(times))
     times = jnp.asarray(ts)
     if times.ndim != 1 or times.shape[0] == 0:
         raise ValueError(
