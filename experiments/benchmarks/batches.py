@@ -103,11 +103,10 @@ def _oscillators(results: Results, spread: tuple[float, float], size: int, quick
     sides: dict[str, tuple[Problem, SolveBatch]] = {
         "node_jax, odeint_batch": (problem, solve_lanes),
         "node_jax, odeint_batch, longest first": (problem, solve_longest_first),
-        "node_jax, vmap": (problem, functools.partial(solve_mapped, ours.solve)),
         "diffrax, vmap": (problem, functools.partial(solve_mapped, rivals.diffrax_solve)),
     }
-    if quick:
-        del sides["node_jax, vmap"]
+    if not quick:
+        sides["node_jax, vmap"] = problem, functools.partial(solve_mapped, ours.solve)
     measured = measure_batch(sides, rounds=3 if quick else 7, repeats=1 if quick else 3)
     picked = slice(NUM_CHECKED)
     exact = replace(problem, y0s=y0s[picked], args=(None, dampings[picked]), hint=dampings[picked]).exact()
@@ -134,15 +133,14 @@ def _gradient(results: Results, quick: bool) -> None:
     problem = Problem(oscillator, y0s, ts, args, (None, 0), OSCILLATORS, True, is_gradient=True, hint=dampings)
     what = f"gradient, {size} oscillators with a shared network, damping {SPREADS[0][0]:g} to {SPREADS[0][1]:g}"
     say(what)
-    first, short = "node_jax, odeint_batch", f"the same, max_rows={SHORT_TAPE}"
+    first, hinted = "node_jax, odeint_batch", "node_jax, odeint_batch, longest first"
     sides: dict[str, tuple[Problem, SolveBatch]] = {
         first: (problem, solve_lanes),
-        "node_jax, odeint_batch, longest first": (problem, solve_longest_first),
-        short: (problem, functools.partial(solve_longest_first, max_rows=SHORT_TAPE)),
+        hinted: (problem, solve_longest_first),
         "diffrax, vmap": (problem, functools.partial(solve_mapped, rivals.diffrax_solve)),
     }
-    if quick:
-        del sides[short]
+    if not quick:
+        sides[f"{hinted}, max_rows={SHORT_TAPE}"] = problem, functools.partial(solve_longest_first, max_rows=SHORT_TAPE)
     measured = measure_batch(sides, rounds=3, repeats=1 if quick else 3)
     evals, accepted = measured[first].num_needed * STAGES + size, int(measured[first].solved.num_accepted.sum())
     width = LANES if jax.default_backend() == "cpu" else size
@@ -170,15 +168,14 @@ def _homogeneous(results: Results, width: int, quick: bool) -> None:
     keeps_all = diffrax.RecursiveCheckpointAdjoint(checkpoints=NEURAL.max_steps)
     sides: dict[str, tuple[Problem, SolveBatch]] = {
         "node_jax, odeint_batch": (problem, solve_lanes),
-        "node_jax, vmap": (problem, functools.partial(solve_mapped, ours.solve)),
         "diffrax, vmap, all steps": (
             problem,
             functools.partial(solve_mapped, functools.partial(rivals.diffrax_solve, adjoint=keeps_all)),
         ),
         "node_jax, batch in the state": (problem, solve_together),
     }
-    if quick:
-        del sides["node_jax, vmap"]
+    if not quick:
+        sides["node_jax, vmap"] = problem, functools.partial(solve_mapped, ours.solve)
     measured = measure_batch(sides, rounds=9, repeats=1 if quick else 3)
     exact = problem.exact()
     columns: dict[str, Callable[[Measured], Any]] = {

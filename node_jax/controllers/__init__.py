@@ -1,6 +1,12 @@
 """How large the next step is, and whether the last one is accepted."""
 
-from node_jax.controllers.base import AbstractController, Decision, accept_what_is_finite, direction_of
+from node_jax.controllers.base import (
+    AbstractController,
+    Decision,
+    accept_what_is_finite,
+    are_in_order,
+    direction_of,
+)
 from node_jax.controllers.constant import ConstantStep
 from node_jax.controllers.fixed import FixedSteps
 from node_jax.controllers.pid import PIController
@@ -12,5 +18,6 @@ __all__ = [
     "FixedSteps",
     "PIController",
     "accept_what_is_finite",
+    "are_in_order",
     "direction_of",
 ]

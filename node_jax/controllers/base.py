@@ -46,6 +46,13 @@ def direction_of(ts: Float[Array, " time"]) -> Time:
     return lax.select(t1 < t0, -one, one)
 
 
+def are_in_order(ts: Float[Array, " time"], direction: Time) -> Bool[Array, ""]:
+    """Whether times, of which NaN may be one, are finite and sorted in their `direction`."""
+    steps = (ts - jnp.concatenate([ts[:1], ts[:-1]])) * direction
+    # NaN equals nothing.
+    return jnp.all(steps == lax.clamp(jnp.zeros((), ts.dtype), steps, jnp.finfo(ts.dtype).max))
+
+
 def accept_what_is_finite(y1: State, dt: Time, memory: PyTree) -> Decision:
     """The decision of a controller that does not look at the error.
 
@@ -132,6 +139,8 @@ def require_positive(owner: str, name: str, value: Any, cure: str) -> None:
 
 def require_scalar(owner: str, name: str, value: Any) -> None:
     """Raise `ValueError` unless `value` is one finite number; of a tracer only the shape is known."""
+    if not isinstance(value, (int, float, np.number, np.ndarray, jax.Array)):
+        raise ValueError(f"{owner}: expected {name} to be one number, got {value!r}.")
     if np.shape(value) != ():
         raise ValueError(f"{owner}: expected {name} to be one number, got shape {np.shape(value)}.")
     if not isinstance(value, Tracer) and not np.isfinite(np.asarray(value, float)):

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from node_jax.adjoints import AbstractAdjoint, CheckpointedAdjoint, DirectAdjoint, ForwardMode
-from node_jax.controllers import AbstractController, ConstantStep, PIController, direction_of
+from node_jax.controllers import AbstractController, ConstantStep, PIController, are_in_order, direction_of
 from node_jax.fields import SplitField
 from node_jax.integrate.arrays import products_in_full_precision
 from node_jax.integrate.validate import as_derivative
@@ -82,10 +82,9 @@ def solve_with_diffrax(
     """
 
     derivative = _derivative_of(field)
-    is_sorted = jnp.all(jnp.isfinite(ts)) & jnp.all((ts[1:] - ts[:-1]) * direction_of(ts) >= 0)
-    asked = ts
+    asked, is_valid = ts, are_in_order(ts, direction_of(ts))
     # diffrax raises at times that are not sorted, also in compiled code: it gets an interval of no length instead.
-    ts = jnp.where(is_sorted, ts, 0)
+    ts = jnp.where(is_valid, ts, 0)
     t0, t1 = ts[0], ts[-1]
     jax.eval_shape(derivative, t0, y0, args)
     terms = _terms(field, derivative, solver)
@@ -105,9 +104,9 @@ def solve_with_diffrax(
         max_steps=max_steps,
         throw=False,
     )
-    status = jnp.where(is_sorted, _convert_result(solution.result), Status.invalid_input).astype(jnp.int32)
+    status = jnp.where(is_valid, _convert_result(solution.result), Status.invalid_input).astype(jnp.int32)
     # diffrax leaves inf in rows that it did not reach.
-    is_reached = is_sorted & jnp.isfinite(jnp.asarray(solution.ts))
+    is_reached = is_valid & jnp.isfinite(jnp.asarray(solution.ts))
 
     def mask(leaf: jax.Array) -> jax.Array:
         return jnp.where(expand_like(is_reached, leaf), leaf, jnp.nan)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from node_jax.integrate.validate import as_state, as_times
+from node_jax.integrate.validate import as_floating, as_real, as_state, as_times
 from node_jax.types import Args, State
 
 _EXAMPLE = "in_axes=(0, None, 0) maps y0s and args over their first axis and shares ts"
@@ -116,10 +116,9 @@ class _Axis:
 
 
 def _as_array(ts: Any) -> Any:
-    if isinstance(ts, (jax.Array, Tracer)):
-        return ts
     try:
-        return np.asarray(ts)
+        numbers = as_real(ts)
+        return ts if isinstance(ts, jax.Array) else numbers
     except ValueError as error:
         raise ValueError(
             "odeint_batch: expected rows of ts of one length. Pad rows that have fewer times by repeating their last."
@@ -134,15 +133,10 @@ def _as_batch_times(ts: Any) -> jax.Array:
             "that have fewer times by repeating their last one."
         )
     if isinstance(ts, Tracer):
-        return _as_floating(ts)
+        return as_floating(ts)
     for row, times in enumerate(np.asarray(ts)):
         try:
             as_times(times)
         except ValueError as error:
             raise ValueError(f"odeint_batch: row {row} of ts: {error}") from error
-    return _as_floating(jnp.asarray(ts))
-
-
-def _as_floating(ts: jax.Array) -> jax.Array:
-    """`ts` in floating point."""
-    return ts if jnp.issubdtype(ts.dtype, jnp.floating) else ts.astype(jnp.result_type(float))
+    return as_floating(jnp.asarray(ts))

@@ -19,19 +19,30 @@ from node_jax.types import State
 
 def as_times(ts: Any) -> jax.Array:
     """`ts` as a floating-point array of one axis, checked where its values are known."""
-    is_known = not any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(ts))
-    times = np.asarray(ts) if is_known else jnp.asarray(ts)
-    if times.dtype.kind not in "fiu" and times.dtype.name != "bfloat16":
-        raise TypeError(f"odeint: expected ts to hold real numbers, got dtype {times.dtype}.")
-    if is_known:
-        _check_sorted(np.asarray(times))
+    numbers = as_real(ts)
+    if isinstance(numbers, np.ndarray):
+        _check_sorted(numbers)
     times = jnp.asarray(ts)
     if times.ndim != 1 or times.shape[0] == 0:
         raise ValueError(
             f"odeint: expected ts of shape (time,) with at least the initial time in it, got shape {times.shape}. "
             "Write nj.odeint(field, y0, jnp.array([t0, t1])) for a start and an end."
         )
-    return times if jnp.issubdtype(times.dtype, jnp.floating) else times.astype(jnp.result_type(float))
+    return as_floating(times)
+
+
+def as_real(ts: Any) -> np.ndarray | jax.Array:
+    """`ts` as an array of real numbers: NumPy's where their values are known, else a traced one."""
+    is_traced = any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(ts))
+    numbers = jnp.asarray(ts) if is_traced else np.asarray(ts)
+    if numbers.dtype.kind not in "fiu" and numbers.dtype.name != "bfloat16":
+        raise TypeError(f"odeint: expected ts to hold real numbers, got dtype {numbers.dtype}.")
+    return numbers
+
+
+def as_floating(ts: jax.Array) -> jax.Array:
+    """`ts` in floating point."""
+    return ts if jnp.issubdtype(ts.dtype, jnp.floating) else ts.astype(jnp.result_type(float))
 
 
 def _check_sorted(ts: np.ndarray) -> None:

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from node_jax.controllers import AbstractController
+from node_jax.controllers import AbstractController, are_in_order
 from node_jax.events import Jumps
 from node_jax.interpolate.dense import DensePath
 from node_jax.solution import Stats
@@ -117,11 +117,8 @@ class Problem(eqx.Module):
 
     def judge_times(self) -> tuple[Bool[Array, ""], Int[Array, ""]]:
         """Whether `ts` is finite and sorted in either direction, and how many of its times are the first; 1 if not."""
-        ts, first = self.ts, self.ts[:1]
-        steps = (ts - jnp.concatenate([first, ts[:-1]])) * self.direction
-        # NaN equals nothing.
-        is_valid = jnp.all(steps == lax.clamp(jnp.zeros((), ts.dtype), steps, jnp.finfo(ts.dtype).max))
-        num_at_start = jnp.sum(ts == first, dtype=jnp.int32)
+        is_valid = are_in_order(self.ts, self.direction)
+        num_at_start = jnp.sum(self.ts == self.ts[:1], dtype=jnp.int32)
         return is_valid, lax.select(is_valid, num_at_start, jnp.int32(1))
 
 

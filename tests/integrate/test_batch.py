@@ -264,3 +264,14 @@ def test_what_cannot_be_a_batch_is_refused(keywords, message):
     call = {"y0s": jnp.ones((4, 2)), "ts": [0.0, 1.0], "args": None, **keywords}
     with pytest.raises((TypeError, ValueError), match=message):
         nj.odeint_batch(decay, call.pop("y0s"), call.pop("ts"), call.pop("args"), **call)
+
+
+def test_times_that_are_no_real_numbers_are_refused_under_jit_too():
+    solve = jax.jit(lambda ts: nj.odeint_batch(lambda t, y, args: -y, jnp.ones((3, 2)), ts).ys)
+    with pytest.raises(TypeError, match="odeint_batch: expected ts to hold real numbers"):
+        solve(jnp.array([0.0, 2.0j]))
+
+
+def test_a_list_may_hold_a_traced_time():
+    end = jax.jit(lambda t1: nj.odeint_batch(lambda t, y, args: -y, jnp.ones((3, 2)), [0.0, t1]).ys[:, -1])
+    np.testing.assert_allclose(end(1.0), np.exp(-1.0), rtol=1e-4)
