@@ -36,8 +36,9 @@ _KNOWS_MARKS = jax.__version_info__ < (0, 12)
 def one_kernel(num_bytes: int = _TINY_BYTES) -> Callable[[Callable[Inputs, Output]], Callable[Inputs, Output]]:
     """Decorate a function that is one kernel on a CPU, and what it is elsewhere.
 
-    It may do no more than arithmetic on a few numbers: what XLA hands to a library, as it does with matrix products,
-    has no place in such a kernel, nor have loops and branches. `jax.vmap`, `jax.grad` and `jax.jvp` pass through it,
+    It may do no more than arithmetic on a few numbers: what XLA hands to a library, as it does with matrix products and
+    with large sums, has no place in such a kernel, nor have loops and branches, nor, within a loop, many operations on
+    thousands of numbers, which XLA would deal to threads. `jax.vmap`, `jax.grad` and `jax.jvp` pass through it,
     `jax.linear_transpose` does not.
 
     Arguments:

@@ -26,6 +26,7 @@ from typing import Any, TypeVar, cast
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.extend.core import JaxprEqn, jaxpr_as_fun
 from jax.extend.core.primitives import dot_general_p
@@ -119,7 +120,7 @@ def _thin(product: JaxprEqn, block: Block, *, is_turned: bool) -> Instead:
 @functools.partial(jax.jit, static_argnames="settings")
 def _with_axis_first(x: Array, settings: int) -> Array:
     """`x` with another axis first, `settings`."""
-    return _materialized(jnp.moveaxis(x, settings, 0))
+    return _moved_to_front(x, settings)
 
 
 @functools.partial(jax.jit, static_argnames="settings")
@@ -148,8 +149,7 @@ def _product_over_rows(left: Array, right: Array, settings: tuple[tuple[str, Any
     """
     params = dict(settings) | {"dimension_numbers": _PLAIN}
     if right.shape[1] < left.shape[1]:
-        # As a kernel of its own, else whatever the narrow factor is computed from would be computed again in this one.
-        columns = _materialized(one_kernel(right.nbytes)(jnp.transpose)(right))
+        columns = _moved_to_front(right, 1)
         return _materialized(_materialized(dot_general_p.bind(columns, left, **params)).T)
     return dot_general_p.bind(_materialized(left.T), right, **params)
 
@@ -158,6 +158,23 @@ def _product_over_rows(left: Array, right: Array, settings: tuple[tuple[str, Any
 def _turned_product_over_rows(left: Array, right: Array, settings: tuple[tuple[str, Any], ...]) -> Array:
     """The same as the transpose of a product whose factors have changed places."""
     return _product_over_rows(right, left, settings).T
+
+
+def _moved_to_front(x: Array, axis: int) -> Array:
+    """`x` with another axis first, in memory: whatever `x` is computed from is not computed again in what reads it.
+
+    A short axis is moved by a product with the unit matrix, which is a call of the library. A transposition is a
+    kernel, and one of a few numbers XLA unrolls, until it takes as long to compile as four others.
+    """
+    if x.shape[axis] > _LARGEST_SUM:
+
+        @one_kernel(x.nbytes)
+        def move() -> Array:
+            return jnp.moveaxis(x, axis, 0)
+
+        return _materialized(move())
+    unit = jnp.asarray(np.eye(x.shape[axis]), x.dtype)
+    return lax.dot_general(unit, x, (((1,), (axis,)), ((), ())), precision=lax.Precision.HIGHEST)
 
 
 def _materialized(x: Array) -> Array:

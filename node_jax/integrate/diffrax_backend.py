@@ -82,7 +82,7 @@ def solve_with_diffrax(
     """
 
     derivative = _derivative_of(field)
-    asked, is_valid = ts, are_in_order(ts, direction_of(ts))
+    asked, is_valid = ts, jnp.isfinite(ts[0]) & jnp.all(are_in_order(ts, direction_of(ts)))
     # diffrax raises at times that are not sorted, also in compiled code: it gets an interval of no length instead.
     ts = jnp.where(is_valid, ts, 0)
     t0, t1 = ts[0], ts[-1]

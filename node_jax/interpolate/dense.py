@@ -93,14 +93,12 @@ class DensePath(eqx.Module):
 
     def evaluate(self, t: Float[Array, " query"], direction: Time) -> State:
         """y at each time; leaves have a leading axis of queries."""
-        return self.read(*self.weights(t, direction))
-
-    def weights(
-        self, t: Float[Array, " query"], direction: Time
-    ) -> tuple[Int[Array, " query"], tuple[Float[Array, " query"], ...]]:
-        """The step in which each time lies, and the weights in y there of its start, its end and its coefficients."""
         step, theta = self.locate(t, direction)
-        return step, (1 - theta, theta, *self.powers(theta))
+        return self.read(step, self.weights(theta))
+
+    def weights(self, theta: Float[Array, " query"]) -> tuple[Float[Array, " query"], ...]:
+        """The weights in y, at these places of a step, of its start, its end and its coefficients."""
+        return 1 - theta, theta, *self.powers(theta)
 
     def derivative(self, t: Float[Array, " query"], direction: Time) -> State:
         """dy/dt of the interpolant at each time, in units of state over time."""
@@ -119,8 +117,10 @@ class DensePath(eqx.Module):
 
     def powers(self, theta: Float[Array, " query"]) -> tuple[Float[Array, " query"], ...]:
         """The weights θ^(p+1) (1 - θ) of the coefficients."""
-        bump = theta * (1 - theta)
-        return tuple(bump * theta**p if p else bump for p in range(self.num_powers))
+        powers = [theta * (1 - theta)]
+        while len(powers) < self.num_powers:
+            powers.append(powers[-1] * theta)
+        return tuple(powers[: self.num_powers])
 
     def read(self, step: Int[Array, " query"], weights: tuple[Array, ...]) -> State:
         """The weighted sums of starts, ends and coefficients of steps; leaves have a leading axis of queries."""

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
@@ -44,6 +45,8 @@ _TINY_CHUNK = 8
 _WINDOW_ELEMENTS = 2**14
 _LONGEST_PRODUCT = 128
 """Cotangents of up to so many rows are collected in one product, without a loop."""
+_LEAST_SUMMED = 64
+"""For states of fewer numbers this product costs less than a sum that is short to compile would add to its weights."""
 _ROWS_OF_A_STEP = 4
 """Rows of one step whose cotangents are collected at once in such a loop."""
 
@@ -141,17 +144,17 @@ def write_rows(
 
     def write(rows: Rows) -> Rows:
         @one_kernel(tree_bytes(problem.y0))
-        def find() -> tuple[Int[Array, ""], Any, Any]:
+        def find() -> tuple[Int[Array, ""], Array, Array, Any]:
             here_rows = rows.num_written + jnp.arange(window)
             here = tree_take(problem.ts, jnp.minimum(here_rows, num_times - 1))
             is_reached = (here_rows < limit) & ((here - t_now) * direction <= 0)
             here = jnp.where(is_reached, here, t_now)
             slope_weights = None if rows.slopes is None else path.slope_weights(here, direction)
             num_written = rows.num_written + jnp.sum(is_reached, dtype=jnp.int32)
-            return num_written, path.weights(here, direction), slope_weights
+            return num_written, *path.locate(here, direction), slope_weights
 
-        num_written, weights, slope_weights = find()
-        ys = tree_write_slice(rows.ys, rows.num_written, path.read(*weights))
+        num_written, step, theta, slope_weights = find()
+        ys = tree_write_slice(rows.ys, rows.num_written, path.read(step, path.weights(theta)))
         slopes = rows.slopes
         if slope_weights is not None:
             slopes = tree_write_slice(slopes, rows.num_written, path.read(*slope_weights))
@@ -204,16 +207,15 @@ def collect_cotangents(problem: Problem, times: Float[Array, " node"], rows: Sta
         return collect_cotangents_by_step(problem, times, rows)
 
     @one_kernel(tree_bytes(problem.y0))
-    def measure() -> tuple[Array, Array, Array, Array]:
-        starts, ends, inverse_lengths, _ = _measure(problem, times)
-        return problem.ts * problem.direction, starts, ends, inverse_lengths
+    def invert() -> Array:
+        return _measure(problem, times)[2]
 
-    ts, starts, ends, inverse_lengths = measure()
-    after = ts - starts[:, None]
-    is_mine = (after > 0) & (ts <= ends[:, None])
-    # A row that is not in a step may be infinitely far from it.
-    theta = jnp.where(is_mine, after * inverse_lengths[:, None], 0)
-    weights = jnp.stack(_weights_of_parts(problem, is_mine, theta), axis=1)
+    inverse_lengths = invert()
+    # With the sign last there is nothing that XLA would compute before the loop around this, by another kernel.
+    after, beyond = ((problem.ts - nodes[:, None]) * problem.direction for nodes in (times[:-1], times[1:]))
+    is_mine = (after > 0) & (beyond <= 0)
+    parts = _weights_of_parts(problem, is_mine, after * inverse_lengths[:, None])
+    weights = jnp.stack(parts, axis=1) if tree_size(problem.y0) < _LEAST_SUMMED else _stacked_by_sum(parts)
 
     def multiply(leaf: Array) -> Array:
         return jnp.einsum("scr,r...->sc...", weights.astype(leaf.dtype), leaf, precision=lax.Precision.HIGHEST)
@@ -254,7 +256,7 @@ def collect_cotangents_by_step(
         numbers = first[:, None] + jnp.arange(_ROWS_OF_A_STEP, dtype=jnp.int32)
         is_mine = numbers < end[:, None]
         here, values = tree_take((ts, rows), jnp.minimum(numbers, num_times - 1))
-        theta = jnp.where(is_mine, (here - starts[:, None]) * inverse_lengths[:, None], 0)
+        theta = (here - starts[:, None]) * inverse_lengths[:, None]
         weights = jnp.stack(_weights_of_parts(problem, is_mine, theta), axis=1)
 
         def weigh(leaf: Array) -> Array:
@@ -279,10 +281,19 @@ def _measure(problem: Problem, times: Float[Array, " node"]) -> tuple[Array, Arr
 
 def _weights_of_parts(problem: Problem, is_mine: Bool[Array, "..."], theta: Float[Array, "..."]) -> list[Array]:
     """The weights of y0, y1 and the coefficients in the rows at these places θ of a step, each in the shape of `theta`;
-    zero in rows of others, whose place is 0. See `DensePath`.
+    zero in rows of others, whose place may be infinite. See `DensePath`.
     """
+    theta = lax.select(is_mine, theta, jnp.zeros_like(theta))
     path = DensePath(problem.ts, None, problem.solver.num_coefficients)
     return [is_mine - theta, theta, *path.powers(theta)]
+
+
+def _stacked_by_sum(parts: list[Array]) -> Array:
+    """`jnp.stack(parts, axis=1)` of matrices that are finite, as a sum with zeros elsewhere. XLA computes what it
+    stacks in a loop for each part, which together take it five times as long to compile.
+    """
+    places = np.eye(len(parts))[:, None, :, None]
+    return reduce(jnp.add, [part[:, None] * mine.astype(part.dtype) for part, mine in zip(parts, places, strict=True)])
 
 
 def path_cotangents(cotangent: DensePath, first: Int[Array, ""], num_steps: int) -> State:

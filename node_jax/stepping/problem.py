@@ -117,8 +117,12 @@ class Problem(eqx.Module):
 
     def judge_times(self) -> tuple[Bool[Array, ""], Int[Array, ""]]:
         """Whether `ts` is finite and sorted in either direction, and how many of its times are the first; 1 if not."""
-        is_valid = are_in_order(self.ts, self.direction)
-        num_at_start = jnp.sum(self.ts == self.ts[:1], dtype=jnp.int32)
+        # One maximum for both: the number of the last time that is the first, or one that no time has.
+        num_times = self.ts.shape[0]
+        is_first, numbers = self.ts[1:] == self.ts[:1], jnp.arange(1, num_times, dtype=jnp.int32)
+        last = jnp.where(are_in_order(self.ts, self.direction), jnp.where(is_first, numbers, 0), num_times)
+        num_at_start = 1 + jnp.max(last, initial=0)
+        is_valid = (num_at_start <= num_times) & jnp.isfinite(self.ts[0])
         return is_valid, lax.select(is_valid, num_at_start, jnp.int32(1))
 
 

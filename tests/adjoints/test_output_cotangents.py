@@ -24,13 +24,14 @@ def transposed(path, ts, direction, rows):
 
 @pytest.mark.parametrize("direction", [1.0, -1.0])
 @pytest.mark.parametrize("num_times", [3, 40, 150])
-def test_cotangents_of_rows_are_those_of_the_parts_of_their_steps(x64, num_times, direction):
+@pytest.mark.parametrize("size", [3, 64])
+def test_cotangents_of_rows_are_those_of_the_parts_of_their_steps(x64, size, num_times, direction):
     solver = Tsit5()
     ts = direction * jnp.linspace(0.0, 2.9, num_times)
-    problem = types.SimpleNamespace(ts=ts, direction=direction, solver=solver, y0=jnp.zeros(3))
+    problem = types.SimpleNamespace(ts=ts, direction=direction, solver=solver, y0=jnp.zeros(size))
     times = direction * jnp.asarray(NODES)
-    rows = jax.random.normal(jax.random.key(0), (num_times, 3)).at[0].set(0.0)
-    nodes = jnp.zeros((len(NODES), 1 + solver.num_coefficients, 3))
+    rows = jax.random.normal(jax.random.key(0), (num_times, size)).at[0].set(0.0)
+    nodes = jnp.zeros((len(NODES), 1 + solver.num_coefficients, size))
     expected = transposed(DensePath(times, nodes, solver.num_coefficients), ts, direction, rows)
     # The end of one step and the start of the next are one node.
     by_node = jnp.zeros_like(expected).at[1:, 0].add

@@ -51,8 +51,14 @@ def pull_of(function, width):
 
 
 def products(function, *arguments):
+    """But for those with a unit matrix in full precision, which move an axis."""
     found = equations(jax.make_jaxpr(function)(*arguments).jaxpr)
-    return [equation for equation in found if equation.primitive.name == "dot_general"]
+    return [e for e in found if e.primitive.name == "dot_general" and not is_with_unit(e)]
+
+
+def is_with_unit(product):
+    rows, *columns = product.invars[0].aval.shape
+    return columns == [rows] and product.params["precision"] == (lax.Precision.HIGHEST,) * 2
 
 
 def products_over_rows(function, *arguments):
@@ -100,7 +106,7 @@ def test_no_compiled_product_has_its_first_factor_transposed(function):
     assert not slow_products(lambda bar: with_fast_products(lambda: pull(bar)))
 
 
-@pytest.mark.parametrize("widths", [(8, 3), (3, 8), (8, 8)])
+@pytest.mark.parametrize("widths", [(8, 3), (3, 8), (8, 6), (8, 8)])
 def test_the_narrower_factor_of_a_product_over_rows_is_transposed(x64, widths):
     keys = jax.random.split(jax.random.key(0))
     left, right = (jax.random.normal(key, (ROWS, width)) for key, width in zip(keys, widths, strict=True))
