@@ -10,6 +10,7 @@ from jax import lax
 from jaxtyping import Array, Float, Int
 
 from node_jax.adjoints.base import AbstractAdjoint
+from node_jax.adjoints.forward_only import forward_only
 from node_jax.interpolate.dense import DensePath
 from node_jax.stepping import LoopResult, Problem, Tape, integrate_single, take_step
 from node_jax.stepping.costs import step_cost
@@ -34,7 +35,11 @@ class ForwardMode(AbstractAdjoint):
 
     def solve(self, problem: Problem) -> LoopResult:
         """See `AbstractAdjoint.solve`."""
-        return _move_ends(problem, integrate_single(problem)[0])
+        why = (
+            "odeint: nj.ForwardMode() has no reverse mode (jax.grad, jax.vjp). Use jax.jvp or jax.jacfwd, or "
+            "adjoint=nj.CheckpointedAdjoint() for gradients."
+        )
+        return forward_only(_move_ends(problem, integrate_single(problem)[0]), why)
 
 
 class DirectAdjoint(AbstractAdjoint):

@@ -10,12 +10,19 @@ import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Array, Float
 
+from node_jax.adjoints.forward_only import forward_only
 from node_jax.adjoints.products import with_fast_products
 from node_jax.events import Jumps
 from node_jax.interpolate.dense import DensePath
 from node_jax.stepping import LoopResult, Problem
 from node_jax.tree import expand_like, tree_freeze
 from node_jax.types import BoundField, State
+
+_NO_SECOND_REVERSE = (
+    "odeint: the gradient of this adjoint can be differentiated in forward mode (jax.hessian, or jax.jacfwd and "
+    "jax.jvp of a function with jax.grad in it), not by another jax.grad. Use one of those, or "
+    "adjoint=nj.DirectAdjoint() for derivatives in any order."
+)
 
 
 class Solved(NamedTuple):
@@ -91,7 +98,7 @@ def solve_with_rule(
 
     def backward(residuals: "_Residuals", cotangent: LoopResult) -> tuple[Any, None]:
         pulled = with_fast_products(lambda: _backward(residuals, cotangent, rebuild, pull_back), is_transpose=True)
-        return pulled, None
+        return forward_only(pulled, _NO_SECOND_REVERSE), None
 
     solve.defvjp(forward, backward, symbolic_zeros=True)
     return solve(active, arrays)

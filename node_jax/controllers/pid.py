@@ -108,6 +108,8 @@ class PIController(AbstractController):
             require_finite(owner, "jump_ts", self.jump_ts)
         require_positive(owner, "factor_min", self.factor_min, "dt shrinks at most by it, 0.2 is usual")
         require_positive(owner, "safety", self.safety, "0.9 is usual")
+        if not callable(self.norm):
+            raise TypeError(f"{owner}: expected norm to be callable as norm(scaled_error), got {self.norm!r}.")
         scalars = "pcoeff", "icoeff", "dcoeff", "safety", "factor_min", "factor_max", "dtmin", "dtmax", "dt0"
         for name in scalars:
             if getattr(self, name) is not None:

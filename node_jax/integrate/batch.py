@@ -128,7 +128,7 @@ def odeint_batch(
             if value is not None and not (is_integer and value >= 1):
                 raise ValueError(f"odeint_batch: expected {name} to be an integer of at least 1, got {value!r}.")
         mapped = as_mapped(y0s, ts, args, in_axes)
-        wanted = Wanted(tuple(record) if not isinstance(record, str) else (record,), dense=False, steps=False)
+        wanted = Wanted.of(record)
         check_wanted(solver, wanted, save)
         one = _example(mapped.y0, mapped.is_y0_mapped)
         controller.check_state(tree_without_integrals(one))

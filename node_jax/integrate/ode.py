@@ -120,7 +120,7 @@ def odeint(
     check_parts(solver, controller, adjoint, max_steps)
     times = as_times(ts)
     state = as_state(y0)
-    wanted = Wanted(tuple(record) if not isinstance(record, str) else (record,), bool(dense), bool(steps))
+    wanted = Wanted.of(record, dense=dense, steps=steps)
     check_wanted(solver, wanted, save)
     controller.check_state(tree_without_integrals(state))
     if isinstance(solver, AbstractSolver):

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 
@@ -26,14 +27,24 @@ def apply_save(save: Callable[[Any, Any, Any], Any] | None, ts: jax.Array, ys: S
 
     # `save` sees y0 in place of NaN: the gradient of a masked row must not be NaN.
     safe = jax.tree.map(fill, ys, y0)
-    saved = jax.vmap(lambda t, y: save(t, y, args))(ts, safe)
-    for path, leaf in jax.tree_util.tree_leaves_with_path(saved):
-        if not jnp.issubdtype(leaf.dtype, jnp.inexact):
+    saved = jax.vmap(lambda t, y: _as_saved(save(t, y, args)))(ts, safe)
+    return jax.tree.map(lambda leaf: jnp.where(expand_like(is_saved, leaf), leaf, jnp.nan), saved)
+
+
+def _as_saved(value: Any) -> Any:
+    """What `save` returned, as arrays."""
+    leaves = jax.tree_util.tree_leaves_with_path(value)
+    for path, leaf in leaves:
+        dtype = jnp.result_type(leaf) if eqx.is_array_like(leaf) else None
+        if dtype is None or not jnp.issubdtype(dtype, jnp.inexact):
+            came = type(leaf).__name__ if dtype is None else f"dtype {dtype}"
             raise TypeError(
-                f"odeint: expected save to return floating-point arrays, got dtype {leaf.dtype} at "
+                f"odeint: expected save to return floating-point arrays, got {came} at "
                 f"save(...){jax.tree_util.keystr(path)}. Rows that were not reached are NaN, which no integer is."
             )
-    return jax.tree.map(lambda leaf: jnp.where(expand_like(is_saved, leaf), leaf, jnp.nan), saved)
+    if not leaves:
+        raise TypeError(f"odeint: expected save to return at least one array, got {value!r}.")
+    return value
 
 
 def steps_of(result: LoopResult) -> Steps | None:

@@ -1,6 +1,7 @@
 """Turns what a user passes into arrays, or into an error that says what was expected, what came and the cure."""
 
 import contextlib
+import inspect
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -178,6 +179,14 @@ class Wanted(NamedTuple):
     dense: bool
     steps: bool
 
+    @classmethod
+    def of(cls, record: Any, *, dense: Any = False, steps: Any = False) -> "Wanted":
+        """From what was passed; one name may come without a tuple around it."""
+        names = (record,) if isinstance(record, str) else record
+        if not isinstance(names, (tuple, list)):
+            raise TypeError(f"odeint: expected record to be a tuple of names out of {COSTS}, got {record!r}.")
+        return cls(tuple(names), bool(dense), bool(steps))
+
 
 def check_wanted(solver: Any, wanted: Wanted, save: Any) -> None:
     """The solver can give what is wanted."""
@@ -245,8 +254,22 @@ def explain_forward_mode(
 
 def check_field(field: Any) -> None:
     """The field can be called, and can be a key of the compilation cache."""
+    if isinstance(field, type):
+        raise TypeError(
+            f"odeint: expected field to be callable as field(t, y, args), got the class {field.__name__}. Fields are "
+            f"values: write {field.__name__}(...) with its settings."
+        )
     if not callable(field):
         raise TypeError(f"odeint: expected field to be callable as field(t, y, args), got {type(field).__name__}.")
+    with contextlib.suppress(ValueError):  # of what is written in C
+        signature = inspect.signature(field)
+        try:
+            signature.bind(None, None, None)
+        except TypeError as error:
+            raise TypeError(
+                f"odeint: expected field to be callable as field(t, y, args), got one with arguments {signature}. Let "
+                "it take all three, whether it needs them or not."
+            ) from error
     if getattr(type(field), "__hash__", None) is None:
         raise TypeError(
             f"odeint: expected field to be an Equinox module or hashable, got {type(field).__name__}, which cannot be "

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax import lax
 
 import node_jax as nj
 from tests.adjoints.cases import (
@@ -206,3 +207,18 @@ def test_forward_mode_over_a_reverse_rule_names_the_cure(name):
 
     with pytest.raises(TypeError, match=r"(?s)nj\.ForwardMode\(\).*nj\.DirectAdjoint\(\)"):
         jax.jvp(end, (jnp.ones(1),), (jnp.ones(1),))
+
+
+@pytest.mark.parametrize("name", [name for name in REVERSE if name != "direct"])
+def test_reverse_mode_over_a_reverse_rule_names_the_cure(name):
+    gradient = jax.grad(logistic_value(REVERSE[name]))
+    for compiled in (lambda function: function, jax.jit):
+        with pytest.raises(TypeError, match=r"jax\.hessian.*nj\.DirectAdjoint\(\)"):
+            compiled(jax.jacrev(gradient))(jnp.asarray(RATE_AND_START))
+
+
+def test_reverse_mode_over_forward_mode_names_the_cure():
+    value = logistic_value(nj.ForwardMode())
+    with pytest.raises(TypeError, match=r"no reverse mode.*nj\.CheckpointedAdjoint\(\)"):
+        jax.grad(value)(jnp.asarray(RATE_AND_START))
+    jax.grad(lambda x: x[0] ** 2 + lax.stop_gradient(value(x)))(jnp.asarray(RATE_AND_START))

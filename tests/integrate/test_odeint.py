@@ -195,6 +195,9 @@ def test_traced_times_that_are_not_sorted_give_a_status():
     solve = jax.jit(lambda ts: nj.odeint(decay, jnp.ones(1), ts))
     assert int(solve(jnp.array([0.0, 2.0, 1.0])).status) == nj.Status.invalid_input
     assert int(solve(jnp.array([0.0, jnp.nan, 1.0])).status) == nj.Status.invalid_input
+    assert int(solve(jnp.array([jnp.nan])).status) == nj.Status.invalid_input
+    # As many as their number squared is no 32-bit integer.
+    assert int(solve(jnp.tile(jnp.array([0.0, 1.0]), 2**16)).status) == nj.Status.invalid_input
     assert int(solve(jnp.array([0.0, 1.0, 2.0])).status) == nj.Status.success
 
 
@@ -282,6 +285,9 @@ def test_a_diffrax_solve_that_fails_gives_the_same_status_and_nan():
         (lambda: nj.odeint(decay, {}, [0.0, 1.0]), ValueError, "empty pytree"),
         (lambda: nj.odeint(decay, "y", [0.0, 1.0]), TypeError, "got str"),
         (lambda: nj.odeint(None, jnp.ones(1), [0.0, 1.0]), TypeError, "callable"),
+        (lambda: nj.odeint(nj.fields.MLP, jnp.ones(1), [0.0, 1.0]), TypeError, "class MLP.*MLP\\(...\\)"),
+        (lambda: nj.odeint(lambda t, y: -y, jnp.ones(1), [0.0, 1.0]), TypeError, "arguments \\(t, y\\)"),
+        (lambda: nj.odeint(decay, jnp.ones(1), [0.0, 1.0], record=None), TypeError, "record.*'error'.*got None"),
         (lambda: nj.odeint(lambda t, y, a: (y, y), jnp.ones(1), [0.0, 1.0]), ValueError, "(?s)state:.*derivative:"),
         (lambda: nj.odeint(lambda t, y, a: y[:1], jnp.ones(2), [0.0, 1.0]), ValueError, "shape \\(2,\\).*got \\(1,\\)"),
         (
@@ -303,6 +309,11 @@ def test_a_diffrax_solve_that_fails_gives_the_same_status_and_nan():
             lambda: nj.odeint(decay, jnp.ones(1), [0.0, 1.0], controller=nj.ConstantStep(-0.1)),
             ValueError,
             "dt.*greater than 0",
+        ),
+        (
+            lambda: nj.odeint(decay, jnp.ones(1), [0.0, 1.0], controller=nj.PIController(norm=None)),
+            TypeError,
+            "norm to be callable.*got None",
         ),
         (
             lambda: nj.odeint(decay, jnp.ones(1), [0.0, 1.0], controller=nj.PIController(factor_min=2.0)),

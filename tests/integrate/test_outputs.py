@@ -203,5 +203,17 @@ def test_the_gradient_through_save_is_finite_where_rows_were_not_reached(x64, ad
 def test_saved_integers_are_refused():
     with pytest.raises(TypeError, match=r"dtype int32 at save\(\.\.\.\)\['count'\]"):
         nj.odeint(lambda t, y, args: -y, jnp.ones(1), [0.0, 1.0], save=lambda t, y, args: {"count": jnp.int32(1)})
-    with pytest.raises(TypeError, match="expected save to be callable"):
-        nj.odeint(lambda t, y, args: -y, jnp.ones(1), [0.0, 1.0], save="y")
+
+
+@pytest.mark.parametrize(
+    ("save", "message"),
+    [
+        ("y", "expected save to be callable"),
+        (lambda t, y, args: None, "at least one array, got None"),
+        (lambda t, y, args: (y, "y"), r"got str at save\(\.\.\.\)\[1\]"),
+    ],
+    ids=["no function", "nothing", "no array"],
+)
+def test_a_save_that_gives_no_arrays_is_refused(save, message):
+    with pytest.raises(TypeError, match=message):
+        nj.odeint(lambda t, y, args: -y, jnp.ones(1), [0.0, 1.0], save=save)
