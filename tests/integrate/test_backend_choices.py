@@ -8,7 +8,7 @@ import pytest
 import node_jax as nj
 from node_jax.stepping.batch import Batch, choose_lanes, choose_max_rows
 from node_jax.stepping.problem import Problem
-from tests.adjoints.test_programs import equations
+from tests.adjoints.test_products import products
 from tests.backend import use_backend
 
 PI = nj.PIController()
@@ -23,9 +23,9 @@ def precisions(backend, ask=None):
 
     with use_backend(backend), jax.default_matmul_precision(ask):
         jax.clear_caches()
-        program = jax.make_jaxpr(jax.grad(loss))(net).jaxpr
+        found = products(jax.grad(loss), net)
     jax.clear_caches()
-    return {eqn.params["precision"] for eqn in equations(program) if eqn.primitive.name == "dot_general"}
+    return {product.params["precision"] for product in found}
 
 
 def test_products_in_a_field_are_not_rounded_unless_asked_for():
