@@ -15,7 +15,18 @@ Tree = TypeVar("Tree")
 
 
 def forward_only(x: Tree, why: str) -> Tree:
-    """`x`, a pytree, of which reverse mode raises `TypeError(why)`; forward mode passes through."""
+    """The identity, with the tangents of `x` but without their transpose.
+
+    Arguments:
+        x: a pytree; its floating-point arrays, of any shapes, are guarded.
+        why: the message of the error.
+
+    Returns:
+        `x`. Forward mode and `jax.vmap` pass through.
+
+    Raises:
+        TypeError: with `why`, when reverse mode asks for a cotangent of `x`.
+    """
     arrays, others = eqx.partition(x, eqx.is_inexact_array)
     leaves, treedef = jax.tree.flatten(arrays)
     return eqx.combine(jax.tree.unflatten(treedef, _forward_only.bind(*leaves, why=why)), others)

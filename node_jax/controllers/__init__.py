@@ -4,8 +4,8 @@ from node_jax.controllers.base import (
     AbstractController,
     Decision,
     accept_what_is_finite,
-    are_in_order,
     direction_of,
+    judge_times,
 )
 from node_jax.controllers.constant import ConstantStep
 from node_jax.controllers.fixed import FixedSteps
@@ -18,6 +18,6 @@ __all__ = [
     "FixedSteps",
     "PIController",
     "accept_what_is_finite",
-    "are_in_order",
     "direction_of",
+    "judge_times",
 ]

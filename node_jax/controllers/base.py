@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.core import Tracer
-from jaxtyping import Array, Bool, Float, PyTree
+from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from node_jax.tree import tree_all_finite
 from node_jax.types import State, Time
@@ -46,11 +46,17 @@ def direction_of(ts: Float[Array, " time"]) -> Time:
     return lax.select(t1 < t0, -one, one)
 
 
-def are_in_order(ts: Float[Array, " time"], direction: Time) -> Bool[Array, " step"]:
-    """Whether each time is finite, as is the one before it, and not before that one in their `direction`."""
+def judge_times(ts: Float[Array, " time"], direction: Time) -> tuple[Bool[Array, ""], Int[Array, ""]]:
+    """Whether times are finite and sorted in their `direction`, and how many of them are the first; 1 if not."""
+    num_times = ts.shape[0]
     steps = (ts[1:] - ts[:-1]) * direction
     # NaN equals nothing.
-    return steps == lax.clamp(jnp.zeros((), ts.dtype), steps, jnp.finfo(ts.dtype).max)
+    is_in_order = steps == lax.clamp(jnp.zeros((), ts.dtype), steps, jnp.finfo(ts.dtype).max)
+    # One maximum for both: the number of the last time that is the first, or one that no time has.
+    numbers = jnp.where(ts[1:] == ts[:1], jnp.arange(1, num_times, dtype=jnp.int32), 0)
+    num_at_start = 1 + jnp.max(jnp.where(is_in_order, numbers, num_times), initial=0)
+    is_valid = (num_at_start <= num_times) & jnp.isfinite(ts[0])
+    return is_valid, lax.select(is_valid, num_at_start, jnp.int32(1))
 
 
 def accept_what_is_finite(y1: State, dt: Time, memory: PyTree) -> Decision:

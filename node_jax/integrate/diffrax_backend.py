@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from node_jax.adjoints import AbstractAdjoint, CheckpointedAdjoint, DirectAdjoint, ForwardMode
-from node_jax.controllers import AbstractController, ConstantStep, PIController, are_in_order, direction_of
+from node_jax.controllers import AbstractController, ConstantStep, PIController, direction_of, judge_times
 from node_jax.fields import SplitField
 from node_jax.integrate.arrays import products_in_full_precision
 from node_jax.integrate.validate import as_derivative
@@ -82,7 +82,7 @@ def solve_with_diffrax(
     """
 
     derivative = _derivative_of(field)
-    asked, is_valid = ts, jnp.isfinite(ts[0]) & jnp.all(are_in_order(ts, direction_of(ts)))
+    asked, is_valid = ts, judge_times(ts, direction_of(ts))[0]
     # diffrax raises at times that are not sorted, also in compiled code: it gets an interval of no length instead.
     ts = jnp.where(is_valid, ts, 0)
     t0, t1 = ts[0], ts[-1]

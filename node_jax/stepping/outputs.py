@@ -208,7 +208,7 @@ def collect_cotangents(problem: Problem, times: Float[Array, " node"], rows: Sta
 
     @one_kernel(tree_bytes(problem.y0))
     def invert() -> Array:
-        return _measure(problem, times)[2]
+        return _measure(problem, times)[1]
 
     inverse_lengths = invert()
     # With the sign last there is nothing that XLA would compute before the loop around this, by another kernel.
@@ -239,7 +239,7 @@ def collect_cotangents_by_step(
 
     @one_kernel(tree_bytes(problem.y0))
     def find() -> tuple[Array, Array, Array, Array, Array]:
-        starts, _, inverse_lengths, is_step = _measure(problem, times)
+        starts, inverse_lengths, is_step = _measure(problem, times)
         ts = problem.ts * problem.direction
         num_until = jnp.sum(ts <= (times * problem.direction)[:, None], axis=1, dtype=jnp.int32)
         if num_rows is not None:
@@ -269,14 +269,14 @@ def collect_cotangents_by_step(
     return lax.while_loop(has_more, add, (first, zeros))[1]
 
 
-def _measure(problem: Problem, times: Float[Array, " node"]) -> tuple[Array, Array, Array, Array]:
-    """Starts and ends of the steps, times the direction; one over their lengths, and whether they have one. Each is of
-    shape (step,).
+def _measure(problem: Problem, times: Float[Array, " node"]) -> tuple[Array, Array, Array]:
+    """Starts of the steps, times the direction; one over their lengths, and whether they have one. Each is of shape
+    (step,).
     """
     starts, ends = times[:-1] * problem.direction, times[1:] * problem.direction
     lengths = lax.stop_gradient(ends - starts)
     is_step = (lengths > 0) & jnp.isfinite(lengths)
-    return starts, ends, 1 / jnp.where(is_step, lengths, 1), is_step
+    return starts, 1 / jnp.where(is_step, lengths, 1), is_step
 
 
 def _weights_of_parts(problem: Problem, is_mine: Bool[Array, "..."], theta: Float[Array, "..."]) -> list[Array]:

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from node_jax.controllers import AbstractController, are_in_order
+from node_jax.controllers import AbstractController, judge_times
 from node_jax.events import Jumps
 from node_jax.interpolate.dense import DensePath
 from node_jax.solution import Stats
@@ -117,13 +117,7 @@ class Problem(eqx.Module):
 
     def judge_times(self) -> tuple[Bool[Array, ""], Int[Array, ""]]:
         """Whether `ts` is finite and sorted in either direction, and how many of its times are the first; 1 if not."""
-        # One maximum for both: the number of the last time that is the first, or one that no time has.
-        num_times = self.ts.shape[0]
-        is_first, numbers = self.ts[1:] == self.ts[:1], jnp.arange(1, num_times, dtype=jnp.int32)
-        last = jnp.where(are_in_order(self.ts, self.direction), jnp.where(is_first, numbers, 0), num_times)
-        num_at_start = 1 + jnp.max(last, initial=0)
-        is_valid = (num_at_start <= num_times) & jnp.isfinite(self.ts[0])
-        return is_valid, lax.select(is_valid, num_at_start, jnp.int32(1))
+        return judge_times(self.ts, self.direction)
 
 
 class LoopResult(eqx.Module):
