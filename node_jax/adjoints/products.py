@@ -34,7 +34,6 @@ from jaxtyping import Array
 
 from node_jax.adjoints.rewriting import Block, Call, Instead, Rewriter
 from node_jax.backend import on_cpu
-from node_jax.kernels import one_kernel
 
 Found = TypeVar("Found")
 
@@ -131,7 +130,8 @@ def _thin_product(left: Array, right: Array, settings: int) -> Array:
 
     def term(k: int) -> Array:
         mine = lax.index_in_dim(left, k, settings, keepdims=False)
-        return lax.expand_dims(mine, range(mine.ndim, left.ndim + right.ndim - 2)) * right[k]
+        # With what a loop does not change first, terms of all stages of a step are the same kernel to XLA.
+        return right[k] * lax.expand_dims(mine, range(mine.ndim, left.ndim + right.ndim - 2))
 
     return functools.reduce(operator.add, map(term, range(len(right))))
 
@@ -149,9 +149,8 @@ def _product_over_rows(left: Array, right: Array, settings: tuple[tuple[str, Any
     """
     params = dict(settings) | {"dimension_numbers": _PLAIN}
     if right.shape[1] < left.shape[1]:
-        columns = _moved_to_front(right, 1)
-        return _materialized(_materialized(dot_general_p.bind(columns, left, **params)).T)
-    return dot_general_p.bind(_materialized(left.T), right, **params)
+        return _materialized(_materialized(dot_general_p.bind(_moved_to_front(right, 1), left, **params)).T)
+    return dot_general_p.bind(_moved_to_front(left, 1), right, **params)
 
 
 @functools.partial(jax.jit, static_argnames="settings")
@@ -167,12 +166,7 @@ def _moved_to_front(x: Array, axis: int) -> Array:
     kernel, and one of a few numbers XLA unrolls, until it takes as long to compile as four others.
     """
     if x.shape[axis] > _LARGEST_SUM:
-
-        @one_kernel(x.nbytes)
-        def move() -> Array:
-            return jnp.moveaxis(x, axis, 0)
-
-        return _materialized(move())
+        return _materialized(jnp.moveaxis(x, axis, 0))
     unit = jnp.asarray(np.eye(x.shape[axis]), x.dtype)
     return lax.dot_general(unit, x, (((1,), (axis,)), ((), ())), precision=lax.Precision.HIGHEST)
 

@@ -56,8 +56,7 @@ class Block:
         self.wanted: list[tuple[int, Call]] = []
         self.new_inputs: list[Var] = []
         self.turned = _turned_results(program)
-        transpositions = filter(_is_transposition, program.eqns)
-        self._sources = {equation.outvars[0]: equation.invars[0] for equation in transpositions}
+        self._sources = _sources_of_transposes(program)
         self._places = {atom: place for place, atom in enumerate(program.invars[:num_free])}
         self._prepared: dict[tuple[Any, Call], Var] = {}
 
@@ -66,7 +65,12 @@ class Block:
         return self._sources.get(atom) if isinstance(atom, Var) else None
 
     def prepare(self, atom: Any, call: Call) -> Var:
-        """The result of `call` for an operand, from outside where that is possible."""
+        """The result of `call` for an operand, from outside where that is possible. All that is prepared of a matrix is
+        its transpose, so that of a transpose it is there.
+        """
+        source = self.source_of(atom)
+        if source is not None:
+            return source
         # A constant is written into its equation, and has no hash.
         key = atom if isinstance(atom, Var) else id(atom), call
         if key not in self._prepared:
@@ -205,6 +209,24 @@ def _is_program(x: Any) -> bool:
 
 def _is_transposition(equation: JaxprEqn) -> bool:
     return equation.primitive is transpose_p and equation.params["permutation"] == (1, 0)
+
+
+def _sources_of_transposes(program: Jaxpr) -> dict[Any, Any]:
+    """Of which matrix a result is the transpose, within the program or, as a call of a function returns it, before."""
+    sources: dict[Any, Any] = {}
+    for equation in program.eqns:
+        if _is_transposition(equation):
+            sources[equation.outvars[0]] = equation.invars[0]
+        elif equation.primitive is jit_p:
+            # Up to jax 0.10 a program with its constants is another type.
+            called = getattr(equation.params["jaxpr"], "jaxpr", equation.params["jaxpr"])
+            operands = dict(zip(called.invars, equation.invars, strict=True))
+            within = {inner.outvars[0]: inner.invars[0] for inner in called.eqns if _is_transposition(inner)}
+            for result, inner in zip(equation.outvars, called.outvars, strict=True):
+                source = within.get(inner) if isinstance(inner, Var) else None
+                if isinstance(source, Var) and source in operands:
+                    sources[result] = operands[source]
+    return sources
 
 
 def _turned_results(program: Jaxpr) -> set[Any]:

@@ -82,7 +82,8 @@ class MLP(AbstractField):
         if self.num_controls:
             x = jnp.concatenate([x, control_at("MLP", t, args, self.num_controls, y)], axis=-1)
         for i, (weight, bias) in enumerate(zip(self.weights[:-1], self.biases[:-1], strict=True)):
-            x = self.activation(x @ weight.T + bias)
+            # In this order the layers of all stages of a solver's step are the same kernel to XLA, compiled once.
+            x = self.activation(bias + x @ weight.T)
             if self.dropouts:
                 x = self.dropouts[i](x)
         return x @ self.weights[-1].T + self.biases[-1]
