@@ -72,7 +72,7 @@ def tree_scale(a: Any, x: State) -> State:
 
 
 def tree_weighted_sum(weights: Sequence[Any], trees: Sequence[State]) -> State | None:
-    """`sum_i weights[i] * trees[i]` over the weights that are not a plain Python zero.
+    """`sum_i weights[i] * trees[i]` over the weights that are not a plain Python zero; a plain one costs no operation.
 
     Weights are cast to the dtype of the leaf they meet, so that a low-precision state stays so. `None` if all are zero.
     """
@@ -80,9 +80,11 @@ def tree_weighted_sum(weights: Sequence[Any], trees: Sequence[State]) -> State |
     if not terms:
         return None
 
+    def scale(weight: Any, leaf: Array) -> Array:
+        return leaf if isinstance(weight, float) and weight == 1.0 else jnp.asarray(weight, leaf.dtype) * leaf
+
     def add_leaves(*leaves: Array) -> Array:
-        scaled = [jnp.asarray(w, leaf.dtype) * leaf for (w, _), leaf in zip(terms, leaves, strict=True)]
-        return reduce(jnp.add, scaled)
+        return reduce(jnp.add, [scale(w, leaf) for (w, _), leaf in zip(terms, leaves, strict=True)])
 
     return jax.tree.map(add_leaves, *(x for _, x in terms))
 

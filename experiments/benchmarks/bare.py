@@ -11,6 +11,7 @@ from jax import lax
 import node_jax as nj
 from experiments.benchmarks.contender import Setting, Solved
 from experiments.benchmarks.harness import STAGES
+from node_jax.interpolate.dense import DensePath
 
 NUM_STEPS, DT = 128, 0.05
 RTOL, ATOL = 1e-4, 1e-6
@@ -92,7 +93,7 @@ def least_solve(field: Callable[..., Any], y0: jax.Array, ts: jax.Array) -> tupl
     """
     parameters, static = eqx.partition(field, eqx.is_inexact_array)
     solver = nj.Tsit5()
-    num_powers = solver.num_coefficients
+    num_coefficients = solver.num_coefficients
 
     @jax.jit
     def evaluate(parameters: Any, t: Any, y: jax.Array) -> jax.Array:
@@ -117,17 +118,16 @@ def least_solve(field: Callable[..., Any], y0: jax.Array, ts: jax.Array) -> tupl
 
     zero, one = jnp.zeros((), jnp.int32), jnp.ones(())
     times = jnp.full((NUM_STEPS + 1,), jnp.inf).at[0].set(ts[0])
-    nodes = jnp.zeros((NUM_STEPS + 1, 1 + num_powers, *y0.shape)).at[0, 0].set(y0)
+    nodes = jnp.zeros((NUM_STEPS + 1, 1 + num_coefficients, *y0.shape)).at[0, 0].set(y0)
     start = (zero, ts[0], jnp.asarray(DT), y0, evaluate(parameters, ts[0], y0), one, times, nodes)
     n, *_, times, nodes = lax.while_loop(lambda state: (state[1] < ts[-1]) & (state[0] < NUM_STEPS), forward, start)
 
     steps = jnp.clip(jnp.searchsorted(times, ts, method="compare_all") - 1, 0, NUM_STEPS - 1)
     theta = (ts - times[steps]) / (times[steps + 1] - times[steps])
-    bumps = [theta * (1 - theta) * theta**power for power in range(num_powers)]
-    weights = jnp.stack([1 - theta, theta, *bumps], axis=1)
+    weights = jnp.stack(DensePath(times, nodes, num_coefficients).weights(theta), axis=1)
     parts = jnp.concatenate([nodes[steps, :1], nodes[steps + 1]], axis=1)
     ys_bar = 2 * jnp.einsum("rp,rp...->r...", weights, parts) / (ts.size * y0.size)
-    parts_bar = jnp.zeros((NUM_STEPS, 2 + num_powers, *y0.shape))
+    parts_bar = jnp.zeros((NUM_STEPS, 2 + num_coefficients, *y0.shape))
     parts_bar = parts_bar.at[steps].add(jnp.einsum("rp,r...->rp...", weights, ys_bar))
 
     def backward(state: Any) -> Any:

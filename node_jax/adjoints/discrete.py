@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 
 from node_jax.solvers import AbstractSolver, Step
 from node_jax.stepping import Problem
-from node_jax.tree import expand_like, tree_add, tree_any_nonzero, tree_vdot, tree_zeros
+from node_jax.tree import expand_like, tree_add, tree_any_nonzero, tree_scale, tree_vdot, tree_zeros
 from node_jax.types import State, Time
 
 
@@ -72,7 +72,9 @@ class DenseBars(NamedTuple):
             without: a stage that is seen to elsewhere.
         """
         start, end, *coefficients = _take_apart(solver, parts)
-        found = {i: solver.stage_cotangent(i, dt, coefficients) for i in range(len(solver.bridge)) if i != without}
+        coefficients = [tree_scale(dt, coefficient) for coefficient in coefficients]
+        stages = (i for i in range(solver.num_dense_stages) if i != without)
+        found = {i: solver.stage_cotangent(i, coefficients) for i in stages}
         return cls((start, end), {i: bar for i, bar in found.items() if bar is not None})
 
     def read(self, solver: AbstractSolver, z0: State, step: Step) -> "DenseBars":
@@ -83,7 +85,7 @@ class DenseBars(NamedTuple):
 
 def slope_cotangent(solver: AbstractSolver, dt: Time, parts: State) -> State:
     """The cotangent of a step's last stage from those of the parts of its dense output, leaves of shape (part, ...)."""
-    return solver.stage_cotangent(solver.last_stage, dt, _take_apart(solver, parts, 2))
+    return tree_scale(dt, solver.stage_cotangent(solver.last_stage, _take_apart(solver, parts, 2)))
 
 
 def _take_apart(solver: AbstractSolver, parts: State, first: int = 0) -> list[State]:

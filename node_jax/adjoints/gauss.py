@@ -149,7 +149,7 @@ class _Sweep:
         problem, solver, kept = self.problem, self.problem.solver, self.solved.record.path
         if kept is not None:
             nodes = tree_slice(kept.nodes, n, 2)
-            return DensePath(jnp.stack([t0, t1]), nodes, kept.num_powers)
+            return DensePath(jnp.stack([t0, t1]), nodes, kept.num_coefficients)
         dt = t1 - t0
         step = take_step(problem, self.rewinder.stops, problem.field, t0, t1, dt, y0, dense=True)
         start = eqx.tree_at(lambda p: (p.ts, p.y0), problem, (jnp.stack([t0, t1]), y0))

@@ -1,14 +1,17 @@
-r"""Dense output of one Runge-Kutta step, exact at both ends.
+r"""Dense output of one step of a method: a polynomial that meets the state and the field at both ends.
 
-Every continuous extension  y(θ) = y0 + dt Σ_i b_i(θ) k_i  with b_i(0) = 0 and b_i(1) = b_i can be written as
+Every continuous extension  y(θ) = y0 + dt Σ_i b_i(θ) k_i  that does so can be written as the cubic Hermite interpolant
+(Hairer, Norsett & Wanner (1993), Solving Ordinary Differential Equations I, II.6), with h(θ) = θ² (3 - 2θ), and a rest:
 
-    y(θ) = y0 + θ (y1 - y0) + θ (1 - θ) dt Σ_i q_i(θ) k_i,        q_i(θ) = (b_i(θ)/θ - b_i) / (1 - θ).
+    y(θ) = (1 - h(θ)) y0 + h(θ) y1 + θ (1 - θ)² dt k_first - θ² (1 - θ) dt k_last + θ² (1 - θ)² dt Σ_i q_i(θ) k_i,
 
-The second form meets y0 and y1 whatever the rounding of the q_i, which matters in float32, and at θ = 1 it needs no
-stage at all. Methods differ in the polynomials q_i alone, so these are data of the tableau.
+    q_i(θ) = (b_i(θ) - h(θ) b_i - θ (1 - θ)² [i is first] + θ² (1 - θ) [i is last]) / (θ² (1 - θ)²).
 
-Over several steps a solution is a `DensePath`: for each step the values at both ends and the coefficients
-C_p = dt Σ_i q_ip k_i of the powers of θ, which are fewer than the stages.
+This form meets both ends whatever the rounding of the q_i, which matters in float32, and takes one stage each for most
+of its parts. Methods differ in the polynomials q_i alone, so these are data of the tableau.
+
+Over several steps a solution is a `DensePath`: for each step the values at both ends and the coefficients dt k_first,
+dt k_last and C_p = dt Σ_i q_ip k_i of the powers of θ, which are fewer than the stages.
 """
 
 from collections.abc import Sequence
@@ -29,35 +32,40 @@ Polynomial: TypeAlias = tuple[float, ...]
 """Coefficients in rising powers: `(c0, c1, c2)` is c0 + c1 θ + c2 θ²."""
 
 
-def bridge_polynomials(extension: Sequence[Polynomial], weights: Sequence[float]) -> tuple[Polynomial, ...]:
+_LARGEST_REST = 1e-9
+"""Published digits are meant to meet the ends to about this."""
+
+
+def bridge_polynomials(
+    extension: Sequence[Polynomial], weights: Sequence[float], last: int | None = None
+) -> tuple[Polynomial, ...]:
     """The q_i of a published continuous extension b_i(θ).
 
     Arguments:
         extension: the b_i(θ), one polynomial a stage, each without a constant term.
         weights: the weights b_i of the step.
+        last: which stage is f(t1, y1); the last one by default.
 
     Returns:
-        One polynomial q_i a stage, of two degrees less.
+        One polynomial q_i a stage, of four degrees less.
+
+    Raises:
+        ValueError: if the extension does not meet the field at both ends of a step.
     """
+    last = len(weights) - 1 if last is None else last
+    divisor = np.polynomial.Polynomial([0.0, 0.0, 1.0, -2.0, 1.0])
     bridges: list[Polynomial] = []
-    for polynomial, weight in zip(extension, weights, strict=True):
-        over_theta = np.asarray(polynomial[1:], np.float64)
-        over_theta[0] -= weight
-        quotient = np.asarray(np.polynomial.polynomial.polydiv(over_theta, np.array([1.0, -1.0]))[0])
-        bridges.append(tuple(float(c) for c in quotient.tolist()))
+    for i, (polynomial, weight) in enumerate(zip(extension, weights, strict=True)):
+        hermite = np.array([0.0, 0.0, 3.0, -2.0]) * weight
+        hermite += np.array([0.0, 1.0, -2.0, 1.0]) * (i == 0) + np.array([0.0, 0.0, -1.0, 1.0]) * (i == last)
+        quotient, rest = divmod(np.polynomial.Polynomial(polynomial) - np.polynomial.Polynomial(hermite), divisor)
+        if np.max(np.abs(rest.coef)) > _LARGEST_REST:
+            raise ValueError(
+                f"A continuous extension must meet the field at both ends of a step, but b_{i}(θ) = {polynomial} does "
+                f"not: b(0) = 0, b(1) = {weight}, b'(0) = {float(i == 0)} and b'(1) = {float(i == last)} are asked for."
+            )
+        bridges.append(tuple(float(c) for c in quotient.coef.tolist()))
     return tuple(bridges)
-
-
-def hermite_bridge(weights: Sequence[float]) -> tuple[Polynomial, ...]:
-    """The q_i of the cubic Hermite interpolant, for a tableau whose last stage is f(t1, y1).
-
-    From Hairer, Norsett & Wanner (1993), II.6, eq. 6.7:
-    y(θ) = (1-θ) y0 + θ y1 + θ(θ-1) [(1-2θ)(y1-y0) + (θ-1) dt k_first + θ dt k_last].
-    """
-    bridges = [[-weight, 2.0 * weight] for weight in weights]
-    bridges[0] = [bridges[0][0] + 1.0, bridges[0][1] - 1.0]
-    bridges[-1] = [bridges[-1][0], bridges[-1][1] - 1.0]
-    return tuple((c0, c1) for c0, c1 in bridges)
 
 
 class DensePath(eqx.Module):
@@ -65,18 +73,19 @@ class DensePath(eqx.Module):
 
     With θ = (t - times[n]) / (times[n+1] - times[n]) in step n,
 
-        y(t) = (1 - θ) y_n + θ y_{n+1} + θ (1 - θ) Σ_p C_p θ^p,
+        y(t) = (1 - h) y_n + h y_{n+1} + θ (1 - θ)² F_n - θ² (1 - θ) G_n + θ² (1 - θ)² Σ_p C_np θ^p,
 
-    where node n + 1 holds y_{n+1} and the C_p of the step that ends there. One buffer for both is written and read in
-    one operation, which is what a loop over a small state is made of.
+    where h = θ² (3 - 2θ), and F_n and G_n are the slopes at the start and the end of the step, times its length. Node
+    n + 1 holds y_{n+1} and the coefficients F, G and C_p of the step that ends there. One buffer for all is written and
+    read in one operation, which is what a loop over a small state is made of.
     """
 
     times: Float[Array, " node"]
     """Ends of the steps in the order of the solve; unused ones at the end are infinite in its direction, or NaN in a
     path that a loop still writes."""
     nodes: State
-    """Leaves of shape (node, 1 + power, ...): y, and the coefficients of the step before it."""
-    num_powers: int = eqx.field(static=True)
+    """Leaves of shape (node, 1 + coefficient, ...): y, and the coefficients of the step before it."""
+    num_coefficients: int = eqx.field(static=True)
 
     def locate(self, t: Float[Array, " query"], direction: Time) -> tuple[Int[Array, " query"], Float[Array, " query"]]:
         """The step in which each time lies (the earlier of two at a node), and θ there.
@@ -98,7 +107,10 @@ class DensePath(eqx.Module):
 
     def weights(self, theta: Float[Array, " query"]) -> tuple[Float[Array, " query"], ...]:
         """The weights in y, at these places of a step, of its start, its end and its coefficients."""
-        return 1 - theta, theta, *self.powers(theta)
+        bump = theta * (1 - theta)
+        at_start, at_end = bump * (1 - theta), -bump * theta
+        rise = theta - at_start - at_end
+        return 1 - rise, rise, at_start, at_end, *self._times_powers(bump * bump, theta)
 
     def derivative(self, t: Float[Array, " query"], direction: Time) -> State:
         """dy/dt of the interpolant at each time, in units of state over time."""
@@ -112,22 +124,25 @@ class DensePath(eqx.Module):
         dt = tree_take(self.times, step + 1) - tree_take(self.times, step)
         has_length = jnp.isfinite(dt) & (dt != 0)
         per_time = jnp.where(has_length, 1 / jnp.where(has_length, dt, 1), 0)
-        slopes = [theta**p * (p + 1 - (p + 2) * theta) for p in range(self.num_powers)]
-        return step, (-per_time, per_time, *(slope * per_time for slope in slopes))
+        rise = 6 * theta * (1 - theta)
+        at_start, at_end = (1 - theta) * (1 - 3 * theta), theta * (3 * theta - 2)
+        bumps = self._times_powers(theta * (1 - theta), theta)
+        bridges = [bump * (p + 2 - (p + 4) * theta) for p, bump in enumerate(bumps)]
+        return step, tuple(weight * per_time for weight in (-rise, rise, at_start, at_end, *bridges))
 
-    def powers(self, theta: Float[Array, " query"]) -> tuple[Float[Array, " query"], ...]:
-        """The weights θ^(p+1) (1 - θ) of the coefficients."""
-        powers = [theta * (1 - theta)]
-        while len(powers) < self.num_powers:
-            powers.append(powers[-1] * theta)
-        return tuple(powers[: self.num_powers])
+    def _times_powers(self, factor: Array, theta: Array) -> list[Array]:
+        """`factor`, and its products with powers of θ: as many as there are C_p."""
+        terms = [factor]
+        while len(terms) < self.num_coefficients - 2:
+            terms.append(terms[-1] * theta)
+        return terms[: self.num_coefficients - 2]
 
     def read(self, step: Int[Array, " query"], weights: tuple[Array, ...]) -> State:
         """The weighted sums of starts, ends and coefficients of steps; leaves have a leading axis of queries."""
 
         def combine(nodes: Array) -> Array:
             end = tree_take(nodes, step + 1)
-            parts = (tree_take(nodes[:, 0], step), *(end[:, i] for i in range(1 + self.num_powers)))
+            parts = (tree_take(nodes[:, 0], step), *(end[:, i] for i in range(1 + self.num_coefficients)))
             scaled = [
                 weight.reshape(-1, *[1] * (part.ndim - 1)).astype(part.dtype) * part
                 for weight, part in zip(weights, parts, strict=True)

@@ -21,8 +21,9 @@ class Step(NamedTuple):
     """What the next step takes as its `f0`, for a method that is first same as last; else `None`. It is f(t1, y1) for
     an explicit Runge-Kutta method; others may have evaluated the field at a copy of y1, or only half of it there."""
     stages: tuple[State | None, ...]
-    """The stage derivatives k_i that the dense output needs, one a polynomial in `solver.bridge`; after a step with
-    `dense=False` those that only the dense output needs are not there, or zero if `dense` is traced."""
+    """The stage derivatives k_i that the dense output needs: first the slope at the start, and as number
+    `solver.last_stage` that at the end. After a step with `dense=False` those that only the dense output needs are not
+    there, or zero if `dense` is traced."""
     error: State | None
     """The estimate of the local error of y1, `None` for a method without one."""
 
@@ -74,9 +75,11 @@ class AbstractSolver(eqx.Module):
         """Field evaluations of one attempted step, given `f0`; with `dense`, what dense output needs beyond it."""
 
     @property
-    @abc.abstractmethod
     def bridge(self) -> tuple[Polynomial, ...]:
-        """The polynomials q_i(θ) of the dense output, one a stage (see `node_jax.interpolate.dense`)."""
+        """The polynomials q_i(θ) of the dense output, one a stage (see `node_jax.interpolate.dense`); none for cubic
+        Hermite interpolation, which the slopes at both ends are enough for.
+        """
+        return ()
 
     def start(self, y0: State) -> State:
         """The internal state z at the start of a solve; `y0` itself unless the method says otherwise."""
@@ -132,20 +135,25 @@ class AbstractSolver(eqx.Module):
 
     @property
     def num_coefficients(self) -> int:
-        """How many powers of θ the dense output has beside the line from y0 to y1."""
-        return max(len(q) for q in self.bridge)
+        """How many the dense output has beside y0 and y1: the slopes at both ends, and one a power of θ in the q_i."""
+        return 2 + max((len(q) for q in self.bridge), default=0)
 
     @property
     def last_stage(self) -> int:
-        """Which of `Step.stages` is `Step.f1`, for a method that is first same as last."""
-        return len(self.bridge) - 1
+        """Which of `Step.stages` is the slope at the end: `Step.f1`, for a method that is first same as last."""
+        return max(2, len(self.bridge)) - 1
+
+    @property
+    def num_dense_stages(self) -> int:
+        """How many of `Step.stages` the dense output may need."""
+        return max(len(self.bridge), self.last_stage + 1)
 
     def slope(self, field: Callable[[Time, State], State], t: Time, z: State) -> State:
         """What a step that starts at (t, z) takes as `f0`: `field(t, y)` unless the method says otherwise."""
         return field(t, self.read(z))
 
     def coefficients(self, dt: Time, stages: tuple[State, ...]) -> tuple[State, ...]:
-        """The coefficients C_p = dt Σ_i q_ip k_i of a step's dense output (see `DensePath`).
+        """The coefficients of a step's dense output: dt k_first, dt k_last and C_p = dt Σ_i q_ip k_i (see `DensePath`).
 
         Arguments:
             dt: signed step size.
@@ -153,19 +161,19 @@ class AbstractSolver(eqx.Module):
         """
         sums = [
             tree_weighted_sum([q[p] if p < len(q) else 0.0 for q in self.bridge], stages)
-            for p in range(self.num_coefficients)
+            for p in range(self.num_coefficients - 2)
         ]
         zeros = tree_zeros(stages[0])
-        return tuple(zeros if total is None else tree_scale(dt, total) for total in sums)
+        parts = (stages[0], stages[self.last_stage], *(zeros if total is None else total for total in sums))
+        return tuple(tree_scale(dt, part) for part in parts)
 
-    def stage_cotangent(self, stage: int, dt: Time, coefficients: Sequence[State]) -> State | None:
-        """The transpose of `coefficients` for one stage: k̄_i = dt Σ_p q_ip C̄_p, `None` if it enters no sum.
+    def stage_cotangent(self, stage: int, coefficients: Sequence[State]) -> State | None:
+        """The transpose of `coefficients` for one stage, `None` if it enters no coefficient.
 
         Arguments:
-            stage: which one, i.
-            dt: signed step size.
-            coefficients: the cotangents C̄_p.
+            stage: which one.
+            coefficients: the cotangents of the coefficients, times dt.
         """
-        weights = self.bridge[stage]
-        total = tree_weighted_sum(weights, coefficients[: len(weights)])
-        return None if total is None else tree_scale(dt, total)
+        bridge = self.bridge[stage] if self.bridge else ()
+        weights = (float(stage == 0), float(stage == self.last_stage), *bridge)
+        return tree_weighted_sum(weights, coefficients[: len(weights)])

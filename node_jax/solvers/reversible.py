@@ -6,7 +6,7 @@ from collections.abc import Callable
 import equinox as eqx
 from jaxtyping import Array, Bool
 
-from node_jax.interpolate.dense import Polynomial, hermite_bridge
+from node_jax.interpolate.dense import Polynomial
 from node_jax.solvers.base import AbstractSolver, Step
 from node_jax.solvers.runge_kutta import ExplicitRungeKutta
 from node_jax.tree import tree_axpy, tree_weighted_sum
@@ -66,11 +66,6 @@ class ReversibleHeun(AbstractReversibleSolver):
         """One: f(t1, ŷ1)."""
         del dense
         return 1
-
-    @property
-    def bridge(self) -> tuple[Polynomial, ...]:
-        """Cubic Hermite; the stages are f(t0, ŷ0) and f(t1, ŷ1)."""
-        return hermite_bridge((0.5, 0.5))
 
     def start(self, y0: State) -> State:
         """Both copies are `y0`."""
@@ -184,6 +179,11 @@ class Reversible(AbstractReversibleSolver):
     def bridge(self) -> tuple[Polynomial, ...]:
         """The method's dense output; its stages are those of Ψ_dt(t0, v0), then f(t1, y1)."""
         return self.solver.bridge
+
+    @property
+    def last_stage(self) -> int:
+        """The method's own last stage, before those that only dense output needs."""
+        return self.solver.last_stage
 
     def start(self, y0: State) -> State:
         """Both copies are `y0`."""

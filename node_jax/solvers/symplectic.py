@@ -12,14 +12,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool
 
-from node_jax.interpolate.dense import Polynomial, hermite_bridge
 from node_jax.solvers.base import Step
 from node_jax.solvers.reversible import AbstractReversibleSolver
-from node_jax.tree import tree_axpy, tree_layout, tree_weighted_sum
+from node_jax.tree import tree_axpy, tree_layout
 from node_jax.types import State, Time
-
-_HERMITE = hermite_bridge((0.0, 1.0, 0.0))
-"""Cubic Hermite from the stages slope at the start, (y1 - y0) / dt, slope at the end."""
 
 
 class AbstractSymplecticSolver(AbstractReversibleSolver):
@@ -44,11 +40,6 @@ class AbstractSymplecticSolver(AbstractReversibleSolver):
         """Two: every call of the field counts, although the step uses one half of its result alone."""
         del dense
         return 2
-
-    @property
-    def bridge(self) -> tuple[Polynomial, ...]:
-        """Cubic Hermite; the stages are the slope at the start, the mean slope of the step, the slope at the end."""
-        return _HERMITE
 
     def check_state(self, y0: State) -> None:
         """Raise `ValueError` for a state that is not a pair (q, p) of halves with equal structure and shapes."""
@@ -94,7 +85,7 @@ class SemiImplicitEuler(AbstractSymplecticSolver):
         velocity, _ = field(t0 + dt, (q0, p1))
         z1 = (tree_axpy(dt, velocity, q0), p1)
         f1 = field(t0 + dt, z1)
-        return Step(z1, f1, (f0, (velocity, force), f1), None)
+        return Step(z1, f1, (f0, f1), None)
 
     def step_back(
         self,
@@ -148,8 +139,7 @@ class StormerVerlet(AbstractSymplecticSolver):
         # The force needs no momentum, so that the call can give the velocity at a momentum of first order as well.
         f1 = field(t0 + dt, (q1, tree_axpy(dt, f0[1], p0)))
         p1 = tree_axpy(dt / 2, f1[1], half)
-        force = tree_weighted_sum((0.5, 0.5), (f0[1], f1[1]))
-        return Step((q1, p1), f1, (f0, (velocity, force), f1), None)
+        return Step((q1, p1), f1, (f0, f1), None)
 
     def step_back(
         self,
@@ -199,8 +189,7 @@ class LeapfrogMidpoint(AbstractSymplecticSolver):
         # The velocity needs no position, so that the call can give the force at a position of first order as well.
         f1 = field(t0 + dt, (tree_axpy(dt, f0[0], q0), p1))
         q1 = tree_axpy(dt / 2, f1[0], half)
-        velocity = tree_weighted_sum((0.5, 0.5), (f0[0], f1[0]))
-        return Step((q1, p1), f1, (f0, (velocity, force), f1), None)
+        return Step((q1, p1), f1, (f0, f1), None)
 
     def step_back(
         self,

@@ -7,7 +7,7 @@ cubic Hermite interpolant needs it, at no extra evaluation for an accepted step.
 
 from dataclasses import dataclass
 
-from node_jax.interpolate.dense import Polynomial, bridge_polynomials, hermite_bridge
+from node_jax.interpolate.dense import Polynomial, bridge_polynomials
 
 
 @dataclass(frozen=True)
@@ -26,10 +26,11 @@ class ButcherTableau:
     """Rows of stages 2, 3, ...; the last row holds the weights of the step."""
     error: tuple[float, ...] | None
     """Weights of the local error estimate (main minus embedded), one a stage; `None` without an embedded method."""
-    bridge: tuple[Polynomial, ...]
-    """The polynomials q_i(θ) of the dense output, one a stage, those of dense output included."""
     dense_order: int
     """Order of the dense output: its error within a step is of order dt^(dense_order + 1)."""
+    bridge: tuple[Polynomial, ...] = ()
+    """The polynomials q_i(θ) of the dense output (see `node_jax.interpolate.dense`), one a stage, those of dense output
+    included; none for the cubic Hermite interpolant."""
     dense_c: tuple[float, ...] = ()
     """Nodes of the stages that only the dense output needs."""
     dense_a: tuple[tuple[float, ...], ...] = ()
@@ -40,10 +41,10 @@ class ButcherTableau:
         dense_stages = stages + len(self.dense_c)
         if [len(row) for row in (*self.a, *self.dense_a)] != list(range(1, dense_stages)):
             raise ValueError(f"{self.name}: row i of `a` must hold the i coefficients left of the diagonal")
-        if len(self.bridge) != dense_stages or (self.error is not None and len(self.error) != stages):
+        if len(self.bridge) not in (0, dense_stages) or (self.error is not None and len(self.error) != stages):
             raise ValueError(
-                f"{self.name}: `bridge` needs one entry a stage, {dense_stages}, and `error` one a stage of the step, "
-                f"{stages}"
+                f"{self.name}: `bridge` needs one entry a stage, {dense_stages}, or none, and `error` one a stage of "
+                f"the step, {stages}"
             )
 
     @property
@@ -56,7 +57,7 @@ def _with_hermite(
     name: str, order: int, c: tuple[float, ...], a: tuple[tuple[float, ...], ...], error: tuple[float, ...] | None
 ) -> ButcherTableau:
     """A tableau whose dense output is the cubic Hermite interpolant."""
-    return ButcherTableau(name, order, c, a, error, hermite_bridge((*a[-1], 0.0)), dense_order=min(order, 3))
+    return ButcherTableau(name, order, c, a, error, dense_order=min(order, 3))
 
 
 EULER = _with_hermite("Euler", 1, (0.0, 1.0), ((1.0,),), None)

@@ -78,9 +78,9 @@ def window_length(problem: Problem) -> int:
 
 def empty_path(problem: Problem, num_steps: int) -> DensePath:
     """Room for the dense output of `num_steps` steps from the start of the problem."""
-    num_powers = problem.solver.num_coefficients
-    node = jax.tree.map(lambda y: jnp.zeros((1 + num_powers, *y.shape), y.dtype), problem.y0)
-    path = DensePath(jnp.zeros((num_steps + 1,), problem.ts.dtype), tree_buffer(num_steps + 1, node), num_powers)
+    num_coefficients = problem.solver.num_coefficients
+    node = jax.tree.map(lambda y: jnp.zeros((1 + num_coefficients, *y.shape), y.dtype), problem.y0)
+    path = DensePath(jnp.zeros((num_steps + 1,), problem.ts.dtype), tree_buffer(num_steps + 1, node), num_coefficients)
     return restart_path(problem, path, problem.ts[0], problem.y0)
 
 
@@ -93,13 +93,13 @@ def restart_path(problem: Problem, path: DensePath, t: Time, y: State) -> DenseP
     def put(nodes: Array, y: Array) -> Array:
         return lax.dynamic_update_slice(nodes, y[None, None], (0,) * nodes.ndim, allow_negative_indices=False)
 
-    return DensePath(tree_write(times, jnp.int32(0), t), jax.tree.map(put, path.nodes, y), path.num_powers)
+    return DensePath(tree_write(times, jnp.int32(0), t), jax.tree.map(put, path.nodes, y), path.num_coefficients)
 
 
 def extend_path(path: DensePath, n: Int[Array, ""], t1: Time, y1: State, coefficients: tuple[State, ...]) -> DensePath:
     """`path` with step n that ends at (t1, y1)."""
     node = jax.tree.map(lambda *leaves: jnp.stack(leaves), y1, *coefficients)
-    return DensePath(tree_write(path.times, n + 1, t1), tree_write(path.nodes, n + 1, node), path.num_powers)
+    return DensePath(tree_write(path.times, n + 1, t1), tree_write(path.nodes, n + 1, node), path.num_coefficients)
 
 
 class Rows(NamedTuple):
@@ -285,7 +285,8 @@ def _weights_of_parts(problem: Problem, is_mine: Bool[Array, "..."], theta: Floa
     """
     theta = lax.select(is_mine, theta, jnp.zeros_like(theta))
     path = DensePath(problem.ts, None, problem.solver.num_coefficients)
-    return [is_mine - theta, theta, *path.powers(theta)]
+    _, rise, *others = path.weights(theta)
+    return [is_mine - rise, rise, *others]
 
 
 def _stacked_by_sum(parts: list[Array]) -> Array:

@@ -91,7 +91,7 @@ def seek(
     t0: Time,
     t1: Time,
     nodes: State,
-    num_powers: int,
+    num_coefficients: int,
     direction: Time,
 ) -> tuple[Bool[Array, ""], Events]:
     """Look for a crossing in a step.
@@ -101,14 +101,14 @@ def seek(
         now: what is known at t0.
         is_wanted: whether the step counts.
         t0, t1: its ends.
-        nodes: its dense output, leaves (2, 1 + power, ...).
-        num_powers: how many coefficients it has.
+        nodes: its dense output, leaves (2, 1 + coefficient, ...).
+        num_coefficients: how many coefficients it has.
         direction: of the solve.
 
     Returns:
         Whether an event is pending now, so that the step must be taken again; and what is known then, at t1 if not.
     """
-    path = DensePath(jnp.stack([t0, t1]), nodes, num_powers)
+    path = DensePath(jnp.stack([t0, t1]), nodes, num_coefficients)
 
     def state_at(t: Time) -> State:
         return jax.tree.map(lambda leaf: leaf[0], path.evaluate(t[None], direction))

@@ -8,7 +8,6 @@ import pytest
 import node_jax as nj
 import node_jax.adjoints.deferred
 import node_jax.stepping.lane_tape
-from node_jax.interpolate.dense import hermite_bridge
 from node_jax.solvers.base import Step
 from tests.adjoints.test_lanes import assert_same_gradient, expected_gradient, gradient
 from tests.adjoints.test_programs import equations
@@ -96,10 +95,6 @@ class RosenbrockEuler(nj.AbstractSolver):
 
     order = 1
     has_error_estimate = False
-
-    @property
-    def bridge(self):
-        return hermite_bridge((0.5, 0.5))
 
     def num_evals(self, dense):
         return 2

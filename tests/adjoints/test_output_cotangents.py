@@ -17,9 +17,9 @@ NODES = np.array([0.0, 0.4, 0.4, 0.5, 3.0, np.inf, np.inf])
 
 def transposed(path, ts, direction, rows):
     """By differentiating the reading: cotangents of nodes."""
-    return jax.vjp(lambda nodes: DensePath(path.times, nodes, path.num_powers).evaluate(ts, direction), path.nodes)[1](
-        rows
-    )[0]
+    return jax.vjp(
+        lambda nodes: DensePath(path.times, nodes, path.num_coefficients).evaluate(ts, direction), path.nodes
+    )[1](rows)[0]
 
 
 @pytest.mark.parametrize("direction", [1.0, -1.0])

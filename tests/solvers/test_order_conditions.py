@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from numpy.polynomial.polynomial import polyval
 
+from node_jax.interpolate.dense import bridge_polynomials
 from node_jax.solvers import tableaus, tableaus_high_order
 from node_jax.solvers.tableaus import ButcherTableau
 from tests.solvers.rooted_trees import density, order_of, stage_weights, trees_of_order, trees_up_to
@@ -43,7 +44,18 @@ def _weights(tableau):
 
 def _extension(tableau, theta):
     """The b_i(θ)."""
-    return theta * _weights(tableau) + theta * (1 - theta) * np.array([polyval(theta, q) for q in tableau.bridge])
+    first, last = _ends(tableau)
+    bridge = tableau.bridge or ((0.0,),) * len(first)
+    bumps = theta**2 * (1 - theta) ** 2 * np.array([polyval(theta, q) for q in bridge])
+    slopes = theta * (1 - theta) ** 2 * first - theta**2 * (1 - theta) * last
+    return theta**2 * (3 - 2 * theta) * _weights(tableau) + slopes + bumps
+
+
+def _ends(tableau):
+    """The weights of the stages at the start and at the end alone."""
+    first, last = np.zeros((2, len(tableau.c) + len(tableau.dense_c)))
+    first[0] = last[len(tableau.c) - 1] = 1.0
+    return first, last
 
 
 def _residuals(a, weights, trees, theta=1.0):
@@ -107,13 +119,21 @@ def test_the_dense_output_has_its_order_and_no_higher_one(tableau):
 
 
 @by_name
-def test_the_dense_output_meets_the_field_at_both_ends(tableau):
-    first, last = np.zeros((2, len(tableau.bridge)))
-    first[0] = last[len(tableau.c) - 1] = 1.0
-    q0, q1 = (np.array([polyval(theta, q) for q in tableau.bridge]) for theta in (0.0, 1.0))
-    # b_i'(θ) = b_i + (1 - 2θ) q_i(θ) where θ (1 - θ) = 0.
-    np.testing.assert_allclose(_weights(tableau) + q0, first, atol=1e-13)
-    np.testing.assert_allclose(_weights(tableau) - q1, last, atol=1e-12)
+def test_the_polynomials_of_an_extension_are_found_again(tableau):
+    weights = _weights(tableau)
+    expected = np.array(tableau.bridge or ((0.0,),) * len(weights))
+    thetas = np.linspace(0, 1, 4 + expected.shape[1])
+    sampled = np.array([_extension(tableau, theta) for theta in thetas]).T
+    extension = np.linalg.solve(np.vander(thetas, increasing=True), sampled.T).T
+    found = bridge_polynomials(extension.tolist(), weights, len(tableau.c) - 1)
+    for q, polynomial in zip(expected, found, strict=True):
+        np.testing.assert_allclose(polyval(THETAS, polynomial), polyval(THETAS, q), atol=1e-9)
+
+
+def test_an_extension_that_does_not_meet_the_field_at_both_ends_is_refused():
+    """The line from y0 to y1 has the mean of the slopes."""
+    with pytest.raises(ValueError, match=r"meet the field at both ends.*b'\(0\) = 1\.0"):
+        bridge_polynomials(((0.0, 0.5), (0.0, 0.5), (0.0, 0.0)), tableaus.HEUN.weights)
 
 
 def test_stages_for_dense_output_alone_have_arguments_of_order_six():

@@ -111,7 +111,7 @@ def test_evaluations_are_counted(name, solver):
         f0 = field(0.0, y0) if solver.is_fsal else None
         step = solver.step(counted, jnp.asarray(0.0), jnp.asarray(0.1), solver.start(y0), f0, dense=dense)
         assert len(calls) == solver.num_evals(dense)
-    assert len(step.stages) == len(solver.bridge)
+    assert len(step.stages) == solver.num_dense_stages
     assert {"ReversibleHeun": 1, "Euler": 2, "Tsit5": 12, "RK4": 8, "Dopri8": 29}.get(name, len(calls)) == len(calls)
 
 
