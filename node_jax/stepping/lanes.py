@@ -343,7 +343,7 @@ class _Window(NamedTuple):
     states: tuple[State | None, State | None] | None
     """Internal state and slope before each attempt; no state where the path has it."""
     path: State | None
-    """Leaves of shape (node, lane, 1 + power, ...), as in `DensePath`."""
+    """Leaves of shape (node, lane, 1 + coefficient, ...), as in `DensePath`."""
     is_jump: Bool[Array, "attempt lane"] | None
     """Which attempts were jumps of the state, if the problem has any."""
 
