@@ -72,6 +72,7 @@ class DenseBars(NamedTuple):
             without: a stage that is seen to elsewhere.
         """
         start, end, *coefficients = _take_apart(solver, parts)
+        # Scaled once, instead of the sum for every stage.
         coefficients = [tree_scale(dt, coefficient) for coefficient in coefficients]
         stages = (i for i in range(solver.num_dense_stages) if i != without)
         found = {i: solver.stage_cotangent(i, coefficients) for i in stages}

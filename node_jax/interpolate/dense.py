@@ -43,7 +43,7 @@ def bridge_polynomials(
 
     Arguments:
         extension: the b_i(θ), one polynomial a stage, each without a constant term.
-        weights: the weights b_i of the step.
+        weights: the weights b_i of the step, one a stage.
         last: which stage is f(t1, y1); the last one by default.
 
     Returns:
@@ -59,7 +59,7 @@ def bridge_polynomials(
         hermite = np.array([0.0, 0.0, 3.0, -2.0]) * weight
         hermite += np.array([0.0, 1.0, -2.0, 1.0]) * (i == 0) + np.array([0.0, 0.0, -1.0, 1.0]) * (i == last)
         quotient, rest = divmod(np.polynomial.Polynomial(polynomial) - np.polynomial.Polynomial(hermite), divisor)
-        if np.max(np.abs(rest.coef)) > _LARGEST_REST:
+        if not np.max(np.abs(rest.coef)) <= _LARGEST_REST:
             raise ValueError(
                 f"A continuous extension must meet the field at both ends of a step, but b_{i}(θ) = {polynomial} does "
                 f"not: b(0) = 0, b(1) = {weight}, b'(0) = {float(i == 0)} and b'(1) = {float(i == last)} are asked for."

@@ -168,11 +168,14 @@ class AbstractSolver(eqx.Module):
         return tuple(tree_scale(dt, part) for part in parts)
 
     def stage_cotangent(self, stage: int, coefficients: Sequence[State]) -> State | None:
-        """The transpose of `coefficients` for one stage, `None` if it enters no coefficient.
+        """The transpose of `coefficients` for one stage i, over dt: [i is first] F̄ + [i is last] Ḡ + Σ_p q_ip C̄_p.
 
         Arguments:
-            stage: which one.
-            coefficients: the cotangents of the coefficients, times dt.
+            stage: which one, i.
+            coefficients: the cotangents F̄, Ḡ and C̄_p, in the order of `coefficients`, each of the state's shapes.
+
+        Returns:
+            k̄_i / dt, or `None` if the stage enters no coefficient.
         """
         bridge = self.bridge[stage] if self.bridge else ()
         weights = (float(stage == 0), float(stage == self.last_stage), *bridge)

@@ -132,8 +132,9 @@ def test_the_polynomials_of_an_extension_are_found_again(tableau):
 
 def test_an_extension_that_does_not_meet_the_field_at_both_ends_is_refused():
     """The line from y0 to y1 has the mean of the slopes."""
-    with pytest.raises(ValueError, match=r"meet the field at both ends.*b'\(0\) = 1\.0"):
-        bridge_polynomials(((0.0, 0.5), (0.0, 0.5), (0.0, 0.0)), tableaus.HEUN.weights)
+    for weight in (0.5, np.nan):
+        with pytest.raises(ValueError, match=r"meet the field at both ends.*b'\(0\) = 1\.0"):
+            bridge_polynomials(((0.0, weight), (0.0, weight), (0.0, 0.0)), tableaus.HEUN.weights)
 
 
 def test_stages_for_dense_output_alone_have_arguments_of_order_six():
