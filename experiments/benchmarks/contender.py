@@ -1,6 +1,6 @@
 """What a solver must look like to be measured here."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol
 
 import equinox as eqx
@@ -36,6 +36,15 @@ class Solve(Protocol):
     def __call__(self, field: Any, y0: Any, ts: Any, setting: Setting, final_only: bool = False) -> Solved:
         """See the class."""
         ...
+
+
+def by_method(solve: Solve, name: str) -> Solve:
+    """`solve` by a method of this name."""
+
+    def solve_by(field: Any, y0: Any, ts: Any, setting: Setting, final_only: bool = False) -> Solved:
+        return solve(field, y0, ts, replace(setting, solver=name), final_only)
+
+    return solve_by
 
 
 def loss_of(ys: Any) -> Any:

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 
 from experiments.benchmarks import ours, rivals
 from experiments.benchmarks.bare import bare_gradient, bare_solve, least_solve
-from experiments.benchmarks.contender import Setting, Solve
+from experiments.benchmarks.contender import Setting, Solve, by_method
 from experiments.benchmarks.equal_error import MOST_STEPS, add_times_at_equal_error
 from experiments.benchmarks.harness import (
     LONG_TURN,
@@ -90,13 +90,12 @@ def run(quick: bool = False) -> Results:
                     "evals": evals,
                     **{name: side.timing.median for name, side in measured.items()},
                 }
-    recursive = {n: solve for n, solve in rivals.diffrax_contenders(MOST_STEPS).items() if "Recursive" in n}
-    best = {"node_jax": ours.solve} | {n: solve for n, solve in recursive.items() if not quick or "all" in n}
-    tolerances = dict.fromkeys(best, TOLERANCES[::2] if quick else TOLERANCES)
     for is_gradient, num_times in itertools.product((False, True), (100,) if quick else (1, 100)):
+        best = _best(is_gradient, quick)
+        tolerances = dict.fromkeys(best, TOLERANCES[::2] if quick else TOLERANCES)
         case, what = cases["tanh", num_times, is_gradient], f", tanh, {_saved(num_times)}"
         add_times_at_equal_error(results, case, best, tolerances, TARGETS[is_gradient], what)
-    results.tables.append(_compiled_in_turn({"node_jax": ours.solve} | recursive, rounds=3 if quick else 9))
+    results.tables.append(_compiled_in_turn({"node_jax": ours.solve} | _recursive(), rounds=3 if quick else 15))
     results.tables.append(_least_programs(repeats=1 if quick else 3))
     results.notes += [
         "Kernels are the different fused computations of the compiled program, and calls and loops that are compiled "
@@ -119,6 +118,23 @@ def run(quick: bool = False) -> Results:
         "jax.experimental.ode and torchdiffeq use Dormand and Prince's method and controllers of their own.",
     ]
     return results
+
+
+def _recursive() -> dict[str, Solve]:
+    """diffrax's default adjoint, with its own number of checkpoints and with all steps."""
+    return {name: solve for name, solve in rivals.diffrax_contenders(MOST_STEPS).items() if "Recursive" in name}
+
+
+def _best(is_gradient: bool, quick: bool) -> dict[str, Solve]:
+    """Who is compared at equal error: Tsit5 on both sides, and what else may take fewer evaluations."""
+    found: dict[str, Solve] = {"node_jax": ours.solve}
+    if quick:
+        return found | {name: solve for name, solve in _recursive().items() if "all" in name}
+    found |= {"node_jax, Bosh5": by_method(ours.solve, "Bosh5")}
+    if is_gradient:
+        return found | _recursive()
+    # Without a gradient its adjoints are one program.
+    return found | {"diffrax": rivals.diffrax_solve, "diffrax, Dopri8": by_method(rivals.diffrax_solve, "Dopri8")}
 
 
 def _compiled_in_turn(contenders: Mapping[str, Solve], rounds: int) -> Table:

@@ -47,7 +47,7 @@ from node_jax.config.optimizers import (
 )
 from node_jax.config.regularize import Regularize
 from node_jax.config.schema import Run
-from node_jax.config.solver import RK4, ConstantStep, DiffraxSolver, FixedSteps, PIController, Tsit5
+from node_jax.config.solver import RK4, Bosh5, ConstantStep, DiffraxSolver, FixedSteps, PIController, Tsit5
 from node_jax.config.sweep import Sweep
 from node_jax.config.tasks import (
     Classification,
@@ -69,6 +69,7 @@ __all__ = [
     "SGD",
     "Adam",
     "AdamW",
+    "Bosh5",
     "Classification",
     "ClearanceCorrection",
     "Collocation",

@@ -13,6 +13,11 @@ class Tsit5:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Bosh5:
+    """Bogacki and Shampine 5(4), adaptive or not; longer steps of more evaluations."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class RK4:
     """The classical method of order 4, for steps of one size."""
 
@@ -68,5 +73,5 @@ class FixedSteps:
         require(self.n >= 1, "controller.n", "at least 1", self.n, "1 or 2 is usual between close rows.")
 
 
-Solver: TypeAlias = Tsit5 | RK4 | DiffraxSolver
+Solver: TypeAlias = Tsit5 | Bosh5 | RK4 | DiffraxSolver
 Controller: TypeAlias = PIController | ConstantStep | FixedSteps

@@ -5,6 +5,7 @@ from node_jax.solvers.reversible import AbstractReversibleSolver, Reversible, Re
 from node_jax.solvers.runge_kutta import (
     RK4,
     Bosh3,
+    Bosh5,
     Dopri5,
     Dopri8,
     Euler,
@@ -21,6 +22,7 @@ __all__ = [
     "AbstractReversibleSolver",
     "AbstractSolver",
     "Bosh3",
+    "Bosh5",
     "Dopri5",
     "Dopri8",
     "Euler",

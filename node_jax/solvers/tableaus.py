@@ -201,3 +201,55 @@ TSIT5 = ButcherTableau(
 )
 """Tsitouras (2011), Comput. Math. Appl. 62, 770-775, doi:10.1016/j.camwa.2011.06.002: order 5(4), FSAL, with its own
 dense output of order 4."""
+
+_BOSH5_WEIGHTS = (
+    587 / 8064,
+    0.0,
+    4440339 / 15491840,
+    24353 / 124800,
+    387 / 44800,
+    2152 / 5985,
+    7267 / 94080,
+)
+
+BOSH5 = ButcherTableau(
+    name="Bosh5",
+    order=5,
+    c=(0.0, 1 / 6, 2 / 9, 3 / 7, 2 / 3, 3 / 4, 1.0, 1.0),
+    a=(
+        (1 / 6,),
+        (2 / 27, 4 / 27),
+        (183 / 1372, -162 / 343, 1053 / 1372),
+        (68 / 297, -4 / 11, 42 / 143, 1960 / 3861),
+        (597 / 22528, 81 / 352, 63099 / 585728, 58653 / 366080, 4617 / 20480),
+        (174197 / 959244, -30942 / 79937, 8152137 / 19744439, 666106 / 1039181, -29421 / 29068, 482048 / 414219),
+        _BOSH5_WEIGHTS,
+    ),
+    error=(
+        _BOSH5_WEIGHTS[0] - 2479 / 34992,
+        0.0,
+        _BOSH5_WEIGHTS[2] - 123 / 416,
+        _BOSH5_WEIGHTS[3] - 612941 / 3411720,
+        _BOSH5_WEIGHTS[4] - 43 / 1440,
+        _BOSH5_WEIGHTS[5] - 2272 / 6561,
+        _BOSH5_WEIGHTS[6] - 79937 / 1113912,
+        -3293 / 556956,
+    ),
+    bridge=(
+        (-2927043488237 / 1470741793920, 6918746667 / 5836276960),
+        (0.0, 0.0),
+        (2702117711523807 / 565091680375040, -14071997888919 / 2883120818240),
+        (-119259488719427 / 40970664259200, 2582696138393 / 379358002400),
+        (3789240739983 / 1634157548800, -285784868817 / 58362769600),
+        (-2196733967464 / 654939705105, 4887837472 / 3465289445),
+        (276724533137 / 228782056832, -5528580993 / 1167255392),
+        (-2003600 / 36476731, 186390855 / 36476731),
+    ),
+    dense_order=4,
+)
+"""Bogacki & Shampine (1996), Comput. Math. Appl. 32, 15-28, doi:10.1016/0898-1221(96)00141-1: order 5(4), FSAL, of its
+two embedded methods the one with all stages.
+
+Its authors' dense output of order 5 takes three more stages. This one of order 4 takes none: the order leaves two of
+the q_i(θ) free, which make the sum of squares of the principal error coefficients as small as it can be at every θ.
+"""

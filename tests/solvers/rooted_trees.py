@@ -4,8 +4,9 @@ Notation of Butcher (2016), Numerical Methods for Ordinary Differential Equation
 the tuple of its branches, so that the tree of order 1 is the empty tuple.
 """
 
+from collections import Counter
 from functools import cache
-from math import prod
+from math import factorial, prod
 from typing import Any
 
 import numpy as np
@@ -45,6 +46,13 @@ def order_of(tree: Any) -> int:
 def density(tree: Any) -> int:
     """γ: the order of the tree times the densities of its branches."""
     return order_of(tree) * prod(density(branch) for branch in tree)
+
+
+@cache
+def symmetry(tree: Any) -> int:
+    """σ: the number of ways to map the tree onto itself."""
+    branches = Counter(tree)
+    return prod(factorial(number) * symmetry(branch) ** number for branch, number in branches.items())
 
 
 def stage_weights(a: np.ndarray, tree: Any) -> np.ndarray:

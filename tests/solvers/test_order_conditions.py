@@ -5,6 +5,8 @@ and only if Σ_i b_i Φ_i(τ) = 1/γ(τ) for all trees τ with at most p vertice
 Σ_i b_i(θ) Φ_i(τ) = θ^|τ| / γ(τ) for all θ.
 """
 
+import itertools
+
 import numpy as np
 import pytest
 from numpy.polynomial.polynomial import polyval
@@ -12,7 +14,7 @@ from numpy.polynomial.polynomial import polyval
 from node_jax.interpolate.dense import bridge_polynomials
 from node_jax.solvers import tableaus, tableaus_high_order
 from node_jax.solvers.tableaus import ButcherTableau
-from tests.solvers.rooted_trees import density, order_of, stage_weights, trees_of_order, trees_up_to
+from tests.solvers.rooted_trees import density, order_of, stage_weights, symmetry, trees_of_order, trees_up_to
 
 TABLEAUS = [
     value
@@ -79,6 +81,7 @@ def test_densities_and_weights_are_those_of_the_textbook():
         (((leaf,),),): (24, a @ a @ c),
         ((((leaf,),),),): (120, a @ a @ a @ c),
     }
+    assert [symmetry(tree) for tree in expected] == [6, 1, 2, 1, 1]
     for tree, (gamma, weights) in expected.items():
         assert density(tree) == gamma
         np.testing.assert_allclose(stage_weights(a, tree), weights, atol=1e-14)
@@ -135,6 +138,28 @@ def test_an_extension_that_does_not_meet_the_field_at_both_ends_is_refused():
     for weight in (0.5, np.nan):
         with pytest.raises(ValueError, match=r"meet the field at both ends.*b'\(0\) = 1\.0"):
             bridge_polynomials(((0.0, weight), (0.0, weight), (0.0, 0.0)), tableaus.HEUN.weights)
+
+
+def test_the_dense_output_of_bosh5_has_the_least_principal_error():
+    """At every θ: Σ_τ (residual(τ, θ) / σ(τ))² over trees of order 5 grows in both directions that leave order 4."""
+    tableau = tableaus.BOSH5
+    a, _ = _matrix(tableau)
+    principal = np.array([stage_weights(a, tree) / symmetry(tree) for tree in trees_of_order(5)])
+    right = np.array([1 / density(tree) / symmetry(tree) for tree in trees_of_order(5)])
+
+    def error(theta, change):
+        extension = _extension(tableau, theta) + theta**2 * (1 - theta) ** 2 * change
+        return np.sum((principal @ extension - theta**5 * right) ** 2)
+
+    conditions = np.array([stage_weights(a, tree) for tree in trees_up_to(4)])
+    _, sizes, directions = np.linalg.svd(conditions)
+    free = directions[np.sum(sizes > 1e-10) :]
+    assert len(free) == 2
+    for theta, direction in itertools.product(THETAS, (*free, free[0] + free[1])):
+        below, here, above = (error(theta, step * direction) for step in (-1.0, 0.0, 1.0))
+        assert min(below, above) > 1.01 * here
+        # A parabola with equal values on both sides has its vertex between them.
+        np.testing.assert_allclose(below, above, rtol=1e-9)
 
 
 def test_stages_for_dense_output_alone_have_arguments_of_order_six():

@@ -23,6 +23,7 @@ SOLVERS = {
     "RK4": nj.RK4,
     "Dopri5": nj.Dopri5,
     "Tsit5": nj.Tsit5,
+    "Bosh5": nj.Bosh5,
     "Dopri8": nj.Dopri8,
 }
 EVALUATIONS = {
@@ -34,6 +35,7 @@ EVALUATIONS = {
     "RK4": (4, 4),
     "Dopri5": (6, 6),
     "Tsit5": (6, 6),
+    "Bosh5": (7, 7),
     "Dopri8": (13, 16),
 }
 """A step's evaluations without and with dense output."""
@@ -93,7 +95,11 @@ def test_no_problem_is_solved_at_a_lower_order_than_stated(x64, name, problem):
     # A method of order 8 reaches rounding in a few steps: it gets twice the time.
     steps, length = ((32, 64, 128), 1) if solver.order < 8 else ((6, 8, 12), 2)
     longer = dataclasses.replace(problem, t1=length * problem.t1)
-    assert estimated_order([end_error(solver, longer, n) for n in steps], steps) > solver.order - 0.2
+    errors = {n: end_error(solver, longer, n) for n in steps}
+    # What is within a few roundings tells of these.
+    told = [n for n in steps if errors[n] > 5e-15]
+    assert len(told) >= 2
+    assert estimated_order([errors[n] for n in told], told) > solver.order - 0.2
 
 
 @pytest.mark.parametrize("name", SOLVERS)

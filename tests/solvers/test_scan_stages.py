@@ -60,11 +60,12 @@ def test_the_loop_works_under_vmap(precision):
     [
         (nj.Tsit5(), True, 7),
         (nj.Tsit5(scan_stages=True), True, 1),
+        (nj.Bosh5(), True, 8),
         (nj.Dopri8(), False, 1),
         (nj.Dopri8(), True, 2),
         (nj.Dopri8(scan_stages=False), True, 17),
     ],
-    ids=["Tsit5", "Tsit5 scanned", "Dopri8", "Dopri8 with dense output", "Dopri8 written out"],
+    ids=["Tsit5", "Tsit5 scanned", "Bosh5", "Dopri8", "Dopri8 with dense output", "Dopri8 written out"],
 )
 def test_a_loop_over_stages_holds_the_field_once(solver, dense, copies):
     def field(t, y):

@@ -7,7 +7,9 @@ from node_jax.config import solver as schema
 from node_jax.controllers import AbstractController, ConstantStep, FixedSteps, PIController
 from node_jax.integrate import Integrator
 from node_jax.integrate.diffrax_backend import DIFFRAX_SOLVERS
-from node_jax.solvers import RK4, Tsit5
+from node_jax.solvers import RK4, Bosh5, Tsit5
+
+_NATIVE = {schema.Tsit5: Tsit5, schema.Bosh5: Bosh5, schema.RK4: RK4}
 
 
 def build_integrator(solver: schema.Solver, controller: schema.Controller, max_steps: int) -> Integrator:
@@ -18,7 +20,7 @@ def build_integrator(solver: schema.Solver, controller: schema.Controller, max_s
 def _build_solver(solver: schema.Solver) -> Any:
     if isinstance(solver, schema.DiffraxSolver):
         return DIFFRAX_SOLVERS[solver.method]()
-    return RK4() if isinstance(solver, schema.RK4) else Tsit5()
+    return _NATIVE[type(solver)]()
 
 
 def _build_controller(controller: schema.Controller) -> AbstractController:
