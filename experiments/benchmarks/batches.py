@@ -67,8 +67,8 @@ def run(quick: bool = False) -> Results:
     _gradient(results, quick)
     for width in (64,) if quick else (64, 256):
         _homogeneous(results, width, quick)
-    for is_gradient in (True,) if quick else (False, True):
-        _series(results, is_gradient, quick)
+    for is_gradient in () if quick else (False, True):
+        _series(results, is_gradient)
     results.notes += [
         "Efficiency: attempted steps that some trajectory needed, over those that were executed. Under vmap every row "
         "is executed until the last is done.",
@@ -176,7 +176,7 @@ def _homogeneous(results: Results, width: int, quick: bool) -> None:
     }
     if not quick:
         sides["node_jax, vmap"] = problem, functools.partial(solve_mapped, ours.solve)
-    measured = measure_batch(sides, rounds=9, repeats=1 if quick else 3)
+    measured = measure_batch(sides, rounds=5 if quick else 9, repeats=1 if quick else 3)
     exact = problem.exact()
     columns: dict[str, Callable[[Measured], Any]] = {
         "iterations": lambda side: int(side.solved.num_executed) // len(y0s),
@@ -187,7 +187,7 @@ def _homogeneous(results: Results, width: int, quick: bool) -> None:
     results.data[what] = medians(measured)
 
 
-def _series(results: Results, is_gradient: bool, quick: bool) -> None:
+def _series(results: Results, is_gradient: bool) -> None:
     """Series of different lengths, all times at equal distances, beside as many of the full length."""
     network, y0s = oscillating_mlp("tanh"), start_states(256)
     lengths = jax.random.randint(jax.random.key(3), (len(y0s), 1), SHORTEST, LONGEST + 1)
@@ -210,9 +210,8 @@ def _series(results: Results, is_gradient: bool, quick: bool) -> None:
     sides: dict[str, tuple[Problem, SolveBatch]] = {
         f"node_jax, odeint_batch, {name}": (problem, solve_lanes) for name, problem in problems.items()
     }
-    if not quick:
-        sides |= {f"node_jax, vmap, {name}": (problem, mapped) for name, problem in problems.items()}
-    measured = measure_batch(sides, rounds=5 if quick else 11, repeats=1 if quick else 3)
+    sides |= {f"node_jax, vmap, {name}": (problem, mapped) for name, problem in problems.items()}
+    measured = measure_batch(sides, rounds=11, repeats=3)
     exact = {name: problem.exact() for name, problem in problems.items()}
     first = next(iter(measured.values()))
     name_of = {id(side): name.rsplit(" ", 1)[1] for name, side in measured.items()}

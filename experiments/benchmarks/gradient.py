@@ -55,7 +55,7 @@ def case_of(activation: str, num_times: int, is_gradient: bool) -> Case:
 def run(quick: bool = False) -> Results:
     """Measure the gradient of a neural ODE."""
     results = Results("gradient", "How fast is the gradient of a neural ODE?", [], is_quick=quick)
-    activations, numbers = (("tanh",), (1, 100)) if quick else (("tanh", "softplus"), (1, 2, 100))
+    activations, numbers = (("tanh",), (100,)) if quick else (("tanh", "softplus"), (1, 2, 100))
     cases = {choice: case_of(*choice) for choice in itertools.product(activations, numbers, (False, True))}
     for activation in activations:
         field, y0 = oscillating_mlp(activation), start_states()
@@ -67,13 +67,13 @@ def run(quick: bool = False) -> Results:
                 what = f"{'gradient' if is_gradient else 'forward'}, {activation}, {_saved(num_times)}"
                 say(what)
                 loops = {"field": field_loop(field, y0, _LOOP), "vjp": vjp_loop(field, y0, _LOOP)}
-                sides = _contenders(is_gradient, num_times, quick)
+                sides = _contenders(is_gradient, quick)
                 if num_times == 1 and not is_gradient:
                     sides[f"a bare loop of {accepted} steps"] = functools.partial(bare_solve, num_steps=accepted)
                 measured = measure(
                     case,
                     sides,
-                    _torch(is_gradient, num_times, quick),
+                    _torch(is_gradient, quick),
                     loops,
                     rounds=7 if quick else 15,
                     repeats=1 if quick else 3,
@@ -90,13 +90,13 @@ def run(quick: bool = False) -> Results:
                     "evals": evals,
                     **{name: side.timing.median for name, side in measured.items()},
                 }
-    for is_gradient, num_times in itertools.product((False, True), (100,) if quick else (1, 100)):
+    for is_gradient, num_times in ((True, 100),) if quick else itertools.product((False, True), (1, 100)):
         best = _best(is_gradient, quick)
         tolerances = dict.fromkeys(best, TOLERANCES[::2] if quick else TOLERANCES)
         case, what = cases["tanh", num_times, is_gradient], f", tanh, {_saved(num_times)}"
         add_times_at_equal_error(results, case, best, tolerances, TARGETS[is_gradient], what)
-    results.tables.append(_compiled_in_turn({"node_jax": ours.solve} | _recursive(), rounds=3 if quick else 15))
-    results.tables.append(_least_programs(repeats=1 if quick else 3))
+    if not quick:
+        results.tables += [_compiled_in_turn({"node_jax": ours.solve} | _recursive()), _least_programs()]
     results.notes += [
         "Kernels are the different fused computations of the compiled program, and calls and loops that are compiled "
         "whole; on a CPU each takes 5 to 10 ms to compile, whatever it computes. The least programs are lower "
@@ -137,16 +137,16 @@ def _best(is_gradient: bool, quick: bool) -> dict[str, Solve]:
     return found | {"diffrax": rivals.diffrax_solve, "diffrax, Dopri8": by_method(rivals.diffrax_solve, "Dopri8")}
 
 
-def _compiled_in_turn(contenders: Mapping[str, Solve], rounds: int) -> Table:
+def _compiled_in_turn(contenders: Mapping[str, Solve]) -> Table:
     """What the gradient with 100 saved times takes to trace, lower and compile, all sides in turn."""
     case = case_of("tanh", 100, is_gradient=True)
-    timings = compare_compile({name: case.program(solve) for name, solve in contenders.items()}, rounds)
+    timings = compare_compile({name: case.program(solve) for name, solve in contenders.items()}, rounds=15)
     rows = [(name, timing.median, timing.ratio_text()) for name, timing in timings.items()]
     caption = "Trace, lower and compile in turn: gradient, tanh, 100 saved times"
     return Table(caption, ("side", "seconds", "ratio to the first"), rows)
 
 
-def _least_programs(repeats: int) -> Table:
+def _least_programs() -> Table:
     """Compile figures of the least programs that could be a gradient."""
     field, y0 = oscillating_mlp("tanh"), start_states()
     programs = {
@@ -155,7 +155,7 @@ def _least_programs(repeats: int) -> Table:
     }
     rows = []
     for name, (program, arguments) in programs.items():
-        found, _ = compile_figures(program, *arguments, repeats=repeats)
+        found, _ = compile_figures(program, *arguments, repeats=3)
         rows.append((name, found.trace, found.lower, found.compile, found.num_equations, found.num_kernels))
     caption = (
         "The least programs: loops of Tsit5 and their transpose, all steps kept, without stops, failures or bounds"
@@ -167,7 +167,7 @@ def _saved(num_times: int) -> str:
     return "final state only" if num_times == 1 else f"{num_times} saved times"
 
 
-def _contenders(is_gradient: bool, num_times: int, quick: bool) -> dict[str, Solve]:
+def _contenders(is_gradient: bool, quick: bool) -> dict[str, Solve]:
     """A quick run leaves out what is known to be slow, and forward solves do not ask for an adjoint."""
     found = ours.contenders()
     others = rivals.diffrax_contenders(SETTING.max_steps)
@@ -176,14 +176,12 @@ def _contenders(is_gradient: bool, num_times: int, quick: bool) -> dict[str, Sol
         skipped |= {"diffrax, Recursive, all steps", "diffrax, Direct", "diffrax, Backsolve"}
     if quick:
         skipped |= {"diffrax, Direct", "diffrax, Backsolve", "node_jax, vmap", "node_jax, odeint_batch"}
-        if num_times == 1:
-            skipped |= {"diffrax, vmap"}
     found |= others | {"jax.experimental.ode": rivals.jax_solve}
     return {name: solve for name, solve in found.items() if name not in skipped}
 
 
-def _torch(is_gradient: bool, num_times: int, quick: bool) -> dict[str, bool]:
-    if not rivals.has_torch or (quick and num_times != 100):
+def _torch(is_gradient: bool, quick: bool) -> dict[str, bool]:
+    if not rivals.has_torch:
         return {}
     sides = {"torchdiffeq odeint": False}
     return sides | {"torchdiffeq odeint_adjoint": True} if is_gradient and not quick else sides

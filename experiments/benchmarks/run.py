@@ -26,9 +26,7 @@ NAMES = (
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description="Run the benchmarks; results go to runs/benchmarks/<date>/.")
-    parser.add_argument(
-        "--quick", action="store_true", help="fewer rounds, fewer sides: all in seven to twelve minutes"
-    )
+    parser.add_argument("--quick", action="store_true", help="fewer rounds, sides and cases: all in about ten minutes")
     parser.add_argument("--only", nargs="+", choices=NAMES, default=NAMES, metavar="NAME", help=", ".join(NAMES))
     parser.add_argument("--record", action="store_true", help="keep the results in docs/benchmarks")
     options = parser.parse_args()
