@@ -40,6 +40,7 @@ def run(quick: bool = False) -> Results:
         rows.append(_directional(case, forward))
     results.tables.append(Table("Gradient at rtol 1e-4, 100 saved times", COLUMNS, rows))
 
+    # The first starts anew at every saved time, the second compiles for every tolerance.
     slow = ("diffrax, Backsolve", "jax.experimental.ode")
     swept = {name: solve for name, solve in contenders.items() if not quick or name not in slow}
     tolerances = {name: _tolerances(name, quick) for name in swept}
@@ -66,7 +67,7 @@ def _contenders(quick: bool) -> dict[str, Solve]:
 
 
 def _tolerances(name: str, quick: bool) -> tuple[float, ...]:
-    """Backsolve in diffrax starts anew at every saved time, and takes seconds at a tight tolerance."""
+    """Relative tolerances of a side's sweep; what takes seconds at the tightest is spared it."""
     if quick:
         return (1e-2, 1e-3, 1e-4)
     if name == "diffrax, Direct":

@@ -118,7 +118,7 @@ def _cell(value: Any) -> str:
 
 def _describe(machine: dict[str, Any], is_quick: bool) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items() if version)
-    quick = " A short run (`--quick`): fewer rounds and fewer sides." if is_quick else ""
+    quick = " A short run (`--quick`): fewer rounds, sides and cases." if is_quick else ""
     return (
         f"*{machine['date']}; {machine['processor']}, {machine['cores']} cores, {machine['device']}; "
         f"Python {machine['python']}, {versions}; EQX_ON_ERROR={machine['settings']['EQX_ON_ERROR']}.{quick}*"
@@ -140,7 +140,7 @@ def say(text: str) -> None:
 def main(run: Callable[[bool], Results]) -> None:
     """The command line of one benchmark file."""
     parser = argparse.ArgumentParser(description=run.__doc__)
-    parser.add_argument("--quick", action="store_true", help="fewer rounds and fewer sides")
+    parser.add_argument("--quick", action="store_true", help="fewer rounds, sides and cases")
     parser.add_argument("--record", action="store_true", help="keep the result in docs/benchmarks")
     arguments = parser.parse_args()
     results = run(arguments.quick)

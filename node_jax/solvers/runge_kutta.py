@@ -248,11 +248,11 @@ def Tsit5(*, scan_stages: bool | None = None) -> ExplicitRungeKutta:
 
 
 def Bosh5(*, scan_stages: bool | None = None) -> ExplicitRungeKutta:
-    """Bogacki and Shampine's method of order 5(4), 7 evaluations a step, so much longer than those of `Tsit5` that a
-    solve takes about a seventh fewer evaluations for the same error, where that and not stability limits the steps.
+    """Bogacki and Shampine's method of order 5(4), 7 evaluations a step: for smooth fields.
 
-    Dense output of order 4. Known as BS5, and as the (4, 5) pair of RKSUITE. Reference: Bogacki & Shampine (1996),
-    doi:10.1016/0898-1221(96)00141-1.
+    Where accuracy and not stability limits the steps, they are so much longer than those of `Tsit5` that a solve of
+    the same error takes about a seventh fewer evaluations. Dense output of order 4. Known as BS5, and as the (4, 5)
+    pair of RKSUITE. Reference: Bogacki & Shampine (1996), doi:10.1016/0898-1221(96)00141-1.
     """
     return ExplicitRungeKutta(tableaus.BOSH5, scan_stages)
 
