@@ -11,6 +11,7 @@ from jax import lax
 import node_jax as nj
 from experiments.benchmarks.contender import Setting, Solved
 from experiments.benchmarks.harness import STAGES
+from node_jax.adjoints.products import with_fast_products
 from node_jax.interpolate.dense import DensePath
 
 NUM_STEPS, DT = 128, 0.05
@@ -28,58 +29,56 @@ def bare_solve(
 ) -> Solved:
     """Tsit5 with `num_steps` equal steps from `ts[0]` to `ts[-1]`: no error estimate, no control, the end alone.
 
-    What is left is the stages alone, as node_jax combines them. See `contender.Solve`.
+    Its gradient is a loop back over the states that the first one kept, which takes each step again and transposes it.
+    What is left are the stages alone, and their matrix products, as node_jax has them. See `contender.Solve`.
     """
     del setting
     assert final_only, "a bare loop has no outputs before its end"
+    parameters, static = eqx.partition(field, eqx.is_inexact_array)
     solver, dt = nj.Tsit5(), (ts[-1] - ts[0]) / num_steps
 
-    def bound(t: Any, y: jax.Array) -> jax.Array:
-        return field(t, y, None)
-
-    def step(n: jax.Array, state: Any) -> Any:
-        taken = solver.step(bound, ts[0] + n * dt, dt, *state, dense=False, with_slope=True)
-        return taken.z1, taken.f1
-
-    end, _ = lax.fori_loop(0, num_steps, step, (y0, bound(ts[0], y0)))
-    count = jnp.asarray(num_steps, jnp.int32)
-    return Solved(end[None], count, jnp.zeros_like(count), 1 + STAGES * count)
-
-
-def bare_gradient(field: Callable[..., Any], y0: jax.Array) -> tuple[Any, jax.Array]:
-    """Tsit5 with constant steps in one loop that keeps all states, and its transpose in another.
-
-    Returns:
-        The gradient of the mean of squares at the end, for the field's arrays and for y0.
-    """
-    parameters, static = eqx.partition(field, eqx.is_inexact_array)
-    solver, dt = nj.Tsit5(), jnp.float32(DT)
-
-    def step(parameters: Any, y: jax.Array, f0: jax.Array | None, n: jax.Array, with_slope: bool) -> Any:
+    def step(parameters: Any, n: jax.Array, y: jax.Array, f0: jax.Array | None, with_slope: bool) -> Any:
         def bound(t: Any, y: jax.Array) -> jax.Array:
             return eqx.combine(parameters, static)(t, y, None)
 
-        return solver.step(bound, n * dt, dt, y, f0, dense=False, with_slope=with_slope)
+        return solver.step(bound, ts[0] + n * dt, dt, y, f0, dense=False, with_slope=with_slope)
 
-    def forward(state: Any) -> Any:
-        n, y, f0, kept = state
-        kept = lax.dynamic_update_index_in_dim(kept, y, n, 0)
-        taken = step(parameters, y, f0, n, with_slope=True)
-        return n + 1, taken.z1, taken.f1, kept
+    def loop(parameters: Any, y0: jax.Array, kept: jax.Array | None) -> tuple[jax.Array, jax.Array | None]:
+        def forward(n: jax.Array, state: Any) -> Any:
+            y, f0, kept = state
+            if kept is not None:
+                kept = lax.dynamic_update_index_in_dim(kept, y, n, 0)
+            taken = step(parameters, n, y, f0, with_slope=True)
+            return taken.z1, taken.f1, kept
 
-    def backward(state: Any) -> Any:
-        n, y_bar, total = state[0] - 1, state[1], state[2]
-        y = lax.dynamic_index_in_dim(kept, n, 0, keepdims=False)
-        _, pull = jax.vjp(lambda p, y: step(p, y, None, n, with_slope=False).z1, parameters, y)
-        more, y_bar = pull(y_bar)
-        return n, y_bar, jax.tree.map(jnp.add, total, more)
+        start = (y0, eqx.combine(parameters, static)(ts[0], y0, None), kept)
+        end, _, kept = lax.fori_loop(0, num_steps, forward, start)
+        return end, kept
 
-    zero = jnp.zeros((), jnp.int32)
-    start = (zero, y0, field(0.0, y0, None), jnp.zeros((NUM_STEPS, *y0.shape), y0.dtype))
-    n, end, _, kept = lax.while_loop(lambda state: state[0] < NUM_STEPS, forward, start)
-    zeros = jax.tree.map(jnp.zeros_like, parameters)
-    _, y0_bar, total = lax.while_loop(lambda state: state[0] > 0, backward, (n, 2 * end / end.size, zeros))
-    return total, y0_bar
+    def keep(parameters: Any, y0: jax.Array) -> tuple[jax.Array, Any]:
+        kept = jnp.zeros((num_steps, *y0.shape), y0.dtype)
+        end, kept = with_fast_products(lambda: loop(parameters, y0, kept))
+        return end, (parameters, kept)
+
+    def pull_back(kept: Any, end_bar: jax.Array) -> tuple[Any, jax.Array]:
+        parameters, states = kept
+
+        def backward(i: jax.Array, state: Any) -> Any:
+            y_bar, total = state
+            n = num_steps - 1 - i
+            y = lax.dynamic_index_in_dim(states, n, 0, keepdims=False)
+            _, pull = jax.vjp(lambda p, y: step(p, n, y, None, with_slope=False).z1, parameters, y)
+            more, y_bar = pull(y_bar)
+            return y_bar, jax.tree.map(jnp.add, total, more)
+
+        start = (end_bar, jax.tree.map(jnp.zeros_like, parameters))
+        y0_bar, total = with_fast_products(lambda: lax.fori_loop(0, num_steps, backward, start), is_transpose=True)
+        return total, y0_bar
+
+    solve = jax.custom_vjp(lambda parameters, y0: loop(parameters, y0, None)[0])
+    solve.defvjp(keep, pull_back)
+    end, count = solve(parameters, y0), jnp.asarray(num_steps, jnp.int32)
+    return Solved(end[None], count, jnp.zeros_like(count), 1 + STAGES * count)
 
 
 def least_solve(field: Callable[..., Any], y0: jax.Array, ts: jax.Array) -> tuple[Any, jax.Array]:

@@ -11,6 +11,7 @@ import pytest
 
 import node_jax as nj
 from experiments.benchmarks import batch_sides, batches, equal_error, ours, rivals
+from experiments.benchmarks.bare import bare_solve
 from experiments.benchmarks.contender import Setting, gradient_of, relative_error
 from experiments.benchmarks.harness import (
     compare,
@@ -131,6 +132,17 @@ def test_sides_measure_one_case_and_agree():
     assert all(side.error < 1e-2 for side in measured.values())
     rows = rows_of(measured, floor=1e-6)
     assert all(len(row) == len(COLUMNS) for row in rows)
+
+
+def test_the_bare_loop_is_a_solve_with_equal_steps_and_its_gradient():
+    field = nj.fields.MLP(2, 8, 1, key=jax.random.key(0))
+    y0, ts = start_states(4), jnp.linspace(0.0, 2.0, 5)
+    bare = functools.partial(bare_solve, num_steps=16)
+    setting = Setting(constant_dt=2.0 / 16, max_steps=17)
+    ours_solved = ours.solve(field, y0, ts, setting, final_only=True)
+    assert jax.tree.map(int, bare(field, y0, ts, setting)[1:]) == jax.tree.map(int, ours_solved[1:])
+    found, expected = (gradient_of(solve, field, y0, ts, setting, final_only=True) for solve in (bare, ours.solve))
+    assert relative_error(found, expected) < 1e-5
 
 
 @pytest.mark.parametrize("name", list(ours.reverse_adjoints()))
