@@ -103,12 +103,32 @@ def tree_axpy(a: Any, x: State | None, y: State) -> State:
     """`y + a * x`, in the dtype of `y`; `y` itself where `x` is `None`."""
     if x is None:
         return y
-    return jax.tree.map(lambda x_leaf, y_leaf: lax.add(y_leaf, _scaled(a, x_leaf)), x, y)
+
+    def add(x_leaf: Array, y_leaf: Array) -> Array:
+        # A field may answer in fewer bits than the state has.
+        return lax.add(y_leaf, _scaled(a, lax.convert_element_type(x_leaf, y_leaf.dtype)))
+
+    return jax.tree.map(add, x, y)
 
 
 def tree_where(condition: Bool[Array, ""], x: PyTree, y: PyTree) -> PyTree:
     """`x` where the scalar condition holds, else `y`, of the same shapes and dtypes."""
     return jax.tree.map(lambda a, b: lax.select(condition, a, b), x, y)
+
+
+def tree_where_rows(mask: Bool[Array, "..."], x: PyTree, y: PyTree) -> PyTree:
+    """The rows of `x` where `mask` holds, which has the first axes of every leaf, else those of `y`.
+
+    `y` is a tree like `x`, one with a single row for all (leaves that lack first axes), or a number.
+    """
+
+    def choose(a: Array, b: Any) -> Array:
+        is_kept = lax.broadcast_in_dim(mask, a.shape, range(mask.ndim))
+        if isinstance(b, int | float):
+            return lax.select(is_kept, a, lax.full_like(a, b))
+        return lax.select(is_kept, a, lax.broadcast(b, a.shape[: a.ndim - b.ndim]))
+
+    return jax.tree.map(lambda a: choose(a, y), x) if isinstance(y, int | float) else jax.tree.map(choose, x, y)
 
 
 def expand_like(mask: Bool[Array, "..."], leaf: Array) -> Bool[Array, "..."]:

@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
 
-from node_jax.stepping.batch import lend, where_lane
-from node_jax.tree import tree_zeros
+from node_jax.stepping.batch import lend
+from node_jax.tree import tree_where_rows
 
 
 class ActiveLanes(NamedTuple):
@@ -28,4 +28,4 @@ class ActiveLanes(NamedTuple):
 
     def or_zero(self, x: Any) -> Any:
         """`x` in the active lanes, 0 in the others."""
-        return where_lane(self.lanes, x, tree_zeros(x))
+        return tree_where_rows(self.lanes, x, 0)

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Int
 from node_jax.adjoints.base import AbstractAdjoint
 from node_jax.adjoints.rule import Solved
 from node_jax.stepping import Problem
-from node_jax.tree import expand_like, tree_read, tree_vdot
+from node_jax.tree import tree_read, tree_vdot, tree_where_rows
 from node_jax.types import State, Time
 
 
@@ -32,7 +32,7 @@ class Outputs(eqx.Module):
         num_rows = solved.problem.ts.shape[0]
         is_saved = jnp.arange(num_rows) < num_saved
         ts = jnp.where(is_saved, solved.problem.ts, solved.problem.ts[num_saved - 1])
-        ys = jax.tree.map(lambda leaf: jnp.where(expand_like(is_saved, leaf), leaf, leaf[num_saved - 1]), ys)
+        ys = tree_where_rows(is_saved, ys, jax.tree.map(lambda leaf: leaf[num_saved - 1], ys))
         group = jnp.concatenate([jnp.zeros((1,), jnp.int32), jnp.cumsum(ts[1:] != ts[:-1], dtype=jnp.int32)])
         summed = jax.tree.map(lambda leaf: jax.ops.segment_sum(leaf, group, num_rows), rows)
         values = jax.tree.map(lambda leaf: jnp.zeros_like(leaf).at[group].set(leaf), ys)

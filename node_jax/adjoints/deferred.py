@@ -22,7 +22,7 @@ from jaxtyping import Array, Bool, Float
 from node_jax.adjoints.lane_parameters import Parameters, ParameterSplit
 from node_jax.stepping import Batch, Problem
 from node_jax.stepping.batch import lend
-from node_jax.tree import expand_like, tree_add, tree_buffer, tree_size, tree_zeros
+from node_jax.tree import tree_add, tree_buffer, tree_size, tree_where_rows, tree_zeros
 from node_jax.types import BoundField, State, Time
 
 _ELEMENTS_AT_ONCE = 2**15
@@ -83,7 +83,7 @@ class Deferral:
         def settle(leaf: Array) -> Array:
             """In steps that do not count what the lane has in one that does, or else what another lane has."""
             mine = leaf[first, jnp.arange(leaf.shape[1])]
-            return jax.vmap(lambda step: lend(is_used, step))(jnp.where(expand_like(is_active, leaf), leaf, mine))
+            return jax.vmap(lambda step: lend(is_used, step))(tree_where_rows(is_active, leaf, mine))
 
         t, y = jax.tree.map(settle, (found.t, found.y))
         num_steps = len(t)

@@ -17,7 +17,7 @@ from node_jax.stepping.costs import step_cost
 from node_jax.stepping.happenings import jump_instead
 from node_jax.stepping.outputs import first_rows
 from node_jax.stepping.single import nan_beyond
-from node_jax.tree import expand_like, tree_freeze, tree_read, tree_slice, tree_where
+from node_jax.tree import tree_freeze, tree_read, tree_slice, tree_where, tree_where_rows
 from node_jax.types import State, Time
 
 
@@ -171,7 +171,7 @@ def _read_rows(problem: Problem, times: Float[Array, " node"], shift: Time, node
     is_here = (problem.ts * direction > times[0] * direction) & (problem.ts * direction <= last)
     here = jnp.where(is_here, problem.ts, times[0])
     values = path.evaluate(here, direction)
-    return jax.tree.map(lambda new, old: jnp.where(expand_like(is_here, new), new, old), values, ys)
+    return tree_where_rows(is_here, values, ys)
 
 
 @jax.custom_jvp

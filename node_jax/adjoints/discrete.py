@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 
 from node_jax.solvers import AbstractSolver, Step
 from node_jax.stepping import Problem
-from node_jax.tree import expand_like, tree_add, tree_any_nonzero, tree_scale, tree_vdot, tree_zeros
+from node_jax.tree import expand_like, tree_add, tree_any_nonzero, tree_scale, tree_vdot, tree_where_rows, tree_zeros
 from node_jax.types import State, Time
 
 
@@ -42,7 +42,7 @@ def cotangent_of_start(problem: Problem, rows: State, z_bar: State) -> State:
         z_bar: that of the internal state at the start.
     """
     is_start = jnp.array([True, False]) if _reads_end(problem) else problem.ts == problem.ts[0]
-    at_start = jax.tree.map(lambda leaf: jnp.sum(jnp.where(expand_like(is_start, leaf), leaf, 0), axis=0), rows)
+    at_start = jax.tree.map(lambda leaf: jnp.sum(leaf, axis=0), tree_where_rows(is_start, rows, 0))
     return tree_add(jax.vjp(problem.solver.start, problem.y0)[1](z_bar)[0], at_start)
 
 

@@ -14,10 +14,10 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from node_jax.stepping import LaneTape
-from node_jax.stepping.batch import longest_first, next_in_queue, where_lane
+from node_jax.stepping.batch import longest_first, next_in_queue
 from node_jax.stepping.batching import any_over_batch
 from node_jax.stepping.lane_tape import steps_among
-from node_jax.tree import tree_read
+from node_jax.tree import tree_read, tree_where_rows
 from node_jax.types import State
 
 _IDLE_SHARE = 0.5
@@ -147,8 +147,8 @@ class StepQueue:
             def add(found: _Rows, tape: LaneTape = tape, base: int = base) -> _Rows:
                 there = _rows_of(tape, rows - base)
                 is_there = rows >= base
-                starts, states, is_jump = where_lane(is_there, there.without_end, found.without_end)
-                return _Rows(starts, where_lane(is_there[-1], there.end, found.end), states, is_jump)
+                starts, states, is_jump = tree_where_rows(is_there, there.without_end, found.without_end)
+                return _Rows(starts, tree_where_rows(is_there[-1], there.end, found.end), states, is_jump)
 
             found = lax.cond(any_over_batch(jnp.any(rows >= base)), add, lambda found: found, found)
         return found

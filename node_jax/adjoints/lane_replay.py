@@ -8,10 +8,9 @@ from jax import lax
 from jaxtyping import Array, Float, Int
 
 from node_jax.stepping import Batch, LaneTape, Problem, take_step
-from node_jax.stepping.batch import where_lane
 from node_jax.stepping.batching import any_over_batch, repeat
 from node_jax.stepping.happenings import jump_instead
-from node_jax.tree import tree_read, tree_write
+from node_jax.tree import tree_read, tree_where_rows, tree_write
 from node_jax.types import State
 
 
@@ -57,7 +56,7 @@ class LaneReplay:
             return z0, problem.solver.slope(problem.field, problem.ts[0], z0) if problem.records_slope else None
 
         starts = self.batch.map(start, self.batch.rows(index))
-        return where_lane(is_new, starts, now)
+        return tree_where_rows(is_new, starts, now)
 
     def _steps(
         self, tape: LaneTape, chunk: Int[Array, ""], first: tuple[State, State | None]

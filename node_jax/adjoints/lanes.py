@@ -38,12 +38,21 @@ from node_jax.backend import on_cpu, on_gpu
 from node_jax.kernels import one_kernel
 from node_jax.solvers import ExplicitRungeKutta
 from node_jax.stepping import Batch, LaneTape, LoopResult, Problem, integrate_lanes, take_step
-from node_jax.stepping.batch import add_rows, expected_costs, put_rows, take_rows, where_lane
+from node_jax.stepping.batch import add_rows, expected_costs, put_rows, take_rows
 from node_jax.stepping.batching import any_over_batch, repeat
 from node_jax.stepping.costs import step_cost
 from node_jax.stepping.lane_tape import steps_among
 from node_jax.stepping.outputs import add_to_last_row, collect_cotangents_by_step
-from node_jax.tree import tree_add, tree_any_nonzero, tree_bytes, tree_read, tree_where, tree_write, tree_zeros
+from node_jax.tree import (
+    tree_add,
+    tree_any_nonzero,
+    tree_bytes,
+    tree_read,
+    tree_where,
+    tree_where_rows,
+    tree_write,
+    tree_zeros,
+)
 from node_jax.types import State
 
 
@@ -291,7 +300,7 @@ class _Transposer:
         arguments = (differentiated, tables, jnp.zeros_like(bars.shift), state, probes)
         _, pull, seen = jax.vjp(take, *arguments, has_aux=True)
         parameters_bar, tables_bar, shift_bar, state_bar, probes_bar = pull(cotangent)
-        z_bar, f_bar = where_lane(active.lanes, state_bar, (bars.z, bars.f))
+        z_bar, f_bar = tree_where_rows(active.lanes, state_bar, (bars.z, bars.f))
         carry = carry._replace(bars=_Bars(z_bar, f_bar, bars.shift))
         carry = self._add(carry, trajectory, active, (shift_bar, pull_tables(tables_bar)))
         if parameters_bar is not None:
@@ -324,7 +333,7 @@ class _Transposer:
         def jumped() -> tuple[State, State | None]:
             return self.batch.map(jump, self._lend_rows(jumping, problem_rows), *jumping.lend((t, z, parameters.own)))
 
-        return where_lane(is_jump, lax.cond(any_over_batch(jumping.is_any), jumped, lambda: after), after)
+        return tree_where_rows(is_jump, lax.cond(any_over_batch(jumping.is_any), jumped, lambda: after), after)
 
     def _lend_rows(self, active: ActiveLanes, problem_rows: list[Array]) -> list[Array]:
         """Rows in which lanes that are not active have field and jumps of an active one, but for what comes from

@@ -15,7 +15,7 @@ from node_jax.adjoints.products import with_fast_products
 from node_jax.events import Jumps
 from node_jax.interpolate.dense import DensePath
 from node_jax.stepping import LoopResult, Problem
-from node_jax.tree import expand_like, tree_freeze
+from node_jax.tree import tree_freeze, tree_where_rows
 from node_jax.types import BoundField, State
 
 _NO_SECOND_REVERSE = (
@@ -131,7 +131,7 @@ def _backward(
         return rebuild(active, residuals.arrays).dynamics
 
     is_saved = jnp.arange(problem.ts.shape[-1]) < residuals.num_saved[..., None]
-    rows = jax.tree.map(lambda leaf: jnp.where(expand_like(is_saved, leaf), leaf, 0), _instantiate(cotangent.ys))
+    rows = tree_where_rows(is_saved, _instantiate(cotangent.ys), 0)
     is_unused = all(_is_symbolic(leaf) for leaf in jax.tree.leaves(cotangent.path, is_leaf=_is_symbolic))
     gradient = pull_back(
         Solved(

@@ -3,6 +3,7 @@
 Kidger (2021), On Neural Differential Equations, arXiv:2202.02435.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any, get_origin
 
@@ -20,7 +21,7 @@ from node_jax.integrate.validate import as_derivative
 from node_jax.solution import Solution, Stats
 from node_jax.status import Status
 from node_jax.stepping.controls import knots_of_holds
-from node_jax.tree import expand_like, tree_put_states, tree_without_integrals
+from node_jax.tree import tree_put_states, tree_where_rows, tree_without_integrals
 from node_jax.types import Args, State, VectorField
 
 DIFFRAX_SOLVERS = {
@@ -107,16 +108,12 @@ def solve_with_diffrax(
     status = jnp.where(is_valid, _convert_result(solution.result), Status.invalid_input).astype(jnp.int32)
     # diffrax leaves inf in rows that it did not reach.
     is_reached = is_valid & jnp.isfinite(jnp.asarray(solution.ts))
-
-    def mask(leaf: jax.Array) -> jax.Array:
-        return jnp.where(expand_like(is_reached, leaf), leaf, jnp.nan)
-
     stats = Stats(
         num_evals=jnp.asarray(-1, jnp.int32),
         num_accepted=jnp.asarray(solution.stats["num_accepted_steps"], jnp.int32),
         num_rejected=jnp.asarray(solution.stats["num_rejected_steps"], jnp.int32),
     )
-    return Solution(asked, jax.tree.map(mask, solution.ys), status, stats)
+    return Solution(asked, tree_where_rows(is_reached, solution.ys, math.nan), status, stats)
 
 
 def _convert_controller(

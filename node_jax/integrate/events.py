@@ -6,6 +6,7 @@ shift whose value is zero and whose derivatives are those of the implicit functi
 """
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -25,7 +26,7 @@ from node_jax.status import Status, is_success
 from node_jax.stepping import Problem
 from node_jax.stepping.batching import any_over_batch
 from node_jax.stepping.watch import Events, Watch
-from node_jax.tree import expand_like
+from node_jax.tree import tree_where_rows
 from node_jax.types import Args, State, Time
 
 Happening = Event | Jump
@@ -265,14 +266,14 @@ def read_events(
     is_beyond = has_ended & (problem.ts * direction > known_ts[-1] * direction)
     ts = jnp.where(is_beyond, event_ts[last], problem.ts)
     ys = _rows_at(problem, known_ts, rows, jnp.where(is_beyond, known_ts[-1], problem.ts))
-    ys = jax.tree.map(lambda leaf, at: jnp.where(expand_like(is_beyond, leaf), at[last], leaf), ys, event_ys)
+    ys = tree_where_rows(~is_beyond, ys, jax.tree.map(lambda at: at[last], event_ys))
     failed = ~is_success(search_status)
     is_lost = failed & (jnp.arange(problem.ts.shape[0]) >= num_reached)
-    ys = jax.tree.map(lambda leaf: jnp.where(expand_like(is_lost, leaf), jnp.nan, leaf), ys)
+    ys = tree_where_rows(~is_lost, ys, math.nan)
     status = jnp.where(failed, search_status, solve_status)
     status = jnp.where(has_ended & (solve_status == Status.success), Status.event, status).astype(jnp.int32)
     is_event = jnp.arange(event_ts.shape[0]) < events.num
-    event_ys = jax.tree.map(lambda leaf: jnp.where(expand_like(is_event, leaf), leaf, jnp.nan), event_ys)
+    event_ys = tree_where_rows(is_event, event_ys, math.nan)
     which = jnp.where(is_event, events.which, -1).astype(jnp.int32)
     return Readings(ys, status, ts, jnp.where(is_event, event_ts, jnp.nan), event_ys, which, events.num)
 

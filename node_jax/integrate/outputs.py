@@ -1,5 +1,6 @@
 """From what a loop gives to what a user asked for."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +11,7 @@ import jax.numpy as jnp
 from node_jax.solution import Steps
 from node_jax.status import Status
 from node_jax.stepping import LoopResult
-from node_jax.tree import expand_like, tree_freeze
+from node_jax.tree import tree_freeze, tree_where_rows
 from node_jax.types import Args, State
 
 
@@ -21,14 +22,10 @@ def apply_save(save: Callable[[Any, Any, Any], Any] | None, ts: jax.Array, ys: S
     filled = [leaf for leaf in jax.tree.leaves(ys) if leaf.size] or [ts]
     is_saved = jnp.stack([jnp.all(jnp.isfinite(leaf.reshape(leaf.shape[0], -1)), axis=1) for leaf in filled])
     is_saved = jnp.all(is_saved, axis=0)
-
-    def fill(leaf: jax.Array, start: jax.Array) -> jax.Array:
-        return jnp.where(expand_like(is_saved, leaf), leaf, start)
-
     # `save` sees y0 in place of NaN: the gradient of a masked row must not be NaN.
-    safe = jax.tree.map(fill, ys, y0)
+    safe = tree_where_rows(is_saved, ys, y0)
     saved = jax.vmap(lambda t, y: _as_saved(save(t, y, args)))(ts, safe)
-    return jax.tree.map(lambda leaf: jnp.where(expand_like(is_saved, leaf), leaf, jnp.nan), saved)
+    return tree_where_rows(is_saved, saved, math.nan)
 
 
 def _as_saved(value: Any) -> Any:

@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 from node_jax.backend import on_cpu
 from node_jax.stepping.outputs import num_distinct_rows
 from node_jax.stepping.problem import Problem
-from node_jax.tree import expand_like, tree_size
+from node_jax.tree import tree_size, tree_where_rows
 
 _NO_QUEUE_ON_CPU = 128
 """So many trajectories are stepped without a queue."""
@@ -170,11 +170,6 @@ def take_rows(buffer: PyTree, index: Int[Array, " lane"]) -> PyTree:
     return jax.tree.map(lambda rows: rows.at[index].get(mode="clip"), buffer)
 
 
-def where_lane(mask: Bool[Array, " lane"], x: PyTree, y: PyTree) -> PyTree:
-    """`x` in the lanes where `mask` holds, else `y`; leaves have a leading axis of lanes."""
-    return jax.tree.map(lambda a, b: jnp.where(expand_like(mask, a), a, b), x, y)
-
-
 def lend(mask: Bool[Array, " lane"], x: Any, lender: Int[Array, ""] | None = None) -> Any:
     """`x`, with the values of some lane in `mask` in all lanes that are not; without one, what comes of it is void.
 
@@ -187,4 +182,4 @@ def lend(mask: Bool[Array, " lane"], x: Any, lender: Int[Array, ""] | None = Non
         lender: the first of them, where it is known.
     """
     lender = jnp.argmax(mask) if lender is None else lender
-    return jax.tree.map(lambda leaf: jnp.where(expand_like(mask, leaf), leaf, leaf[lender]), x)
+    return tree_where_rows(mask, x, jax.tree.map(lambda leaf: leaf[lender], x))

@@ -19,14 +19,14 @@ from node_jax.interpolate.dense import DensePath
 from node_jax.kernels import one_kernel
 from node_jax.status import Status
 from node_jax.stepping.attempt import attempt, begin
-from node_jax.stepping.batch import Batch, expected_costs, longest_first, next_in_queue, take_rows, where_lane
+from node_jax.stepping.batch import Batch, expected_costs, longest_first, next_in_queue, take_rows
 from node_jax.stepping.batching import any_over_batch, repeat
 from node_jax.stepping.lane_record import Lanes, Record, hand_in, record_ended, result_of
 from node_jax.stepping.lane_tape import LaneTape, lane_tape_is_small
 from node_jax.stepping.outputs import Rows, first_rows, write_rows
 from node_jax.stepping.problem import LoopResult, Problem
 from node_jax.stepping.progress import Progress
-from node_jax.tree import tree_buffer, tree_bytes, tree_size, tree_write
+from node_jax.tree import tree_buffer, tree_bytes, tree_size, tree_where_rows, tree_write
 from node_jax.types import State
 
 _LONGEST_CHUNK = 16
@@ -240,7 +240,7 @@ class _Loop:
         queued = self._queued(place)
         new = self._lanes_of(queued)
         index = jnp.where(takes, queued, jnp.where(is_idle, self.batch.size, lanes.trajectory))
-        held = where_lane(takes, new._replace(trajectory=index), lanes._replace(trajectory=index))
+        held = tree_where_rows(takes, new._replace(trajectory=index), lanes._replace(trajectory=index))
         return held, next_index
 
     def _queued(self, places: Int[Array, "..."]) -> Int[Array, "..."]:
@@ -329,7 +329,7 @@ class _Loop:
             waits = jnp.arange(self.batch.size) >= end.next_index
             if self.order is not None:
                 waits = jnp.zeros_like(waits).at[self.order].set(waits)
-            record = where_lane(waits, hand_in(self.batch, self._lanes_of(None)), record)
+            record = tree_where_rows(waits, hand_in(self.batch, self._lanes_of(None)), record)
             record = record._replace(status=jnp.where(waits, Status.tape_full, record.status).astype(jnp.int32))
         result, slopes = result_of(self.batch, record, end.num_executed, end.num_chunks)
         return result, None if end.tape is None else (end.tape,), slopes

@@ -27,6 +27,7 @@ from node_jax.tree import (
     tree_size,
     tree_slice,
     tree_take,
+    tree_where_rows,
     tree_write,
     tree_write_slice,
 )
@@ -172,23 +173,16 @@ def repeat_last_row(problem: Problem, rows: State, num_saved: Int[Array, ""]) ->
     """Give the repeats of the last time the row of its first occurrence, and count them as saved if that is."""
     num_rows, num_times = num_distinct_rows(problem), problem.ts.shape[0]
     is_repeat = jnp.arange(num_times) >= num_rows
-
-    def repeat(leaf: Array) -> Array:
-        return jnp.where(expand_like(is_repeat, leaf), leaf[num_rows - 1], leaf)
-
-    return jax.tree.map(repeat, rows), jnp.where(num_saved >= num_rows, num_times, num_saved)
+    last = jax.tree.map(lambda leaf: leaf[num_rows - 1], rows)
+    return tree_where_rows(~is_repeat, rows, last), jnp.where(num_saved >= num_rows, num_times, num_saved)
 
 
 def add_to_last_row(problem: Problem, rows: State) -> State:
     """The transpose of `repeat_last_row`."""
     num_rows = num_distinct_rows(problem)
     is_repeat = jnp.arange(problem.ts.shape[0]) >= num_rows
-
-    def add(leaf: Array) -> Array:
-        repeats = jnp.sum(jnp.where(expand_like(is_repeat, leaf), leaf, 0), axis=0)
-        return jnp.where(expand_like(is_repeat, leaf), 0, leaf).at[num_rows - 1].add(repeats)
-
-    return jax.tree.map(add, rows)
+    repeats, others = tree_where_rows(is_repeat, rows, 0), tree_where_rows(~is_repeat, rows, 0)
+    return jax.tree.map(lambda leaf, added: leaf.at[num_rows - 1].add(jnp.sum(added, axis=0)), others, repeats)
 
 
 def collect_cotangents(problem: Problem, times: Float[Array, " node"], rows: State) -> State:

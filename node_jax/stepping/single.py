@@ -1,5 +1,6 @@
 """The loop over steps for one system."""
 
+import math
 from typing import NamedTuple
 
 import jax
@@ -17,7 +18,7 @@ from node_jax.stepping.outputs import Rows, chunk_length, empty_path, extend_pat
 from node_jax.stepping.problem import LoopResult, Problem
 from node_jax.stepping.progress import Progress
 from node_jax.stepping.tape import Tape
-from node_jax.tree import expand_like, tree_bytes, tree_write
+from node_jax.tree import tree_bytes, tree_where_rows, tree_write
 from node_jax.types import State
 
 
@@ -190,9 +191,4 @@ def stats_of(
 
 def nan_beyond(ys: State, num_saved: Int[Array, ""]) -> State:
     """`ys` with NaN in all rows from `num_saved` on."""
-
-    def fill(leaf: Array) -> Array:
-        is_saved = jnp.arange(leaf.shape[0]) < num_saved
-        return jnp.where(expand_like(is_saved, leaf), leaf, jnp.nan)
-
-    return jax.tree.map(fill, ys)
+    return jax.tree.map(lambda leaf: tree_where_rows(jnp.arange(leaf.shape[0]) < num_saved, leaf, math.nan), ys)
