@@ -3,9 +3,8 @@
 Coefficients that are plain zeros are skipped at trace time, so that a sparse tableau costs no operation.
 """
 
-import functools
 from collections.abc import Callable, Sequence
-from functools import reduce
+from functools import partial, reduce
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -70,7 +69,7 @@ def tree_add(x: State, y: State) -> State:
 
 def tree_scale(a: Any, x: State) -> State:
     """`a * x`, in the dtype of `x`."""
-    return jax.tree.map(functools.partial(_scaled, a), x)
+    return jax.tree.map(partial(_scaled, a), x)
 
 
 def _scaled(a: Any, leaf: Array) -> Array:
@@ -117,18 +116,21 @@ def tree_where(condition: Bool[Array, ""], x: PyTree, y: PyTree) -> PyTree:
 
 
 def tree_where_rows(mask: Bool[Array, "..."], x: PyTree, y: PyTree) -> PyTree:
-    """The rows of `x` where `mask` holds, which has the first axes of every leaf, else those of `y`.
+    """The rows of `x` where `mask` holds, else those of `y`.
 
-    `y` is a tree like `x`, one with a single row for all (leaves that lack first axes), or a number.
+    Arguments:
+        mask: of shape `rows`, the first axes of every leaf of `x`: (time,), (lane,) or (step, lane).
+        x: leaves of shape (*rows, ...).
+        y: a tree like `x` with leaves of the same shapes and dtypes, which may lack first axes: one row for all of
+            them; or a number.
     """
+    others = jax.tree.map(lambda leaf: lax.full_like(leaf, y), x) if isinstance(y, int | float) else y
 
-    def choose(a: Array, b: Any) -> Array:
+    def choose(a: Array, b: Array) -> Array:
         is_kept = lax.broadcast_in_dim(mask, a.shape, range(mask.ndim))
-        if isinstance(b, int | float):
-            return lax.select(is_kept, a, lax.full_like(a, b))
         return lax.select(is_kept, a, lax.broadcast(b, a.shape[: a.ndim - b.ndim]))
 
-    return jax.tree.map(lambda a: choose(a, y), x) if isinstance(y, int | float) else jax.tree.map(choose, x, y)
+    return jax.tree.map(choose, x, others)
 
 
 def expand_like(mask: Bool[Array, "..."], leaf: Array) -> Bool[Array, "..."]:
