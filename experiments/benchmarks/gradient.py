@@ -127,10 +127,9 @@ def _recursive() -> dict[str, Solve]:
 
 def _best(is_gradient: bool, quick: bool) -> dict[str, Solve]:
     """Who is compared at equal error: Tsit5 on both sides, and what else may take fewer evaluations."""
-    found: dict[str, Solve] = {"node_jax": ours.solve}
+    found: dict[str, Solve] = {"node_jax": ours.solve, "node_jax, Bosh5": by_method(ours.solve, "Bosh5")}
     if quick:
         return found | {name: solve for name, solve in _recursive().items() if "all" in name}
-    found |= {"node_jax, Bosh5": by_method(ours.solve, "Bosh5")}
     if is_gradient:
         return found | _recursive()
     # Without a gradient its adjoints are one program.
