@@ -156,7 +156,9 @@ def tree_take(buffer: PyTree, rows: Int[Array, " row"]) -> PyTree:
     """The given rows of every leaf, none of which may lie outside."""
 
     def take(leaf: Array) -> Array:
-        return leaf.at[rows].get(mode="promise_in_bounds", wrap_negative_indices=False)
+        numbers = lax.expand_dims(rows, (rows.ndim,))
+        axes = lax.GatherDimensionNumbers(tuple(range(rows.ndim, rows.ndim + leaf.ndim - 1)), (0,), (0,))
+        return lax.gather(leaf, numbers, axes, (1, *leaf.shape[1:]), mode="promise_in_bounds")
 
     return jax.tree.map(take, buffer)
 
@@ -237,7 +239,7 @@ def rms_norm(x: State) -> Float[Array, ""]:
 def safe_sqrt(x: Float[Array, ""]) -> Float[Array, ""]:
     """The square root, whose derivative at zero is taken as 0."""
     is_zero = x == 0
-    return jnp.where(is_zero, 0.0, jnp.sqrt(jnp.where(is_zero, 1.0, x)))
+    return lax.select(is_zero, jnp.zeros_like(x), lax.sqrt(lax.select(is_zero, jnp.ones_like(x), x)))
 
 
 def scaled_norm(

@@ -157,7 +157,8 @@ class Rewinder:
             begin = jnp.maximum(end - self.length, 0)
             times = self.tape.times
             # Before the first step comes one of no length, that stands for the step before it; after the last may too.
-            nodes = jnp.clip(begin - 1 + jnp.arange(self.length + 2), 0, times.shape[0] - 1)
+            nodes = begin - 1 + jnp.arange(self.length + 2, dtype=jnp.int32)
+            nodes = lax.clamp(jnp.int32(0), nodes, jnp.int32(times.shape[0] - 1))
             return begin, end - begin, begin > 0, tree_take(times, nodes)
 
         begin, num_steps, is_left, times = cut()
@@ -217,7 +218,7 @@ def _goes_on(state: tuple[tuple[Array, Bool[Array, ""]], Any, Any]) -> Bool[Arra
 def _ends(times: Float[Array, " node"], i: Int[Array, ""]) -> tuple[Time, Time]:
     """Node i and the next, or twice node i if it is the last."""
     t0, t1 = tree_read(times, i), tree_read(times, i + 1)
-    return t0, jnp.where(jnp.isfinite(t1), t1, t0)
+    return t0, tree_where(jnp.isfinite(t1), t1, t0)
 
 
 def _unless_empty(t0: Time, t1: Time, after: State, before: State) -> State:

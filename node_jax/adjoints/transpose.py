@@ -151,4 +151,4 @@ class Transposer:
 
     def _shifted(self, parameters: list[Array], shift: Time) -> BoundField:
         field = self.solved.field_with(parameters)
-        return lambda t, y: field(t + shift, y)
+        return lambda t, y: field(tree_add(t, shift), y)

@@ -12,7 +12,7 @@ from jax import lax
 from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
-from node_jax.tree import tree_all_finite
+from node_jax.tree import tree_all_finite, tree_where_rows
 from node_jax.types import State, Time
 
 
@@ -49,12 +49,13 @@ def direction_of(ts: Float[Array, " time"]) -> Time:
 def judge_times(ts: Float[Array, " time"], direction: Time) -> tuple[Bool[Array, ""], Int[Array, ""]]:
     """Whether times are finite and sorted in their `direction`, and how many of them are the first; 1 if not."""
     num_times = ts.shape[0]
-    steps = (ts[1:] - ts[:-1]) * direction
+    before, after = ts[:-1], ts[1:]
+    steps = (after - before) * direction
     # NaN equals nothing.
     is_in_order = steps == lax.clamp(jnp.zeros((), ts.dtype), steps, jnp.finfo(ts.dtype).max)
     # One maximum for both: the number of the last time that is the first, or one that no time has.
-    numbers = jnp.where(ts[1:] == ts[:1], jnp.arange(1, num_times, dtype=jnp.int32), 0)
-    num_at_start = 1 + jnp.max(jnp.where(is_in_order, numbers, num_times), initial=0)
+    numbers = tree_where_rows(after == ts[0], jnp.arange(1, num_times, dtype=jnp.int32), 0)
+    num_at_start = 1 + jnp.max(tree_where_rows(is_in_order, numbers, num_times), initial=0)
     is_valid = (num_at_start <= num_times) & jnp.isfinite(ts[0])
     return is_valid, lax.select(is_valid, num_at_start, jnp.int32(1))
 

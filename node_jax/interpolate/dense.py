@@ -25,7 +25,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-from node_jax.tree import tree_take
+from node_jax.tree import tree_take, tree_where_rows
 from node_jax.types import State, Time
 
 Polynomial: TypeAlias = tuple[float, ...]
@@ -98,7 +98,8 @@ class DensePath(eqx.Module):
         t0, t1 = tree_take(self.times, step), tree_take(self.times, step + 1)
         dt = lax.stop_gradient(t1 - t0)
         has_length = jnp.isfinite(dt) & (dt != 0)
-        return step, jnp.where(has_length, (t - t0) / jnp.where(has_length, dt, 1), 0)
+        theta = (t - t0) / tree_where_rows(has_length, dt, 1)
+        return step, tree_where_rows(has_length, theta, 0)
 
     def evaluate(self, t: Float[Array, " query"], direction: Time) -> State:
         """y at each time; leaves have a leading axis of queries."""
@@ -142,11 +143,12 @@ class DensePath(eqx.Module):
 
         def combine(nodes: Array) -> Array:
             end = tree_take(nodes, step + 1)
-            parts = (tree_take(nodes[:, 0], step), *(end[:, i] for i in range(1 + self.num_coefficients)))
+            ends = (lax.index_in_dim(end, i, axis=1, keepdims=False) for i in range(1 + self.num_coefficients))
+            parts = (tree_take(nodes[:, 0], step), *ends)
             scaled = [
                 weight.reshape(-1, *[1] * (part.ndim - 1)).astype(part.dtype) * part
                 for weight, part in zip(weights, parts, strict=True)
             ]
-            return reduce(jnp.add, scaled)
+            return reduce(lax.add, scaled)
 
         return jax.tree.map(combine, self.nodes)

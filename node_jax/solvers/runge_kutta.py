@@ -7,13 +7,14 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool
 
+from node_jax.advance import tree_advance
 from node_jax.interpolate.dense import Polynomial
 from node_jax.solvers import tableaus
 from node_jax.solvers.base import AbstractSolver, Step
 from node_jax.solvers.stages import scanned_stages, unrolled_stages
 from node_jax.solvers.tableaus import ButcherTableau
 from node_jax.solvers.tableaus_high_order import DOPRI8
-from node_jax.tree import rms_norm, tree_axpy, tree_weighted_sum, tree_zeros
+from node_jax.tree import rms_norm, tree_weighted_sum, tree_zeros
 from node_jax.types import State, Time
 
 _MOST_UNROLLED_STAGES = 8
@@ -83,7 +84,7 @@ class ExplicitRungeKutta(AbstractSolver):
         """‖k_last - k_i‖ / ‖y1 - g_i‖ for a stage k_i = f(t1, g_i); Shampine (1977), doi:10.1145/355732.355736."""
         i = self._stage_at_end
         assert i is not None
-        g = tree_axpy(dt, tree_weighted_sum(self.tableau.a[i - 1], step.stages[:i]), z0)
+        g = tree_advance(z0, dt, self.tableau.a[i - 1], step.stages[:i])
         slopes = tree_weighted_sum((1.0, -1.0), (step.stages[self.last_stage], step.stages[i]))
         states = tree_weighted_sum((1.0, -1.0), (step.z1, g))
         assert slopes is not None
@@ -141,7 +142,7 @@ class ExplicitRungeKutta(AbstractSolver):
         """A step without the evaluation at its end."""
         weights = self.tableau.a[-1]
         _, stages = self.extend_stages(field, t0, dt, y0, known, len(weights))
-        y1 = tree_axpy(dt, tree_weighted_sum(weights, stages), y0)
+        y1 = tree_advance(y0, dt, weights, stages)
         return Step(y1, None, (*stages, None), None)
 
     def extend_stages(

@@ -14,7 +14,8 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array
 
-from node_jax.tree import tree_axpy, tree_weighted_sum
+from node_jax.advance import tree_advance
+from node_jax.tree import tree_axpy
 from node_jax.types import State, Time
 
 Row = tuple[float, ...]
@@ -48,7 +49,7 @@ def unrolled_stages(
     stages = list(known)
     point = y0
     for i in range(len(known), len(rows)):
-        argument = tree_axpy(dt, tree_weighted_sum(rows[i], stages), y0)
+        argument = tree_advance(y0, dt, rows[i], stages)
         # Zeros and ones of the tableau cost no operation.
         after = dt if nodes[i] == 1.0 else nodes[i] * dt
         stages.append(field(t0 + after if nodes[i] else t0, argument))

@@ -149,7 +149,7 @@ def write_rows(
             here_rows = rows.num_written + jnp.arange(window)
             here = tree_take(problem.ts, jnp.minimum(here_rows, num_times - 1))
             is_reached = (here_rows < limit) & ((here - t_now) * direction <= 0)
-            here = jnp.where(is_reached, here, t_now)
+            here = tree_where_rows(is_reached, here, t_now)
             slope_weights = None if rows.slopes is None else path.slope_weights(here, direction)
             num_written = rows.num_written + jnp.sum(is_reached, dtype=jnp.int32)
             return num_written, *path.locate(here, direction), slope_weights
@@ -270,7 +270,7 @@ def _measure(problem: Problem, times: Float[Array, " node"]) -> tuple[Array, Arr
     starts, ends = times[:-1] * problem.direction, times[1:] * problem.direction
     lengths = lax.stop_gradient(ends - starts)
     is_step = (lengths > 0) & jnp.isfinite(lengths)
-    return starts, 1 / jnp.where(is_step, lengths, 1), is_step
+    return starts, 1 / tree_where_rows(is_step, lengths, 1), is_step
 
 
 def _weights_of_parts(problem: Problem, is_mine: Bool[Array, "..."], theta: Float[Array, "..."]) -> list[Array]:
@@ -288,7 +288,7 @@ def _stacked_by_sum(parts: list[Array]) -> Array:
     stacks in a loop for each part, which together take it five times as long to compile.
     """
     places = np.eye(len(parts))[:, None, :, None]
-    return reduce(jnp.add, [part[:, None] * mine.astype(part.dtype) for part, mine in zip(parts, places, strict=True)])
+    return reduce(lax.add, [part[:, None] * mine.astype(part.dtype) for part, mine in zip(parts, places, strict=True)])
 
 
 def path_cotangents(cotangent: DensePath, first: Int[Array, ""], num_steps: int) -> State:
