@@ -3,6 +3,8 @@ r"""A state moved along a sum of slopes, y + dt Σ_i w_i k_i, as one equation of
 A Runge-Kutta step is made of such sums, and in operations of `lax` each is a dozen equations, which JAX traces,
 linearizes and transposes one by one: a good part of the time that a gradient takes to trace. Here the rules of the sum
 as a whole are written down. The compiled program is the same.
+
+Reference: Hairer, Nørsett & Wanner (1993), Solving Ordinary Differential Equations I, section II.1.
 """
 
 from collections.abc import Sequence
@@ -21,13 +23,19 @@ from node_jax.types import State, Time
 
 
 def tree_advance(y: State, dt: Time, weights: Sequence[float], slopes: Sequence[State]) -> State:
-    """`y + dt Σ_i weights[i] slopes[i]`, in the dtype of `y`. A weight of zero costs no operation.
+    """`y + dt Σ_i w_i k_i`, one equation for each leaf. A weight of zero costs no operation.
 
     Arguments:
-        y: a state.
-        dt: signed step size.
-        weights: the w_i, Python numbers.
-        slopes: the k_i, of the structure and shapes of `y`.
+        y: a state, leaves of any shape.
+        dt: signed step size, of shape (), in units of time.
+        weights: the w_i, Python numbers without a unit.
+        slopes: the k_i, as many, of the structure and shapes of `y`, in units of state over time.
+
+    Returns:
+        The state there, of the shapes and dtypes of `y`; `y` itself if all weights are zero.
+
+    Raises:
+        ValueError: if there are not as many slopes as weights.
     """
     terms = [(w, k) for w, k in zip(weights, slopes, strict=True) if w != 0.0]
     if not terms:
@@ -45,7 +53,7 @@ def tree_advance(y: State, dt: Time, weights: Sequence[float], slopes: Sequence[
 
 
 _advance = Primitive("advance")
-"""Of arrays: y, dt and the slopes, all of one dtype. Slopes have the shape of y, dt its first axes, or none."""
+"""Of arrays of one dtype: y and the slopes of shape (*rows, ...), dt of shape `rows`, the axes of `jax.vmap`, or ()."""
 
 
 @_advance.def_impl
@@ -61,10 +69,12 @@ def _increment(dt: Array, weights: Sequence[float], slopes: Sequence[Array]) -> 
 
 
 def _times(dt: Array, leaf: Array) -> Array:
+    """Each row of the leaf, of shape (*rows, ...), times its own number of `dt`, of shape `rows`."""
     return lax.mul(lax.broadcast_in_dim(dt, leaf.shape, range(dt.ndim)), leaf)
 
 
 def _differentiate(primals: Any, tangents: Any, *, weights: tuple[float, ...]) -> tuple[Array, Array]:
+    """The tangent ẏ + dt Σ_i w_i k̇_i + ḋt Σ_i w_i k_i, of which the first two terms are again one equation."""
     _, dt, *slopes = primals
     y_dot, dt_dot, *slope_dots = tangents
     moving, parts = (y_dot, *slope_dots), []
@@ -77,7 +87,7 @@ def _differentiate(primals: Any, tangents: Any, *, weights: tuple[float, ...]) -
 
 
 def _transpose(bar: Any, y: Any, dt: Array, *slopes: Any, weights: tuple[float, ...]) -> list[Array | None]:
-    """It is linear in y and the slopes together; the way in which dt enters a tangent is not this equation's."""
+    """ȳ is the cotangent itself, k̄_i = w_i dt times it. dt is a constant here: its tangent is made of operations."""
     if isinstance(bar, ad.Zero):
         return [None] * (2 + len(slopes))
     scaled = _times(dt, bar)
@@ -89,6 +99,7 @@ def _transpose(bar: Any, y: Any, dt: Array, *slopes: Any, weights: tuple[float, 
 
 
 def _batch(operands: Any, axes: Any, *, weights: tuple[float, ...]) -> tuple[Array, int]:
+    """The new axis comes first in all operands, but not in a step size that is one number for all."""
     size = next(x.shape[axis] for x, axis in zip(operands, axes, strict=True) if axis is not None)
 
     def in_front(x: Array, axis: int | None) -> Array:

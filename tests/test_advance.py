@@ -66,7 +66,7 @@ MOVED = [moved for n in (1, 2, 6) for moved in itertools.combinations(range(6), 
 def test_its_derivatives_are_those_of_the_sum(x64, moved):
     args = operands()
 
-    def partial(function):
+    def as_one_of_the_moved(function):
         def of(*some):
             every = list(args)
             for place, value in zip(moved, some, strict=True):
@@ -79,7 +79,7 @@ def test_its_derivatives_are_those_of_the_sum(x64, moved):
     numbers = tuple(range(len(moved)))
 
     def derivatives(function):
-        of = partial(function)
+        of = as_one_of_the_moved(function)
         gradient = jax.grad(of, numbers)
         return (
             gradient(*at),

@@ -124,7 +124,7 @@ class DensePath(eqx.Module):
         step, theta = self.locate(t, direction)
         dt = tree_take(self.times, step + 1) - tree_take(self.times, step)
         has_length = jnp.isfinite(dt) & (dt != 0)
-        per_time = jnp.where(has_length, 1 / jnp.where(has_length, dt, 1), 0)
+        per_time = tree_where_rows(has_length, 1 / tree_where_rows(has_length, dt, 1), 0)
         rise = 6 * theta * (1 - theta)
         at_start, at_end = (1 - theta) * (1 - 3 * theta), theta * (3 * theta - 2)
         bumps = self._times_powers(theta * (1 - theta), theta)

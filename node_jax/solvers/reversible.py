@@ -6,6 +6,7 @@ from collections.abc import Callable
 import equinox as eqx
 from jaxtyping import Array, Bool
 
+from node_jax.advance import tree_advance
 from node_jax.interpolate.dense import Polynomial
 from node_jax.solvers.base import AbstractSolver, Step
 from node_jax.solvers.runge_kutta import ExplicitRungeKutta
@@ -105,7 +106,7 @@ class ReversibleHeun(AbstractReversibleSolver):
         f0 = field(t0, hat0) if f0 is None else f0
         hat1 = tree_axpy(dt, f0, tree_weighted_sum((2.0, -1.0), (y0, hat0)))
         f1 = field(t0 + dt, hat1)
-        y1 = tree_axpy(dt / 2, tree_weighted_sum((1.0, 1.0), (f0, f1)), y0)
+        y1 = tree_advance(y0, dt / 2, (1.0, 1.0), (f0, f1))
         error = tree_weighted_sum((-dt / 2, dt / 2), (f0, f1))
         return Step((y1, hat1), f1, (f0, f1), error)
 
