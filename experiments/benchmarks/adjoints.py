@@ -56,7 +56,7 @@ def run(quick: bool = False) -> Results:
 def _contenders(quick: bool) -> dict[str, Solve]:
     found: dict[str, Solve] = {
         f"node_jax, {label}": functools.partial(ours.solve, adjoint=adjoint)
-        for label, adjoint in ours.reverse_adjoints().items()
+        for label, adjoint in (ours.reverse_adjoints() | ours.backward_methods()).items()
     }
     found |= rivals.diffrax_contenders(SETTING.max_steps)
     found["jax.experimental.ode"] = rivals.jax_solve

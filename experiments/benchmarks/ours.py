@@ -23,6 +23,12 @@ def reverse_adjoints() -> dict[str, Any]:
     return {label: getattr(nj, name)() for label, name in _REVERSE_ADJOINTS.items() if hasattr(nj, name)}
 
 
+def backward_methods() -> dict[str, Any]:
+    """The adjoint that solves backward, with methods that suit outputs closer than steps."""
+    names = [name for name in ("CashKarp5", "Bosh3") if hasattr(nj, name)]
+    return {f"Backsolve by {name}": nj.BacksolveAdjoint(solver=getattr(nj, name)()) for name in names}
+
+
 def forward_mode() -> Any | None:
     """The adjoint for `jax.jvp` of a solve, if there is one."""
     return nj.ForwardMode() if hasattr(nj, "ForwardMode") else None

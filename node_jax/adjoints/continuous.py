@@ -9,6 +9,7 @@ from jaxtyping import Array, Float, Int
 
 from node_jax.adjoints.base import AbstractAdjoint
 from node_jax.adjoints.rule import Solved
+from node_jax.solvers import AbstractSolver
 from node_jax.stepping import Problem
 from node_jax.tree import tree_read, tree_vdot, tree_where_rows
 from node_jax.types import State, Time
@@ -44,8 +45,14 @@ class Outputs(eqx.Module):
         return tree_read(self.ys, i), tree_read(self.rows, i)
 
 
-def refuse_path_and_costs(adjoint: AbstractAdjoint, problem: Problem) -> None:
-    """Raise `ValueError` where a continuous adjoint is asked for what only a discrete one has."""
+def refuse_path_and_costs(adjoint: AbstractAdjoint, problem: Problem, solver: AbstractSolver) -> None:
+    """Raise `ValueError` where a continuous adjoint is asked for what only a discrete one has.
+
+    Arguments:
+        adjoint: whose name the message says.
+        problem: what is asked for.
+        solver: what solves backward, or is asked for the path of y.
+    """
     name = type(adjoint).__name__
     if problem.wants_path or problem.costs:
         asked = "dense=True" if problem.wants_path else f"record={problem.costs}"
@@ -53,10 +60,10 @@ def refuse_path_and_costs(adjoint: AbstractAdjoint, problem: Problem) -> None:
             f"odeint: {name} differentiates the values at `ts` alone, and has no gradient for {asked}. "
             "Use adjoint=nj.CheckpointedAdjoint() or nj.DirectAdjoint()."
         )
-    if not problem.solver.is_plain:
+    if not solver.is_plain:
         raise ValueError(
             f"odeint: {name} solves an equation of another structure backward, which "
-            f"{type(problem.solver).__name__} cannot step. Use a Runge-Kutta method such as nj.Tsit5(), or "
+            f"{type(solver).__name__} cannot step. Use a Runge-Kutta method such as nj.Tsit5(), or "
             "adjoint=nj.CheckpointedAdjoint()."
         )
 

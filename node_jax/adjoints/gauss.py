@@ -60,7 +60,7 @@ class GaussAdjoint(AbstractAdjoint):
 
     def check(self, problem: Problem) -> None:
         """No dense output, no costs, and a method whose state is y."""
-        refuse_path_and_costs(self, problem)
+        refuse_path_and_costs(self, problem, problem.solver)
 
     def solve(self, problem: Problem) -> LoopResult:
         """See `AbstractAdjoint.solve`."""

@@ -232,6 +232,16 @@ def Dopri5(*, scan_stages: bool | None = None) -> ExplicitRungeKutta:
     return ExplicitRungeKutta(tableaus.DOPRI5, scan_stages)
 
 
+def CashKarp5(*, scan_stages: bool | None = None) -> ExplicitRungeKutta:
+    """Cash and Karp's method of order 5(4), 6 evaluations a step, of which its error estimate needs none at the end.
+
+    Where the slope at the end of a step is of no use for the next, a step of `Tsit5` takes 7 evaluations, and one of
+    this method still 6, of which 4 have a weight: that makes it the method for `nj.BacksolveAdjoint` with many outputs.
+    Elsewhere take `Tsit5`. Dense output: cubic Hermite. Reference: Cash & Karp (1990), doi:10.1145/79505.79507.
+    """
+    return ExplicitRungeKutta(tableaus.CASH_KARP5, scan_stages)
+
+
 def RK4(*, scan_stages: bool | None = None) -> ExplicitRungeKutta:
     """The classical Runge-Kutta method of order 4, 4 evaluations a step, without an error estimate.
 

@@ -202,6 +202,33 @@ TSIT5 = ButcherTableau(
 """Tsitouras (2011), Comput. Math. Appl. 62, 770-775, doi:10.1016/j.camwa.2011.06.002: order 5(4), FSAL, with its own
 dense output of order 4."""
 
+_CASH_KARP_WEIGHTS = (37 / 378, 0.0, 250 / 621, 125 / 594, 0.0, 512 / 1771)
+
+CASH_KARP5 = _with_hermite(
+    "CashKarp5",
+    5,
+    (0.0, 1 / 5, 3 / 10, 3 / 5, 1.0, 7 / 8, 1.0),
+    (
+        (1 / 5,),
+        (3 / 40, 9 / 40),
+        (3 / 10, -9 / 10, 6 / 5),
+        (-11 / 54, 5 / 2, -70 / 27, 35 / 27),
+        (1631 / 55296, 175 / 512, 575 / 13824, 44275 / 110592, 253 / 4096),
+        _CASH_KARP_WEIGHTS,
+    ),
+    (
+        _CASH_KARP_WEIGHTS[0] - 2825 / 27648,
+        0.0,
+        _CASH_KARP_WEIGHTS[2] - 18575 / 48384,
+        _CASH_KARP_WEIGHTS[3] - 13525 / 55296,
+        -277 / 14336,
+        _CASH_KARP_WEIGHTS[5] - 1 / 4,
+        0.0,
+    ),
+)
+"""Cash & Karp (1990), ACM Trans. Math. Softw. 16, 201-222, doi:10.1145/79505.79507: order 5(4), not FSAL: its error
+estimate needs no f(t1, y1)."""
+
 _BOSH5_WEIGHTS = (
     587 / 8064,
     0.0,

@@ -90,6 +90,16 @@ class Problem(eqx.Module):
         return self.solver.is_fsal and is_smooth and (self.solver.is_slope_exact or not self.needs_dense)
 
     @property
+    def reads_last_slope(self) -> bool:
+        """Whether a step's slope at its end is read: by the next step, dense output, a cost or the error estimate.
+
+        Where it is not, and z1 does not depend on it, compiled code leaves its evaluation out.
+        """
+        is_judged = self.controller.is_adaptive and self.solver.sees_last_stage
+        is_taken = self.reuses_slope or self.needs_dense or bool(self.costs)
+        return is_taken or is_judged or not self.solver.ends_in_slope
+
+    @property
     def records_slope(self) -> bool:
         """Whether the record of a batch has the slope that each step starts with.
 

@@ -182,7 +182,9 @@ def stats_of(
     """What is told of a solve, or of each of a batch; evaluations follow from the number of attempts."""
     solver = problem.solver
     a_step = solver.num_evals(problem.needs_dense and num_dense is None)
-    a_step += solver.is_fsal and not problem.reuses_slope
+    if solver.is_fsal and not problem.reuses_slope:
+        # The first stage instead of the last, or beside it.
+        a_step += problem.reads_last_slope
     num_evals = 1 + problem.controller.num_evals_first_step + a_step * num_attempts
     if num_dense is not None:
         num_evals += num_dense * (solver.num_evals(True) - solver.num_evals(False))

@@ -22,6 +22,7 @@ PLAIN = {
     "Bosh3": nj.Bosh3(),
     "Dopri5": nj.Dopri5(),
     "Tsit5": nj.Tsit5(),
+    "CashKarp5": nj.CashKarp5(),
     "Bosh5": nj.Bosh5(),
     "Tsit5 scanned": nj.Tsit5(scan_stages=True),
     "Dopri8": nj.Dopri8(),

@@ -1,0 +1,102 @@
+"""The backward solve may have a method of its own, and evaluates no slope that nothing reads."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import node_jax as nj
+from tests.adjoints.cases import driven, gradient, relative_difference, weigh
+
+ADAPTIVE = nj.PIController(rtol=1e-9, atol=1e-9)
+TIMES = jnp.linspace(0.0, 1.0, 11)
+
+
+def gradient_for_state(adjoint, solver, controller):
+    inputs = driven("many")
+
+    def loss(y0):
+        sol = nj.odeint(*inputs._replace(y0=y0), solver=solver, controller=controller, adjoint=adjoint, max_steps=256)
+        return weigh(sol.ys)
+
+    return jax.jit(jax.grad(loss))(inputs.y0)
+
+
+@pytest.mark.parametrize("solver", [nj.CashKarp5(), nj.Bosh3()], ids=lambda solver: solver.tableau.name)
+def test_another_method_backward_gives_the_same_gradient(x64, solver):
+    found = gradient_for_state(nj.BacksolveAdjoint(solver=solver, max_steps=1024), nj.Tsit5(), ADAPTIVE)
+    assert relative_difference(found, gradient("checkpointed", "many", "float64").y0) < 1e-6
+
+
+def test_a_method_that_cannot_solve_backward_may_solve_forward(x64):
+    adjoint = nj.BacksolveAdjoint(ADAPTIVE, solver=nj.CashKarp5())
+    found = gradient_for_state(adjoint, nj.ReversibleHeun(), nj.ConstantStep(0.01))
+    # Both gradients have the error of the forward solve, each in its own way.
+    assert relative_difference(found, gradient("checkpointed", "many", "float64").y0) < 1e-3
+
+
+def counted_field(counts):
+    """y' = -y, whose evaluations that are read by something are counted."""
+
+    def count(y):
+        counts.append(1)
+        return np.zeros_like(y)
+
+    @jax.custom_vjp
+    def field(y):
+        nothing = jax.ShapeDtypeStruct(y.shape, y.dtype)
+        return -y + jax.pure_callback(count, nothing, y, vmap_method="sequential")
+
+    field.defvjp(lambda y: (field(y), None), lambda _, bar: (-bar,))
+    return lambda t, y, args: field(y)
+
+
+@pytest.mark.parametrize(
+    ("solver", "a_step"), [(nj.Tsit5(), 7), (nj.Bosh5(), 8), (nj.CashKarp5(), 6), (nj.Bosh3(), 4)], ids=repr
+)
+def test_a_step_back_evaluates_no_slope_that_nothing_reads(solver, a_step):
+    counts = []
+    adjoint = nj.BacksolveAdjoint(nj.PIController(1e-2, 1e-2, dt0=0.1), solver=solver)
+
+    def loss(y0):
+        controller = nj.PIController(1e-2, 1e-2, dt0=0.1)
+        return jnp.sum(nj.odeint(counted_field(counts), y0, TIMES, controller=controller, adjoint=adjoint).ys)
+
+    jax.block_until_ready(jax.jit(loss)(jnp.ones(1)))
+    forward = len(counts)
+    counts.clear()
+    jax.block_until_ready(jax.jit(jax.grad(loss))(jnp.ones(1)))
+    # One more finds the slope at the start, with which a solve checks that there is one.
+    assert len(counts) - forward == a_step * (TIMES.size - 1) + 1
+
+
+@pytest.mark.parametrize("solver", [nj.CashKarp5(), nj.Tsit5()], ids=lambda solver: solver.tableau.name)
+@pytest.mark.parametrize("times", [[0.0, 1.0], [0.0, 0.3, 1.0]], ids=["ends", "between"])
+def test_beside_jumps_the_evaluations_that_are_made_are_those_that_are_told(solver, times):
+    counts = []
+    controller = nj.PIController(1e-2, 1e-2, dt0=0.1, jump_ts=[0.25, 0.75])
+    sol = nj.odeint(counted_field(counts), jnp.ones(1), times, solver=solver, controller=controller)
+    jax.block_until_ready(sol.ys)
+    assert int(sol.stats.num_evals) == len(counts)
+
+
+@pytest.mark.parametrize(
+    ("adjoint", "error", "message"),
+    [
+        (nj.BacksolveAdjoint(solver=nj.Tsit5), TypeError, "expected solver to be a Runge-Kutta method.*parentheses"),
+        (nj.BacksolveAdjoint(solver=nj.RK4()), ValueError, "PIController, which needs an error estimate"),
+        (nj.BacksolveAdjoint(solver=nj.Reversible(nj.Bosh3())), ValueError, "another structure.*Reversible cannot"),
+    ],
+    ids=["a class", "no error estimate", "two copies"],
+)
+def test_methods_that_cannot_solve_backward_are_refused(adjoint, error, message):
+    with pytest.raises(error, match=message):
+        nj.odeint(lambda t, y, args: -y, jnp.ones(1), TIMES, adjoint=adjoint)
+
+
+def test_an_adaptive_backward_solve_after_constant_steps_needs_an_error_estimate():
+    adjoint = nj.BacksolveAdjoint(nj.PIController())
+    with pytest.raises(ValueError, match="PIController, which needs an error estimate"):
+        nj.odeint(
+            lambda t, y, args: -y, jnp.ones(1), TIMES, solver=nj.RK4(), controller=nj.ConstantStep(0.1), adjoint=adjoint
+        )
