@@ -24,8 +24,8 @@ def reverse_adjoints() -> dict[str, Any]:
 
 
 def backward_methods() -> dict[str, Any]:
-    """The adjoint that solves backward, with methods that suit outputs closer than steps."""
-    names = [name for name in ("CashKarp5", "Bosh3") if hasattr(nj, name)]
+    """The adjoint that solves backward, by other methods than its own choice."""
+    names = [name for name in ("Tsit5", "Bosh3") if hasattr(nj, name)]
     return {f"Backsolve by {name}": nj.BacksolveAdjoint(solver=getattr(nj, name)()) for name in names}
 
 
