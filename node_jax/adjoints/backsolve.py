@@ -25,7 +25,7 @@ from node_jax.solvers import AbstractSolver, ExplicitRungeKutta
 from node_jax.solvers.tableaus import CASH_KARP5
 from node_jax.status import Status
 from node_jax.stepping import LoopResult, Problem, integrate_single
-from node_jax.tree import tree_add, tree_scale, tree_where
+from node_jax.tree import tree_axpy, tree_where
 from node_jax.types import State, Time
 
 
@@ -94,13 +94,13 @@ class BacksolveAdjoint(AbstractAdjoint):
         problem = solved.problem
         ys, num_saved = solved.record
         solver, controller = self._parts(problem)
-        scale = _size(solved.rows)
         # The backward solve starts at the last output that was reached; beyond it all cotangents are zero.
-        outputs = Outputs.of(solved, ys, num_saved, tree_scale(1 / scale, solved.rows))
+        outputs = Outputs.of(solved, ys, num_saved)
+        scale = _size(outputs.rows)
 
         def add_output(t: Time, z: Any) -> Any:
             y, row = outputs.at(t)
-            return tree_where(jnp.any(outputs.ts == t), (y, tree_add(z[1], row), z[2]), z)
+            return tree_where(jnp.any(outputs.ts == t), (y, tree_axpy(1 / scale, row, z[1]), z[2]), z)
 
         ts = outputs.ts
         zeros = jax.tree.map(jnp.zeros_like, (problem.y0, problem.y0, solved.parameters))

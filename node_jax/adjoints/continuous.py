@@ -5,13 +5,14 @@ from collections.abc import Callable
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Float, Int
 
 from node_jax.adjoints.base import AbstractAdjoint
 from node_jax.adjoints.rule import Solved
 from node_jax.solvers import AbstractSolver
 from node_jax.stepping import Problem
-from node_jax.tree import tree_read, tree_vdot, tree_where_rows
+from node_jax.tree import tree_read, tree_vdot
 from node_jax.types import State, Time
 
 
@@ -21,28 +22,25 @@ class Outputs(eqx.Module):
     ts: Float[Array, " time"]
     """The requested times; those that were not reached are equal to the last that was."""
     ys: State
-    """Values at the times, of the last row of equal ones."""
+    """Values at the times, NaN where the solve did not come."""
     rows: State
-    """Cotangents, summed over rows of equal times."""
-    group: Int[Array, " time"]
-    """Which entry of `ys` and `rows` belongs to a row of `ts`."""
+    """Cotangents: of equal times their sum in the first row, zero in the others."""
 
     @classmethod
-    def of(cls, solved: Solved, ys: State, num_saved: Int[Array, ""], rows: State) -> "Outputs":
-        """The outputs of a solve whose first `num_saved` rows `ys` were reached; `rows` are zero beyond."""
-        num_rows = solved.problem.ts.shape[0]
-        is_saved = jnp.arange(num_rows) < num_saved
-        ts = jnp.where(is_saved, solved.problem.ts, solved.problem.ts[num_saved - 1])
-        ys = tree_where_rows(is_saved, ys, jax.tree.map(lambda leaf: leaf[num_saved - 1], ys))
-        group = jnp.concatenate([jnp.zeros((1,), jnp.int32), jnp.cumsum(ts[1:] != ts[:-1], dtype=jnp.int32)])
-        summed = jax.tree.map(lambda leaf: jax.ops.segment_sum(leaf, group, num_rows), rows)
-        values = jax.tree.map(lambda leaf: jnp.zeros_like(leaf).at[group].set(leaf), ys)
-        return cls(ts, values, summed, group)
+    def of(cls, solved: Solved, ys: State, num_saved: Int[Array, ""]) -> "Outputs":
+        """The outputs of a solve whose first `num_saved` rows `ys` were reached."""
+        ts = solved.problem.ts
+        numbers = jnp.arange(ts.shape[0])
+        ts = jnp.where(numbers < num_saved, ts, ts[num_saved - 1])
+        is_first = jnp.concatenate([jnp.array([True]), ts[1:] != ts[:-1]])
+        first = lax.cummax(jnp.where(is_first, numbers, 0))
+        rows = jax.tree.map(lambda leaf: jax.ops.segment_sum(leaf, first, ts.shape[0]), solved.rows)
+        return cls(ts, ys, rows)
 
     def at(self, t: Time) -> tuple[State, State]:
         """The value and the summed cotangent of an output time."""
-        i = self.group[jnp.argmax(self.ts == t)]
-        return tree_read(self.ys, i), tree_read(self.rows, i)
+        first = jnp.argmax(self.ts == t)
+        return tree_read(self.ys, first), tree_read(self.rows, first)
 
 
 def refuse_path_and_costs(adjoint: AbstractAdjoint, problem: Problem, solver: AbstractSolver) -> None:

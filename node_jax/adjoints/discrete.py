@@ -16,6 +16,9 @@ from node_jax.stepping import Problem
 from node_jax.tree import expand_like, tree_add, tree_any_nonzero, tree_scale, tree_vdot, tree_where_rows, tree_zeros
 from node_jax.types import State, Time
 
+_LARGE_ROWS = 2**22
+"""Rows of so many numbers are not copied to be masked and reduced, at the price of a longer compilation."""
+
 
 def cotangent_at_end(problem: Problem, rows: State, z_end: State) -> State:
     """The cotangent of the internal state where the solve ended.
@@ -42,7 +45,13 @@ def cotangent_of_start(problem: Problem, rows: State, z_bar: State) -> State:
         z_bar: that of the internal state at the start.
     """
     is_start = jnp.array([True, False]) if _reads_end(problem) else problem.ts == problem.ts[0]
-    at_start = jax.tree.map(lambda leaf: jnp.sum(leaf, axis=0), tree_where_rows(is_start, rows, 0))
+
+    def total(leaf: Array) -> Array:
+        if leaf.size < _LARGE_ROWS:
+            return jnp.sum(tree_where_rows(is_start, leaf, 0), axis=0)
+        return jnp.tensordot(is_start.astype(leaf.dtype), leaf, 1, precision=lax.Precision.HIGHEST)
+
+    at_start = jax.tree.map(total, rows)
     return tree_add(jax.vjp(problem.solver.start, problem.y0)[1](z_bar)[0], at_start)
 
 
@@ -111,7 +120,10 @@ def last_nonzero(times: Float[Array, " time"], rows: State) -> Time:
     """The largest of the times whose row is not zero; minus infinity if all are."""
 
     def last(leaf: Array) -> Time:
-        return jnp.max(jnp.where(leaf != 0, expand_like(times, leaf), -jnp.inf), initial=-jnp.inf)
+        is_read = leaf != 0
+        if leaf.size >= _LARGE_ROWS:
+            is_read = jnp.any(is_read, axis=tuple(range(1, leaf.ndim)))
+        return jnp.max(jnp.where(is_read, expand_like(times, is_read), -jnp.inf), initial=-jnp.inf)
 
     return reduce(jnp.maximum, [last(leaf) for leaf in jax.tree.leaves(rows)])
 

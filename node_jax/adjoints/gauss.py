@@ -81,7 +81,7 @@ class GaussAdjoint(AbstractAdjoint):
 
     def _pull_back(self, solved: Solved) -> Gradient:
         problem, record = solved.problem, solved.record
-        outputs = Outputs.of(solved, record.ys, record.num_saved, solved.rows)
+        outputs = Outputs.of(solved, record.ys, record.num_saved)
         rewinder = Rewinder(problem, record.tape, record.num_nodes, record.z_end, reads_dense=True)
         num_nodes = self.num_nodes or problem.solver.order // 2 + 1
         sweep = _Sweep(solved, rewinder, outputs, num_nodes)

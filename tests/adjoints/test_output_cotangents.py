@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import node_jax as nj
 from node_jax.interpolate.dense import DensePath
 from node_jax.solvers import Tsit5
 from node_jax.stepping.outputs import collect_cotangents, collect_cotangents_by_step
@@ -48,3 +49,21 @@ def test_a_lane_leaves_out_the_rows_that_pad_its_times(x64):
     rows = jnp.ones((5, 3))
     found = collect_cotangents_by_step(problem, jnp.array([0.0, 1.5, 2.0]), rows, jnp.int32(3))
     np.testing.assert_allclose(jnp.sum(found[:, :2], axis=1), jnp.ones((2, 3)))
+
+
+@pytest.mark.parametrize("adjoint", [nj.CheckpointedAdjoint(), nj.BacksolveAdjoint()], ids=str)
+def test_many_large_outputs_of_which_some_are_the_start_and_some_are_not_read(adjoint):
+    ts, weights = (
+        jnp.array([0.0, 0.0, 0.2, 0.2, 0.5, 0.7, 0.9, 1.0]),
+        jnp.array([1.0, 2.0, 3.0, 0.0, 4.0, 5.0, 0.0, 0.0]),
+    )
+    y0 = jnp.linspace(1.0, 2.0, 2**19)
+
+    def loss(y0):
+        sol = nj.odeint(
+            lambda t, y, args: -y, y0, ts, solver=nj.RK4(), controller=nj.ConstantStep(0.05), adjoint=adjoint
+        )
+        return jnp.sum(weights @ sol.ys)
+
+    expected = jnp.sum(weights * jnp.exp(-ts))
+    np.testing.assert_allclose(jax.jit(jax.grad(loss))(y0), jnp.full(y0.shape, expected), rtol=1e-5)

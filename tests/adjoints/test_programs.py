@@ -99,7 +99,7 @@ STATE = 2**20
 NUM_STEPS = 1000
 
 
-def temporaries(adjoint, solver, max_steps=1024, times=2):
+def temporaries(adjoint, solver, max_steps=1024, times=2, read=lambda ys: ys[-1]):
     """Temporaries of the compiled gradient of a thousand steps, in states of 4 MiB. Nothing is run."""
 
     def loss(y0, rate):
@@ -113,7 +113,7 @@ def temporaries(adjoint, solver, max_steps=1024, times=2):
             adjoint=adjoint,
             max_steps=max_steps,
         )
-        return jnp.sum(sol.ys[-1])
+        return jnp.sum(read(sol.ys))
 
     y0, rate = jax.ShapeDtypeStruct((STATE,), jnp.float32), jax.ShapeDtypeStruct((), jnp.float32)
     program = jax.jit(jax.grad(loss, argnums=(0, 1))).lower(y0, rate).compile()
@@ -128,6 +128,12 @@ def test_a_large_state_keeps_64_states_and_the_work_of_a_step(times):
 @pytest.mark.parametrize("times", [2, 3])
 def test_fewer_checkpoints_take_less(times):
     assert temporaries(nj.CheckpointedAdjoint(checkpoints=16), nj.Tsit5(), times=times) <= 60
+
+
+@pytest.mark.parametrize(("adjoint", "most"), [(nj.CheckpointedAdjoint(), 2.1), (nj.BacksolveAdjoint(), 4.1)], ids=str)
+def test_what_an_output_of_a_large_state_takes_is_bounded(adjoint, most):
+    few, many = (temporaries(adjoint, nj.RK4(), times=times, read=jnp.square) for times in (11, 51))
+    assert (many - few) / 40 <= most
 
 
 @pytest.mark.parametrize("solver", [nj.RK4(), nj.ReversibleHeun()], ids=["RK4", "ReversibleHeun"])
