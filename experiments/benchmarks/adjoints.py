@@ -54,9 +54,9 @@ def run(quick: bool = False) -> Results:
 
 
 def _contenders(quick: bool) -> dict[str, Solve]:
+    adjoints = ours.reverse_adjoints() | ({} if quick else ours.backward_methods())
     found: dict[str, Solve] = {
-        f"node_jax, {label}": functools.partial(ours.solve, adjoint=adjoint)
-        for label, adjoint in (ours.reverse_adjoints() | ours.backward_methods()).items()
+        f"node_jax, {label}": functools.partial(ours.solve, adjoint=adjoint) for label, adjoint in adjoints.items()
     }
     found |= rivals.diffrax_contenders(SETTING.max_steps)
     found["jax.experimental.ode"] = rivals.jax_solve
