@@ -65,9 +65,9 @@ def run(quick: bool = False) -> Results:
     for spread in SPREADS[:1] if quick else SPREADS:
         _oscillators(results, spread, 4096, quick)
     _gradient(results, quick)
-    for width in (64,) if quick else (64, 256):
-        _homogeneous(results, width, quick)
     if not quick:
+        for width in (64, 256):
+            _homogeneous(results, width)
         for is_gradient in (False, True):
             _series(results, is_gradient)
     results.notes += [
@@ -158,7 +158,7 @@ def _gradient(results: Results, quick: bool) -> None:
     results.data[what] = {"field_s": per_eval, "vjp_s": per_vjp, "floor_s": floor} | medians(measured)
 
 
-def _homogeneous(results: Results, width: int, quick: bool) -> None:
+def _homogeneous(results: Results, width: int) -> None:
     """A neural ODE whose trajectories take nearly the same steps."""
     # Fewer steps of fitting for a wide network, which takes seconds else.
     network, y0s = oscillating_mlp("tanh", width, 600 if width <= 64 else 300), start_states()
@@ -174,10 +174,9 @@ def _homogeneous(results: Results, width: int, quick: bool) -> None:
             functools.partial(solve_mapped, functools.partial(rivals.diffrax_solve, adjoint=keeps_all)),
         ),
         "node_jax, batch in the state": (problem, solve_together),
+        "node_jax, vmap": (problem, functools.partial(solve_mapped, ours.solve)),
     }
-    if not quick:
-        sides["node_jax, vmap"] = problem, functools.partial(solve_mapped, ours.solve)
-    measured = measure_batch(sides, rounds=5 if quick else 9, repeats=1 if quick else 3)
+    measured = measure_batch(sides, rounds=9, repeats=3)
     exact = problem.exact()
     columns: dict[str, Callable[[Measured], Any]] = {
         "iterations": lambda side: int(side.solved.num_executed) // len(y0s),

@@ -74,7 +74,7 @@ def run(quick: bool = False) -> Results:
                     sides,
                     _torch(is_gradient, quick),
                     loops,
-                    rounds=7 if quick else 15,
+                    rounds=5 if quick else 15,
                     repeats=1 if quick else 3,
                     turn=LONG_TURN,
                 )
