@@ -111,8 +111,7 @@ def attempt(problem: Problem, stops: Array | None, now: Progress) -> tuple[Progr
     # What is read later must be finite too: the last stage, if the error estimate does not see it, and dense output,
     # whose coefficients may overflow where no stage does.
     read_later = list(coefficients or ())
-    is_seen = controller.is_adaptive and problem.solver.sees_last_stage
-    if step.f1 is not None and problem.reads_last_slope and not is_seen:
+    if step.f1 is not None and problem.reads_last_slope and not problem.judges_last_slope:
         read_later.append(step.f1)
     if read_later:
         y1 = tree_nan_with(y1, reduce(tree_add, read_later))

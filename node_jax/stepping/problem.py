@@ -95,9 +95,13 @@ class Problem(eqx.Module):
 
         Where it is not, and z1 does not depend on it, compiled code leaves its evaluation out.
         """
-        is_judged = self.controller.is_adaptive and self.solver.sees_last_stage
         is_taken = self.reuses_slope or self.needs_dense or bool(self.costs)
-        return is_taken or is_judged or not self.solver.ends_in_slope
+        return is_taken or self.judges_last_slope or not self.solver.ends_in_slope
+
+    @property
+    def judges_last_slope(self) -> bool:
+        """Whether a step is accepted only if its slope at the end is finite, since the error estimate holds it."""
+        return self.controller.is_adaptive and self.solver.sees_last_stage
 
     @property
     def records_slope(self) -> bool:

@@ -109,8 +109,11 @@ def test_estimated_order_is_the_stated_order(x64, name):
     problem = next(p for p in PROBLEMS if p.name == "time and state")
     solver = SOLVERS[name]()
     steps = (64, 128) if solver.order < 8 else (12, 16, 20)
+    if name == "CashKarp5":
+        # Its error of order 5 is so small here that the next term shows in longer steps.
+        steps = (128, 256)
     errors = [end_error(solver, problem, n) for n in steps]
-    assert estimated_order(errors, steps) == pytest.approx(solver.order, abs=0.3)
+    assert estimated_order(errors, steps) == pytest.approx(solver.order, abs=0.2)
 
 
 @pytest.mark.parametrize("name", SOLVERS)
