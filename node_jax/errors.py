@@ -1,5 +1,8 @@
 """Errors that tell a user what was expected, what came and the usual cure."""
 
+import contextlib
+import inspect
+
 
 class UsageError(ValueError):
     """The caller asked for something that cannot be: a misspelt name, a wrong type, a path that is not there.
@@ -12,6 +15,21 @@ def require(condition: bool, where: str, expected: str, came: object, cure: str)
     """Raise `UsageError` unless the condition holds: what was expected, what came, and the usual cure."""
     if not condition:
         raise UsageError(f"{where}: expected {expected}, got {came!r}. {cure}")
+
+
+def require_callable(what: str, name: str, function: object) -> None:
+    """Raise `TypeError` unless `function`, which `what` says the use of, can be called as `name(t, y, args)`."""
+    expected = f"odeint: expected {what} to be callable as {name}(t, y, args), got"
+    if not callable(function):
+        raise TypeError(f"{expected} {type(function).__name__}.")
+    with contextlib.suppress(ValueError):  # of what is written in C
+        signature = inspect.signature(function)
+        try:
+            signature.bind(None, None, None)
+        except TypeError as error:
+            raise TypeError(
+                f"{expected} one with arguments {signature}. Let it take all three, whether it needs them or not."
+            ) from error
 
 
 class SolveError(RuntimeError):

@@ -87,7 +87,10 @@ class Solution(eqx.Module):
         return self._read(t, "evaluate")
 
     def derivative(self, t: Any) -> State:
-        """dy/dt of the dense output at any time of the solve, in units of state over time; see `evaluate`."""
+        """dy/dt of the dense output at any time of the solve, in units of state over time; see `evaluate`.
+
+        At a jump that is the slope before it, at one at `ts[0]` the slope after it; NaN if `ts` holds one time alone.
+        """
         return self._read(t, "derivative")
 
     def _read(self, t: Any, what: str) -> State:
@@ -105,7 +108,7 @@ class Solution(eqx.Module):
         flat = times.reshape(-1)
         direction = jnp.where(self.ts[-1] < self.ts[0], -1, 1).astype(flat.dtype)
         path = self.path
-        values = path.evaluate(flat, direction) if what == "evaluate" else path.derivative(flat, direction)
+        values = path.evaluate_whole(flat, direction) if what == "evaluate" else path.derivative(flat, direction)
         reached = jnp.max(jnp.where(jnp.isfinite(path.times), path.times * direction, -jnp.inf))
         is_inside = (flat * direction >= self.ts[0] * direction) & (flat * direction <= reached)
 

@@ -197,6 +197,13 @@ def tree_freeze(x: PyTree) -> PyTree:
     return jax.tree.map(lambda leaf: lax.stop_gradient(leaf) if eqx.is_inexact_array(leaf) else leaf, x)
 
 
+def tree_freeze_unless(keep: Bool[Array, ""], x: PyTree) -> PyTree:
+    """`x`, a constant of differentiation unless `keep` holds: what comes back to it else is thrown away, NaN too."""
+    return jax.tree.map(
+        lambda leaf: tree_where(keep, leaf, lax.stop_gradient(leaf)) if eqx.is_inexact_array(leaf) else leaf, x
+    )
+
+
 def tree_vdot(x: State, y: State) -> Float[Array, ""]:
     """The sum over all leaves of `x * y`; 0 for a tree without elements."""
     products = jax.tree.map(lambda a, b: jnp.sum(a * b), x, y)
@@ -251,7 +258,9 @@ def scaled_norm(
     """
 
     def scale(x_leaf: Array, a: Array, b: Array, rtol: Any, atol: Any) -> Array:
-        return x_leaf / (jnp.asarray(atol, a.dtype) + jnp.asarray(rtol, a.dtype) * jnp.maximum(abs(a), abs(b)))
+        # A tolerance that is zero in the precision of the state would leave 0 / 0 of a part that is zero.
+        atol = jnp.maximum(jnp.asarray(atol, a.dtype), jnp.finfo(a.dtype).tiny)
+        return x_leaf / (atol + jnp.asarray(rtol, a.dtype) * jnp.maximum(abs(a), abs(b)))
 
     return norm(jax.tree.map(scale, x, y0, y1, tree_spread(rtol, y0), tree_spread(atol, y0)))
 

@@ -20,13 +20,16 @@ from jaxtyping import Array, Float
 from node_jax.adjoints.base import AbstractAdjoint
 from node_jax.adjoints.continuous import Outputs, refuse_path_and_costs, times_cotangent
 from node_jax.adjoints.rule import Gradient, Solved, solve_with_rule
-from node_jax.controllers import AbstractController, PIController
+from node_jax.controllers import AbstractController, PIController, require_count
 from node_jax.solvers import AbstractSolver, ExplicitRungeKutta
 from node_jax.solvers.tableaus import CASH_KARP5
 from node_jax.status import Status
 from node_jax.stepping import LoopResult, Problem, integrate_single
-from node_jax.tree import tree_axpy, tree_where
+from node_jax.tree import rms_norm, tree_axpy, tree_where, tree_without_integrals
 from node_jax.types import State, Time
+
+_MOST_STEPS = 4096
+"""Attempted steps that a controller gets which is not the forward solve's, beside as many as that solve may take."""
 
 
 class BacksolveAdjoint(AbstractAdjoint):
@@ -42,8 +45,10 @@ class BacksolveAdjoint(AbstractAdjoint):
 
     Arguments:
         controller: step sizes of the backward solve; `None` takes those of the forward solve.
-        use_seminorm: whether the error norm leaves the gradient of the parameters out, which nothing feeds back from.
-        max_steps: bound on attempted steps backward; `None` allows as many as forward and two for each output.
+        use_seminorm: whether the error norm, the larger of the controller's norms of y and a, leaves the gradient of
+            the parameters out, which nothing feeds back from. Else its root mean square counts as well.
+        max_steps: bound on attempted steps backward. `None` allows as many as forward and two for each output, and a
+            `controller` given here as many more as it is known to take, else 4096.
         solver: method of the backward solve. `None` takes that of the forward solve, but `nj.CashKarp5()` for another
             method of order 5 whose steps adapt: no step backward hands a slope to the next, since a jumps at outputs,
             and then it is the cheapest of them. With outputs closer than the steps of the forward solve `nj.Bosh3()`
@@ -60,18 +65,25 @@ class BacksolveAdjoint(AbstractAdjoint):
     def validate(self) -> None:
         """The controller must be valid, `max_steps` positive, and `solver` one of ours."""
         if self.controller is not None:
+            if not isinstance(self.controller, AbstractController):
+                raise TypeError(
+                    "BacksolveAdjoint: expected controller to be nj.PIController(...), nj.ConstantStep(dt), "
+                    f"nj.FixedSteps(n) or None, got {self.controller!r}."
+                )
             self.controller.validate()
         if self.solver is not None and not isinstance(self.solver, AbstractSolver):
             raise TypeError(
                 f"BacksolveAdjoint: expected solver to be a Runge-Kutta method such as nj.CashKarp5(), written with "
                 f"parentheses, or None, got {self.solver!r}."
             )
-        if self.max_steps is not None and self.max_steps < 1:
-            raise ValueError(f"BacksolveAdjoint: expected max_steps to be at least 1, got {self.max_steps}.")
+        if self.max_steps is not None:
+            require_count("BacksolveAdjoint", "max_steps", self.max_steps)
 
     def check(self, problem: Problem) -> None:
         """No dense output, no costs; backward a method whose state is y, with an error estimate if steps adapt."""
         solver, controller = self._parts(problem)
+        if self.controller is not None:
+            self.controller.check_state(tree_without_integrals(problem.y0))
         refuse_path_and_costs(self, problem, solver)
         if controller.is_adaptive and not solver.has_error_estimate:
             raise ValueError(
@@ -96,7 +108,8 @@ class BacksolveAdjoint(AbstractAdjoint):
         solver, controller = self._parts(problem)
         # The backward solve starts at the last output that was reached; beyond it all cotangents are zero.
         outputs = Outputs.of(solved, ys, num_saved)
-        scale = _size(outputs.rows)
+        largest = _largest(outputs.rows)
+        scale = jnp.where(largest > 0, largest, 1)
 
         def add_output(t: Time, z: Any) -> Any:
             y, row = outputs.at(t)
@@ -108,6 +121,7 @@ class BacksolveAdjoint(AbstractAdjoint):
             field=_augmented(solved),
             y0=add_output(ts[-1], zeros),
             ts=ts[::-1],
+            asked_ts=None if problem.asked_ts is None else problem.asked_ts[::-1],
             direction=-problem.direction,
             solver=solver,
             controller=self._for_augmented(controller),
@@ -115,13 +129,16 @@ class BacksolveAdjoint(AbstractAdjoint):
             jump_ts=None if problem.jump_ts is None else problem.jump_ts[::-1],
             at_stop=add_output,
             reads_rows=False,
-            max_steps=self.max_steps or problem.max_steps + 2 * ts.shape[0],
+            max_steps=self.max_steps or self._most_steps(problem),
         )
         result = integrate_single(backward)[0]
         _, a, parameters_bar = result.z_end
         is_solved = result.status == Status.success
+        # Without a cotangent the gradient is zero wherever the solve back has led: of a failed one, too.
+        otherwise = jnp.where(largest == 0, 0, jnp.nan)
         y0_bar, parameters_bar = jax.tree.map(
-            lambda leaf: jnp.where(is_solved, leaf * scale.astype(leaf.dtype), jnp.nan), (a, parameters_bar)
+            lambda leaf: jnp.where(is_solved, leaf * scale.astype(leaf.dtype), otherwise.astype(leaf.dtype)),
+            (a, parameters_bar),
         )
         ts_bar = times_cotangent(solved, ys, y0_bar) if solved.wants_times else None
         return Gradient(y0_bar, parameters_bar, ts_bar)
@@ -134,32 +151,47 @@ class BacksolveAdjoint(AbstractAdjoint):
         is_replaced = isinstance(forward, ExplicitRungeKutta) and forward.order == 5 and controller.is_adaptive
         return dataclasses.replace(forward, tableau=CASH_KARP5) if is_replaced else forward, controller
 
+    def _most_steps(self, problem: Problem) -> int:
+        """The bound on attempted steps that follows from those of the forward solve; it costs no memory."""
+        num_steps = problem.max_steps + 2 * problem.ts.shape[0]
+        if self.controller is None:
+            return num_steps
+        return num_steps + (self.controller.num_steps(problem.controller_ts.shape[0]) or _MOST_STEPS)
+
     def _for_augmented(self, controller: AbstractController) -> AbstractController:
         """The controller for the state (y, a, gradient of the parameters)."""
         if not isinstance(controller, PIController):
             return controller
-        # A tolerance that is a tree has one entry for each part of y; a takes the same.
-        rtol, atol = ((tol, tol, 1.0) if not eqx.is_array(tol) else tol for tol in (controller.rtol, controller.atol))
-        norm = controller.norm
-        adjoint_norm = _Seminorm(norm) if self.use_seminorm else norm
-        return dataclasses.replace(controller, rtol=rtol, atol=atol, norm=adjoint_norm)
+
+        def augmented(tolerance: Any) -> Any:
+            """What fits y fits a; parameters, of other shapes, take the smallest of several."""
+            if eqx.is_array(tolerance) and tolerance.ndim == 0:
+                return tolerance
+            return tolerance, tolerance, jax.tree.reduce(jnp.minimum, jax.tree.map(jnp.min, tolerance))
+
+        rtol, atol = augmented(controller.rtol), augmented(controller.atol)
+        norm = _AugmentedNorm(controller.norm, self.use_seminorm)
+        return dataclasses.replace(controller, rtol=rtol, atol=atol, norm=norm)
 
 
-class _Seminorm(eqx.Module):
-    """The larger of the norms of y and a; hashable, so that two solves with one norm compile once."""
+class _AugmentedNorm(eqx.Module):
+    """The largest of the norms of the parts; hashable, so that two solves with one norm compile once."""
 
     norm: Callable[[Any], Array] = eqx.field(static=True)
+    """Of y, and of a."""
+    use_seminorm: bool = eqx.field(static=True)
+    """Whether the gradient of the parameters is left out."""
 
     def __call__(self, x: Any) -> Array:
-        y, a, _ = x
-        return jnp.maximum(self.norm(y), self.norm(a))
+        y, a, parameters_bar = x
+        largest = jnp.maximum(self.norm(y), self.norm(a))
+        return largest if self.use_seminorm else jnp.maximum(largest, rms_norm(parameters_bar))
 
 
-def _size(rows: State) -> Float[Array, ""]:
-    """The largest cotangent, or 1 if all are zero."""
+def _largest(rows: State) -> Float[Array, ""]:
+    """The largest cotangent."""
     largest = jax.tree.reduce(jnp.maximum, jax.tree.map(lambda leaf: jnp.max(abs(leaf), initial=0.0), rows))
-    largest = lax.stop_gradient(largest)
-    return jnp.where(largest > 0, largest, 1)
+    return lax.stop_gradient(largest)
 
 
 def _augmented(solved: Solved) -> Callable[[Time, Any], Any]:

@@ -14,6 +14,7 @@ from node_jax.adjoints.rewind import Rewinder
 from node_jax.adjoints.rule import Gradient, Solved, solve_with_rule
 from node_jax.adjoints.transpose import Transposer
 from node_jax.backend import on_gpu
+from node_jax.controllers import require_count
 from node_jax.stepping import Batch, LoopResult, Problem, Tape, integrate_single
 from node_jax.stepping.controls import ControlledField
 from node_jax.stepping.tape import choose_num_slots
@@ -78,12 +79,8 @@ def _solve_as_batch(problem: Problem) -> LoopResult:
 
 def validate_checkpoints(owner: str, checkpoints: int | None) -> None:
     """Raise `ValueError` unless `checkpoints` is `None` or an integer of at least 4."""
-    is_integer = isinstance(checkpoints, int) and not isinstance(checkpoints, bool)
-    if checkpoints is not None and not (is_integer and checkpoints >= 4):
-        raise ValueError(
-            f"{owner}: expected checkpoints to be an integer of at least 4, got {checkpoints!r}. "
-            "Leave it out to let memory decide."
-        )
+    if checkpoints is not None:
+        require_count(owner, "checkpoints", checkpoints, 4, "; leave it out to let memory decide")
 
 
 def solve_discretely(problem: Problem, num_slots: int, stride: int | None, *, steps_back: bool = False) -> LoopResult:

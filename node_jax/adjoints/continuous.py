@@ -79,4 +79,5 @@ def times_cotangent(solved: Solved, ys: State, y0_bar: State) -> Float[Array, " 
     slopes = jax.tree.map(lambda leaf, row: jnp.where(row == 0, 0, leaf), slopes, solved.rows)
     ts_bar = jax.vmap(tree_vdot)(solved.rows, slopes).astype(problem.ts.dtype)
     f0 = problem.field(problem.ts[0], problem.y0)
+    f0 = jax.tree.map(lambda leaf, bar: jnp.where(bar == 0, 0, leaf), f0, y0_bar)
     return ts_bar.at[0].add(-tree_vdot(y0_bar, f0).astype(problem.ts.dtype))

@@ -17,7 +17,7 @@ from node_jax.stepping.costs import step_cost
 from node_jax.stepping.happenings import jump_instead
 from node_jax.stepping.outputs import first_rows
 from node_jax.stepping.single import nan_beyond
-from node_jax.tree import tree_freeze, tree_read, tree_slice, tree_where, tree_where_rows
+from node_jax.tree import tree_freeze, tree_freeze_unless, tree_read, tree_slice, tree_where, tree_where_rows
 from node_jax.types import State, Time
 
 
@@ -104,9 +104,10 @@ def _take_again(problem: Problem, tape: Tape, num_steps: Int[Array, ""]) -> tupl
     def step(carry: _Carry, n: Int[Array, ""]) -> tuple[_Carry, State | None]:
         t0, t1 = times[n], times[n + 1]
         dt = t1 - t0
-        taken = take_step(problem, stops, problem.field, t0 + shift, t1 + shift, dt, carry.z, carry.f)
-        # Under `jax.vmap` a step of no length is one of another lane.
+        # Under `jax.vmap` a step of no length is one of another lane, and may have no derivative where this one is.
         is_step = dt != 0
+        field, moved, z0, f0 = tree_freeze_unless(is_step, (problem.field, shift, carry.z, carry.f))
+        taken = take_step(problem, stops, field, t0 + moved, t1 + moved, dt, z0, f0)
         z1 = tree_where(is_step, taken.z1, carry.z)
         f1 = taken.f1 if problem.reuses_slope else None
         if problem.jumps is not None:
@@ -145,7 +146,11 @@ def _take_again(problem: Problem, tape: Tape, num_steps: Int[Array, ""]) -> tupl
         return lax.cond(first < num_steps, jax.checkpoint(block), lambda carry, _: skip(carry, shapes), carry, first)
 
     z0 = solver.start(problem.y0)
-    f0 = solver.slope(problem.field, ts[0], z0) if problem.reuses_slope else None
+    f0 = None
+    if problem.reuses_slope:
+        # A solve that fails at its very start has no derivative there, and needs none.
+        moves = jnp.any((times != ts[0]) & jnp.isfinite(times))
+        f0 = solver.slope(*tree_freeze_unless(moves, (problem.field, ts[0], z0)))
     ys = None
     if not problem.only_ends:
         ys = jax.tree.map(lambda leaf: leaf[: ts.shape[0]], first_rows(problem, problem.judge_times()[1]).ys)

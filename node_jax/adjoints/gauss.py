@@ -21,6 +21,7 @@ from node_jax.adjoints.checkpointed import validate_checkpoints
 from node_jax.adjoints.continuous import Outputs, adjoint_slope, refuse_path_and_costs, times_cotangent
 from node_jax.adjoints.rewind import Rewinder, Span, Visit
 from node_jax.adjoints.rule import Gradient, Solved, solve_with_rule
+from node_jax.controllers import require_count
 from node_jax.interpolate.dense import DensePath
 from node_jax.stepping import LoopResult, Problem, Tape, integrate_single, take_step
 from node_jax.stepping.attempt import inside
@@ -55,8 +56,8 @@ class GaussAdjoint(AbstractAdjoint):
     def validate(self) -> None:
         """`checkpoints` as for `CheckpointedAdjoint`, and `num_nodes` positive."""
         validate_checkpoints("GaussAdjoint", self.checkpoints)
-        if self.num_nodes is not None and self.num_nodes < 1:
-            raise ValueError(f"GaussAdjoint: expected num_nodes to be at least 1, got {self.num_nodes}.")
+        if self.num_nodes is not None:
+            require_count("GaussAdjoint", "num_nodes", self.num_nodes)
 
     def check(self, problem: Problem) -> None:
         """No dense output, no costs, and a method whose state is y."""

@@ -6,6 +6,7 @@ import equinox as eqx
 
 from node_jax.adjoints.base import AbstractAdjoint
 from node_jax.adjoints.checkpointed import solve_discretely
+from node_jax.controllers import require_count, require_scalar
 from node_jax.solvers import AbstractReversibleSolver, ExplicitRungeKutta, Reversible
 from node_jax.stepping import LoopResult, Problem
 
@@ -33,14 +34,12 @@ class ReversibleAdjoint(AbstractAdjoint):
 
     def validate(self) -> None:
         """`coupling` in (0, 1], `anchor_every` at least 1."""
+        require_scalar("ReversibleAdjoint", "coupling", self.coupling)
         if not 0 < self.coupling <= 1:
             raise ValueError(
                 f"ReversibleAdjoint: expected a coupling above 0 and up to 1, got {self.coupling!r}; 0.999 is usual."
             )
-        if isinstance(self.anchor_every, bool) or not isinstance(self.anchor_every, int) or self.anchor_every < 1:
-            raise ValueError(
-                f"ReversibleAdjoint: expected anchor_every to be an integer of at least 1, got {self.anchor_every!r}."
-            )
+        require_count("ReversibleAdjoint", "anchor_every", self.anchor_every)
 
     def check(self, problem: Problem) -> None:
         """A reversible method has no stiffness estimate."""

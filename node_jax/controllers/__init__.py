@@ -6,6 +6,8 @@ from node_jax.controllers.base import (
     accept_what_is_finite,
     direction_of,
     judge_times,
+    require_count,
+    require_scalar,
 )
 from node_jax.controllers.constant import ConstantStep
 from node_jax.controllers.fixed import FixedSteps
@@ -20,4 +22,6 @@ __all__ = [
     "accept_what_is_finite",
     "direction_of",
     "judge_times",
+    "require_count",
+    "require_scalar",
 ]

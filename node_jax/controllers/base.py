@@ -101,6 +101,10 @@ class AbstractController(eqx.Module):
         """Whether the field may be discontinuous at the `stops`."""
         return False
 
+    def num_steps(self, num_times: int) -> int | None:
+        """How many steps it takes for so many times, beside those that something cuts; `None` if that is not known."""
+        del num_times
+
     def stops(self, ts: Float[Array, " time"]) -> Float[Array, " stop"] | None:
         """Times between `ts[0]` and `ts[-1]` at which a step must end, in the order of the solve; `None` for none.
 
@@ -131,8 +135,9 @@ class AbstractController(eqx.Module):
 
 def require_positive(owner: str, name: str, value: Any, cure: str) -> None:
     """Raise `ValueError` unless a number is finite and positive; tracers pass. A tree is checked leaf by leaf."""
-    if isinstance(value, (dict, tuple, list)):
-        for leaf in jax.tree.leaves(value, is_leaf=lambda x: x is None):
+    leaves = jax.tree.leaves(value, is_leaf=lambda x: x is None)
+    if len(leaves) != 1 or leaves[0] is not value:
+        for leaf in leaves:
             require_positive(owner, name, leaf, cure)
         return
     if isinstance(value, (bool, str)) or value is None:
@@ -142,6 +147,12 @@ def require_positive(owner: str, name: str, value: Any, cure: str) -> None:
     number = np.asarray(value, float)
     if not (np.isfinite(number) & (number > 0)).all():
         raise ValueError(f"{owner}: expected {name} to be finite and greater than 0, got {value!r}; {cure}.")
+
+
+def require_count(owner: str, name: str, value: Any, least: int = 1, cure: str = "") -> None:
+    """Raise `ValueError` unless `value` is an integer of at least `least`; `cure` ends the sentence."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+        raise ValueError(f"{owner}: expected {name} to be an integer of at least {least}, got {value!r}{cure}.")
 
 
 def require_scalar(owner: str, name: str, value: Any) -> None:
@@ -156,6 +167,8 @@ def require_scalar(owner: str, name: str, value: Any) -> None:
 
 def require_finite(owner: str, name: str, values: Any) -> None:
     """Raise `ValueError` unless every concrete number in `values` is finite; tracers pass."""
-    for leaf in jax.tree.leaves(values):
+    for leaf in jax.tree.leaves(values, is_leaf=lambda x: x is None):
+        if isinstance(leaf, str) or leaf is None:
+            raise ValueError(f"{owner}: expected {name} to hold numbers, got {leaf!r}; leave out what never happens.")
         if not isinstance(leaf, Tracer) and not np.isfinite(np.asarray(leaf, float)).all():
             raise ValueError(f"{owner}: expected {name} to be finite, got {leaf!r}; leave out what never happens.")

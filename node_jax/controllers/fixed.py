@@ -6,7 +6,13 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from node_jax.controllers.base import AbstractController, Decision, accept_what_is_finite, direction_of
+from node_jax.controllers.base import (
+    AbstractController,
+    Decision,
+    accept_what_is_finite,
+    direction_of,
+    require_count,
+)
 from node_jax.types import State, Time
 
 
@@ -35,8 +41,11 @@ class FixedSteps(AbstractController):
 
     def validate(self) -> None:
         """`n` must be a positive integer."""
-        if isinstance(self.n, bool) or not isinstance(self.n, int) or self.n < 1:
-            raise ValueError(f"FixedSteps: expected n to be an integer of at least 1, got {self.n!r}.")
+        require_count("FixedSteps", "n", self.n)
+
+    def num_steps(self, num_times: int) -> int:
+        """n for each interval."""
+        return max(1, int(self.n) * (num_times - 1))
 
     def stops(self, ts: Float[Array, " time"]) -> Float[Array, " time"]:
         """Every requested time."""

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.core import Tracer
 from jaxtyping import Array, Bool, Float
 
 from node_jax.controllers.base import (
@@ -114,10 +115,11 @@ class PIController(AbstractController):
         for name in scalars:
             if getattr(self, name) is not None:
                 require_scalar(owner, name, getattr(self, name))
-        if isinstance(self.dtmin, (int, float)) and isinstance(self.dtmax, (int, float)) and self.dtmin > self.dtmax:
+        bounds: tuple[Any, Any] = (self.dtmin, self.dtmax)
+        if _are_known(*bounds) and bounds[0] > bounds[1]:
             raise ValueError(f"{owner}: expected dtmin <= dtmax, got {self.dtmin} and {self.dtmax}.")
         factors = (self.factor_min, self.factor_max)
-        if all(isinstance(value, (int, float)) for value in factors) and not factors[0] < 1 < factors[1]:
+        if _are_known(*factors) and not factors[0] < 1 < factors[1]:
             raise ValueError(
                 f"{owner}: expected factor_min < 1 < factor_max, got {factors[0]} and {factors[1]}; "
                 "otherwise dt can never shrink or never grow."
@@ -271,6 +273,11 @@ class PIController(AbstractController):
         zero = np.zeros((), dt.dtype)
         logs = (log_previous, *log_before_previous)
         return accept, next_dt, tree_where(accept, (zero, remembered, *logs[:-1]), (one, *logs))
+
+
+def _are_known(*values: Any) -> bool:
+    """Whether all numbers are given, and none is traced."""
+    return not any(value is None or isinstance(value, Tracer) for value in values)
 
 
 def _broadcasts_to(shape: tuple[int, ...], target: tuple[int, ...]) -> bool:

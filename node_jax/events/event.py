@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
+from node_jax.errors import require_callable
 from node_jax.types import Args, State
 
 
@@ -42,19 +43,13 @@ class Event(eqx.Module):
 
     def validate(self) -> None:
         """Raise `TypeError` or `ValueError` for settings that cannot work."""
-        if not callable(self.condition):
-            raise TypeError(
-                "odeint: expected an Event's condition to be callable as condition(t, y, args), got "
-                f"{type(self.condition).__name__}."
-            )
+        require_callable("an Event's condition", "condition", self.condition)
         if not isinstance(self.direction, (int, np.integer)) or self.direction not in (-1, 0, 1):
             raise ValueError(
                 f"odeint: expected an Event's direction to be 1 (rising), -1 (falling) or 0, got {self.direction!r}."
             )
-        if self.jump is not None and not callable(self.jump):
-            raise TypeError(
-                f"odeint: expected an Event's jump to be callable as jump(t, y, args), got {type(self.jump).__name__}."
-            )
+        if self.jump is not None:
+            require_callable("an Event's jump", "jump", self.jump)
         if not isinstance(self.terminate, (bool, np.bool_)):
             raise TypeError(f"odeint: expected an Event's terminate to be True or False, got {self.terminate!r}.")
         is_integer = isinstance(self.max_events, (int, np.integer)) and not isinstance(self.max_events, bool)
@@ -89,10 +84,7 @@ class Jump(eqx.Module):
 
     def validate(self) -> None:
         """Raise `TypeError` or `ValueError` for settings that cannot work; the times must be an array."""
-        if not callable(self.jump):
-            raise TypeError(
-                f"odeint: expected a Jump's jump to be callable as jump(t, y, args), got {type(self.jump).__name__}."
-            )
+        require_callable("a Jump's jump", "jump", self.jump)
         if self.times.ndim not in (1, 2):
             raise ValueError(
                 "odeint: expected a Jump's times of shape (jump,), or (batch, jump) in nj.odeint_batch, got shape "

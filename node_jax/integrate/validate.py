@@ -1,7 +1,6 @@
 """Turns what a user passes into arrays, or into an error that says what was expected, what came and the cure."""
 
 import contextlib
-import inspect
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -11,7 +10,8 @@ import numpy as np
 from jax.core import Tracer
 
 from node_jax.adjoints import AbstractAdjoint
-from node_jax.controllers import AbstractController, FixedSteps
+from node_jax.controllers import AbstractController
+from node_jax.errors import require_callable
 from node_jax.events import Event, Jump
 from node_jax.solvers import AbstractSolver
 from node_jax.stepping.costs import COSTS
@@ -20,7 +20,13 @@ from node_jax.types import State
 
 def as_times(ts: Any) -> jax.Array:
     """`ts` as a floating-point array of one axis, checked where its values are known."""
-    numbers = as_real(ts)
+    try:
+        numbers = as_real(ts)
+    except ValueError as error:
+        raise ValueError(
+            "odeint: expected ts of shape (time,), got rows of different lengths. "
+            "The times of many trajectories belong to nj.odeint_batch."
+        ) from error
     if isinstance(numbers, np.ndarray):
         _check_sorted(numbers)
     times = jnp.asarray(ts)
@@ -193,8 +199,8 @@ def check_wanted(solver: Any, wanted: Wanted, save: Any) -> None:
     unknown = [name for name in wanted.record if name not in COSTS]
     if unknown:
         raise ValueError(f"odeint: expected record to hold names out of {COSTS}, got {unknown[0]!r}.")
-    if save is not None and not callable(save):
-        raise TypeError(f"odeint: expected save to be callable as save(t, y, args), got {type(save).__name__}.")
+    if save is not None:
+        require_callable("save", "save", save)
     if not isinstance(solver, AbstractSolver):
         for name, value in wanted._asdict().items():
             if value:
@@ -217,13 +223,14 @@ def check_wanted(solver: Any, wanted: Wanted, save: Any) -> None:
 
 def bound_steps(controller: AbstractController, ts: jax.Array, max_steps: int, num_extra: int) -> int:
     """`max_steps`, or the number of steps where it is known in advance, with `num_extra` for what cuts a step."""
-    if not isinstance(controller, FixedSteps):
+    num_steps = controller.num_steps(ts.shape[0])
+    if num_steps is None:
         return max_steps
-    num_steps = max(1, controller.n * (ts.shape[0] - 1)) + num_extra
+    num_steps += num_extra
     if num_steps > max_steps:
         cuts = f" and {num_extra} more at knots of zero-order holds, jumps and events" if num_extra else ""
         raise ValueError(
-            f"odeint: FixedSteps({controller.n}) takes {num_steps} steps for {ts.shape[0]} times{cuts}, more than "
+            f"odeint: {controller} takes {num_steps} steps for {ts.shape[0]} times{cuts}, more than "
             f"max_steps={max_steps}. Write max_steps={num_steps}."
         )
     return num_steps
@@ -259,17 +266,7 @@ def check_field(field: Any) -> None:
             f"odeint: expected field to be callable as field(t, y, args), got the class {field.__name__}. Fields are "
             f"values: write {field.__name__}(...) with its settings."
         )
-    if not callable(field):
-        raise TypeError(f"odeint: expected field to be callable as field(t, y, args), got {type(field).__name__}.")
-    with contextlib.suppress(ValueError):  # of what is written in C
-        signature = inspect.signature(field)
-        try:
-            signature.bind(None, None, None)
-        except TypeError as error:
-            raise TypeError(
-                f"odeint: expected field to be callable as field(t, y, args), got one with arguments {signature}. Let "
-                "it take all three, whether it needs them or not."
-            ) from error
+    require_callable("field", "field", field)
     if getattr(type(field), "__hash__", None) is None:
         raise TypeError(
             f"odeint: expected field to be an Equinox module or hashable, got {type(field).__name__}, which cannot be "

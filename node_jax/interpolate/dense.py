@@ -14,6 +14,7 @@ Over several steps a solution is a `DensePath`: for each step the values at both
 dt k_last and C_p = dt Σ_i q_ip k_i of the powers of θ, which are fewer than the stages.
 """
 
+import math
 from collections.abc import Sequence
 from functools import reduce
 from typing import TypeAlias
@@ -87,13 +88,18 @@ class DensePath(eqx.Module):
     """Leaves of shape (node, 1 + coefficient, ...): y, and the coefficients of the step before it."""
     num_coefficients: int = eqx.field(static=True)
 
-    def locate(self, t: Float[Array, " query"], direction: Time) -> tuple[Int[Array, " query"], Float[Array, " query"]]:
+    def locate(
+        self, t: Float[Array, " query"], direction: Time, *, skips_empty: bool = False
+    ) -> tuple[Int[Array, " query"], Float[Array, " query"]]:
         """The step in which each time lies (the earlier of two at a node), and θ there.
 
-        A time at or before the first node is in the first step; of one beyond the last used node nothing is promised.
-        Through θ a gradient flows to `t` and to a shift of the whole grid, not to the length of a step.
+        A time at or before the first node is in the first step, with `skips_empty` in the first that has a length: a
+        jump has none, nor under `jax.vmap` a step of other lanes. Of a time beyond the last used node nothing is
+        promised. Through θ a gradient flows to `t` and to a shift of the whole grid, not to the length of a step.
         """
         is_beyond = (self.times[1:] * direction)[None, :] < (t * direction)[:, None]
+        if skips_empty:
+            is_beyond |= (self.times[1:] == self.times[0])[None, :]
         step = jnp.minimum(jnp.sum(is_beyond, axis=1, dtype=jnp.int32), self.times.shape[0] - 2)
         t0, t1 = tree_take(self.times, step), tree_take(self.times, step + 1)
         dt = lax.stop_gradient(t1 - t0)
@@ -113,18 +119,32 @@ class DensePath(eqx.Module):
         rise = theta - at_start - at_end
         return 1 - rise, rise, at_start, at_end, *self._times_powers(bump * bump, theta)
 
+    def evaluate_whole(self, t: Float[Array, " query"], direction: Time) -> State:
+        """As `evaluate`, of a whole solve, whose first steps may have no length.
+
+        At the first node that is y there, before a jump; its gradient for `t` is the slope of the first step that has
+        one.
+        """
+        step, theta = self.locate(t, direction, skips_empty=True)
+        at_start, *others = self.weights(theta)
+        values, changes = self.read(step, (at_start, *others)), self.read(step, (at_start - 1, *others))
+        from_first = jax.tree.map(lambda nodes, change: nodes[0, 0] + change, self.nodes, changes)
+        return tree_where_rows(t == self.times[0], from_first, values)
+
     def derivative(self, t: Float[Array, " query"], direction: Time) -> State:
-        """dy/dt of the interpolant at each time, in units of state over time."""
-        return self.read(*self.slope_weights(t, direction))
+        """dy/dt of the interpolant of a whole solve at each time, in units of state over time; NaN if no step has a
+        length.
+        """
+        return self.read(*self.slope_weights(t, direction, skips_empty=True))
 
     def slope_weights(
-        self, t: Float[Array, " query"], direction: Time
+        self, t: Float[Array, " query"], direction: Time, *, skips_empty: bool = False
     ) -> tuple[Int[Array, " query"], tuple[Float[Array, " query"], ...]]:
-        """As `weights`, of dy/dt."""
-        step, theta = self.locate(t, direction)
+        """The step, and as `weights` those of dy/dt: for a step of no length zero, with `skips_empty` NaN."""
+        step, theta = self.locate(t, direction, skips_empty=skips_empty)
         dt = tree_take(self.times, step + 1) - tree_take(self.times, step)
         has_length = jnp.isfinite(dt) & (dt != 0)
-        per_time = tree_where_rows(has_length, 1 / tree_where_rows(has_length, dt, 1), 0)
+        per_time = tree_where_rows(has_length, 1 / tree_where_rows(has_length, dt, 1), math.nan if skips_empty else 0)
         rise = 6 * theta * (1 - theta)
         at_start, at_end = (1 - theta) * (1 - 3 * theta), theta * (3 * theta - 2)
         bumps = self._times_powers(theta * (1 - theta), theta)

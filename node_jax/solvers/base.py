@@ -51,6 +51,11 @@ class AbstractSolver(eqx.Module):
         return False
 
     @property
+    def runs_stages_in_loop(self) -> bool:
+        """Whether the stages of a step are passes of one loop, so that none is left out where nothing reads it."""
+        return False
+
+    @property
     def is_fsal(self) -> bool:
         """First same as last: whether a step takes f0 from the step before, as `Step.f1`."""
         return True

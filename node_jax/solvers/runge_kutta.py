@@ -54,6 +54,11 @@ class ExplicitRungeKutta(AbstractSolver):
         """Whether f(t1, y1) has a weight in the error estimate."""
         return self.tableau.error is not None and self.tableau.error[-1] != 0
 
+    @property
+    def runs_stages_in_loop(self) -> bool:
+        """What `scan_stages` says; by default for many stages."""
+        return len(self.tableau.c) > _MOST_UNROLLED_STAGES if self.scan_stages is None else self.scan_stages
+
     def num_evals(self, dense: bool) -> int:
         """All stages but the first, which the step before has evaluated; with `dense` those of dense output too."""
         return len(self.tableau.c) - 1 + (len(self.tableau.dense_c) if dense else 0)
@@ -170,10 +175,7 @@ class ExplicitRungeKutta(AbstractSolver):
             return y0, tuple(known)
         nodes = (*self.tableau.c, *self.tableau.dense_c)[:count]
         rows = ((), *self.tableau.a, *self.tableau.dense_a)[:count]
-        is_scanned = self.scan_stages
-        if is_scanned is None:
-            is_scanned = len(self.tableau.c) > _MOST_UNROLLED_STAGES
-        evaluate = scanned_stages if is_scanned else unrolled_stages
+        evaluate = scanned_stages if self.runs_stages_in_loop else unrolled_stages
         return evaluate(field, t0, dt, y0, known, nodes, rows, wanted)
 
     def error(self, dt: Time, stages: Sequence[State]) -> State | None:

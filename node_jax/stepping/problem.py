@@ -91,12 +91,14 @@ class Problem(eqx.Module):
 
     @property
     def reads_last_slope(self) -> bool:
-        """Whether a step's slope at its end is read: by the next step, dense output, a cost or the error estimate.
-
-        Where it is not, and z1 does not depend on it, compiled code leaves its evaluation out.
-        """
+        """Whether a step's slope at its end is read: by the next step, dense output, a cost or the error estimate."""
         is_taken = self.reuses_slope or self.needs_dense or bool(self.costs)
         return is_taken or self.judges_last_slope or not self.solver.ends_in_slope
+
+    @property
+    def evaluates_last_slope(self) -> bool:
+        """Whether compiled code evaluates a step's slope at its end: where it is read, or stages run in a loop."""
+        return self.reads_last_slope or self.solver.runs_stages_in_loop
 
     @property
     def judges_last_slope(self) -> bool:

@@ -184,7 +184,7 @@ def stats_of(
     a_step = solver.num_evals(problem.needs_dense and num_dense is None)
     if solver.is_fsal and not problem.reuses_slope:
         # The first stage instead of the last, or beside it.
-        a_step += problem.reads_last_slope
+        a_step += problem.evaluates_last_slope
     num_evals = 1 + problem.controller.num_evals_first_step + a_step * num_attempts
     if num_dense is not None:
         num_evals += num_dense * (solver.num_evals(True) - solver.num_evals(False))

@@ -103,6 +103,36 @@ def test_a_solve_that_takes_no_step_hands_on_the_cotangent(x64, name):
     np.testing.assert_array_equal(same.field.rates, 0.0)
 
 
+@pytest.mark.parametrize("times", ["end", "many"])
+@pytest.mark.parametrize("name", [name for name in REVERSE if name != "gauss replay"])
+def test_a_solve_that_fails_at_its_start_adds_nothing_where_a_loss_masks_it(x64, name, times):
+    """Neither beside one that succeeds, under vmap, nor alone; log has no derivative at its start."""
+
+    def loss(rate, y0, ts):
+        sol = nj.odeint(lambda t, y, rate: rate * jnp.log(y), y0, ts, rate, adjoint=REVERSE[name])
+        return jnp.where(sol.status == nj.Status.success, jnp.sum(sol.ys), 0.0)
+
+    ts = jnp.asarray(TIMES[times])
+    gradients = jax.jit(jax.grad(loss, argnums=(0, 1, 2)))
+    together = jax.jit(jax.grad(lambda *x: jnp.sum(jax.vmap(loss, in_axes=(None, 0, None))(*x)), argnums=(0, 1, 2)))
+    one = gradients(1.0, jnp.array([2.0]), ts)
+    for bad in (0.0, jnp.nan):
+        for zero in gradients(1.0, jnp.array([bad]), ts):
+            np.testing.assert_array_equal(zero, 0.0)
+        rate_bar, y0_bar, ts_bar = together(1.0, jnp.array([[2.0], [bad]]), ts)
+        np.testing.assert_allclose(rate_bar, one[0], rtol=1e-12)
+        np.testing.assert_allclose(y0_bar, [one[1], [0.0]], rtol=1e-12)
+        np.testing.assert_allclose(ts_bar, one[2], rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("times", ["many", "backward"])
+def test_jaxs_own_search_for_nan_finds_none_in_a_gradient_that_has_none(times):
+    inputs = driven(times)
+    with jax.debug_nans(True):
+        found = jax.grad(lambda y0: weigh(nj.odeint(*inputs._replace(y0=y0)).ys))(inputs.y0)
+    assert np.isfinite(found).all()
+
+
 STARTS = np.array([[0.1, 0.0], [1.0, -0.5], [2.0, 1.0], [-1.5, 3.0]])
 
 

@@ -35,6 +35,60 @@ def test_a_method_that_cannot_solve_backward_may_solve_forward(x64):
     assert relative_difference(found, gradient("checkpointed", "many", "float64").y0) < 1e-3
 
 
+@pytest.mark.parametrize(
+    ("forward", "backward"),
+    [
+        (nj.FixedSteps(4), nj.PIController(1e-6, 1e-6)),
+        (nj.FixedSteps(4), nj.FixedSteps(20)),
+        (nj.ConstantStep(0.1), nj.ConstantStep(0.02)),
+    ],
+    ids=["adaptive", "fixed", "constant"],
+)
+def test_a_controller_of_its_own_may_take_more_steps_than_the_forward_solve(x64, forward, backward):
+    def loss(rate, adjoint):
+        sol = nj.odeint(
+            lambda t, y, rate: jnp.stack([y[1], -rate * y[0]]),
+            jnp.array([1.0, 0.2]),
+            [0.0, 3.0],
+            rate,
+            controller=forward,
+            adjoint=adjoint,
+            max_steps=30,
+        )
+        return sol.ys[-1, 0]
+
+    found, exact = (jax.grad(loss)(1.0, adjoint) for adjoint in (nj.BacksolveAdjoint(backward), nj.DirectAdjoint()))
+    np.testing.assert_allclose(found, exact, rtol=5e-3)
+
+
+def test_a_solve_in_fixed_steps_that_events_cut_goes_back_in_as_many():
+    def loss(rate, adjoint):
+        field, y0 = lambda t, y, rate: jnp.stack([y[1], -rate * y[0]]), jnp.array([1.0, 0.2])
+        event = nj.Event(lambda t, y, args: y[0], terminate=False, max_events=3)
+        methods = {"solver": nj.RK4(), "controller": nj.FixedSteps(200)}
+        return nj.odeint(field, y0, [0.0, 10.0], rate, events=event, adjoint=adjoint, **methods).ys[-1, 0]
+
+    found, exact = (jax.grad(loss)(1.0, adjoint) for adjoint in (nj.BacksolveAdjoint(), nj.CheckpointedAdjoint()))
+    np.testing.assert_allclose(found, exact, rtol=1e-4)
+
+
+@pytest.mark.parametrize("use_seminorm", [True, False], ids=["seminorm", "all parts"])
+@pytest.mark.parametrize(
+    "controller",
+    [nj.PIController(rtol=np.full(3, 1e-7), atol=1e-7), nj.PIController(1e-7, 1e-7, norm=lambda x: jnp.max(abs(x)))],
+    ids=["an array", "a norm"],
+)
+def test_what_a_controller_says_of_the_state_need_not_fit_the_parameters(x64, controller, use_seminorm):
+    def loss(parameters, adjoint):
+        field, ts = lambda t, y, b: -y * jnp.sum(b**2), [0.0, 1.0]
+        return jnp.sum(nj.odeint(field, jnp.ones(3), ts, parameters, controller=controller, adjoint=adjoint).ys[-1])
+
+    parameters = jnp.linspace(0.1, 0.5, 5)
+    found = jax.grad(loss)(parameters, nj.BacksolveAdjoint(use_seminorm=use_seminorm))
+    squares = jnp.sum(parameters**2)
+    np.testing.assert_allclose(found, -6 * parameters * jnp.exp(-squares), rtol=1e-5)
+
+
 def counted_field(counts):
     """y' = -y, whose evaluations that are read by something are counted."""
 
@@ -88,10 +142,14 @@ def test_beside_jumps_the_evaluations_that_are_made_are_those_that_are_told(solv
         (nj.BacksolveAdjoint(solver=nj.Tsit5), TypeError, "expected solver to be a Runge-Kutta method.*parentheses"),
         (nj.BacksolveAdjoint(solver=nj.RK4()), ValueError, "PIController, which needs an error estimate"),
         (nj.BacksolveAdjoint(solver=nj.Reversible(nj.Bosh3())), ValueError, "another structure.*Reversible cannot"),
+        (nj.BacksolveAdjoint("adaptive"), TypeError, "expected controller to be .*PIController.*got 'adaptive'"),
+        (nj.BacksolveAdjoint(nj.PIController(np.full(3, 1e-4))), ValueError, r"broadcast against the state.*\(3,\)"),
+        (nj.BacksolveAdjoint(max_steps=1.5), ValueError, "max_steps to be an integer of at least 1, got 1.5"),
+        (nj.BacksolveAdjoint(max_steps=True), ValueError, "max_steps to be an integer of at least 1, got True"),
     ],
-    ids=["a class", "no error estimate", "two copies"],
+    ids=["a class", "no error estimate", "two copies", "a name", "a shape", "a fraction", "a truth value"],
 )
-def test_methods_that_cannot_solve_backward_are_refused(adjoint, error, message):
+def test_settings_that_cannot_solve_backward_are_refused(adjoint, error, message):
     with pytest.raises(error, match=message):
         nj.odeint(lambda t, y, args: -y, jnp.ones(1), TIMES, adjoint=adjoint)
 

@@ -1,5 +1,6 @@
 """Controllers follow their formulas and never divide by zero."""
 
+import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -81,6 +82,39 @@ def test_an_attempt_that_ends_beyond_all_numbers_is_rejected_with_a_ratio_that_t
 def test_bounds_that_exclude_each_other_are_refused():
     with pytest.raises(ValueError, match="dtmin <= dtmax"):
         nj.odeint(lambda t, y, args: -y, jnp.ones(1), [0.0, 1.0], controller=nj.PIController(dtmin=0.5, dtmax=0.1))
+    controller = nj.PIController(dtmin=np.float32(0.5), dtmax=jnp.float32(0.1))
+    with pytest.raises(ValueError, match="dtmin <= dtmax"):
+        nj.odeint(lambda t, y, args: -y, jnp.ones(1), [0.0, 1.0], controller=controller)
+
+
+@pytest.mark.parametrize("jump_ts", ["0.5", [None, 0.5]])
+def test_jump_times_that_are_no_numbers_are_refused(jump_ts):
+    with pytest.raises(ValueError, match="expected jump_ts to hold numbers"):
+        nj.odeint(lambda t, y, args: -y, jnp.ones(1), [0.0, 1.0], controller=nj.PIController(jump_ts=jump_ts))
+
+
+def test_a_tolerance_below_the_precision_of_the_state_leaves_a_solve_that_starts_at_zero():
+    controller = nj.PIController(rtol=1e-3, atol=1e-8)
+    sol = nj.check(nj.odeint(lambda t, y, args: 1 - y, jnp.zeros(2, jnp.float16), [0.0, 1.0], controller=controller))
+    np.testing.assert_allclose(np.asarray(sol.ys[-1], float), 1 - np.exp(-1.0), atol=2e-3)
+
+
+def test_a_module_may_hold_the_tolerances_of_a_state_that_is_one():
+    class Parts(eqx.Module):
+        position: object
+        speed: object
+
+    def field(t, y, args):
+        return Parts(y.speed, -y.position)
+
+    y0 = Parts(jnp.ones(2), jnp.zeros(2))
+    found, expected = (
+        nj.check(nj.odeint(field, y0, [0.0, 1.0], controller=nj.PIController(rtol=rtol))).ys
+        for rtol in (Parts(1e-4, 1e-4), 1e-4)
+    )
+    np.testing.assert_array_equal(found.position, expected.position)
+    with pytest.raises(ValueError, match=r"expected rtol to be finite and greater than 0, got -0\.1"):
+        nj.odeint(field, y0, [0.0, 1.0], controller=nj.PIController(rtol=Parts(1e-4, -0.1)))
 
 
 @pytest.mark.parametrize("value", [0.0, -1.0, float("nan"), float("inf"), "1e-3"])

@@ -31,6 +31,10 @@ REFUSED = {
     "a flag": ({"events": nj.Event(falls, terminate=None)}, "terminate to be True or False, got None"),
     "a count": ({"events": nj.Event(falls, max_events=0)}, "max_events to be an integer of at least 1, got 0"),
     "a count that is a flag": ({"events": nj.Event(falls, max_events=True)}, "max_events to be an integer"),
+    "two arguments": (
+        {"events": nj.Event(lambda t, y: y[0])},
+        "condition to be callable as condition(t, y, args), got one with arguments (t, y)",
+    ),
     "an event's jump": ({"events": nj.Event(falls, jump=2.0)}, "jump to be callable as jump(t, y, args), got float"),
     "a jump": ({"events": nj.Jump([0.5], None)}, "jump to be callable as jump(t, y, args), got NoneType"),
     "times as a number": ({"events": nj.Jump(0.5, raise_by_one)}, "times of shape (jump,)"),

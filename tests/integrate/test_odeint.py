@@ -279,6 +279,7 @@ def test_a_diffrax_solve_that_fails_gives_the_same_status_and_nan():
         (lambda: nj.odeint(decay, jnp.ones(1), [0.0, 2.0, 1.0]), ValueError, "sorted.*ts\\[1\\] = 2.0"),
         (lambda: nj.odeint(decay, jnp.ones(1), [0.0, float("nan")]), ValueError, "finite times.*ts\\[1\\]"),
         (lambda: nj.odeint(decay, jnp.ones(1), []), ValueError, "at least the initial time"),
+        (lambda: nj.odeint(decay, jnp.ones(1), [[0.0], [0.0, 1.0]]), ValueError, "rows of different lengths"),
         (lambda: nj.odeint(decay, jnp.ones(1), 1.0), ValueError, "shape \\(time,\\)"),
         (lambda: nj.odeint(decay, jnp.array([1, 2]), [0.0, 1.0]), TypeError, "floating-point state.*astype"),
         (lambda: nj.odeint(decay, jnp.array([1j]), [0.0, 1.0]), TypeError, "real state"),

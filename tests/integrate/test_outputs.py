@@ -83,6 +83,30 @@ def test_dense_output_of_an_empty_solve_is_the_start():
     sol = nj.odeint(lambda t, y, args: -y, jnp.ones(1), [1.0, 1.0], dense=True)
     np.testing.assert_array_equal(sol.evaluate(1.0), [1.0])
     assert np.isnan(sol.evaluate(jnp.array([0.9, 1.1]))).all()
+    assert np.isnan(sol.derivative(1.0)).all()
+
+
+def test_a_row_whose_first_attempt_is_rejected_while_others_step_has_a_slope_at_its_start(x64):
+    """Under vmap its record begins with steps of no length."""
+
+    def solve(rate, dt0):
+        controller = nj.PIController(rtol=1e-5, atol=1e-7, dt0=dt0)
+        return nj.odeint(lambda t, y, rate: -rate * y, jnp.ones(2), [0.0, 1.0], rate, controller=controller, dense=True)
+
+    rates = jnp.array([1.0, 200.0])
+    sols = jax.vmap(solve)(rates, jnp.array([0.01, 0.5]))
+    assert sols.path.times[1, 1] == 0.0
+    expected = -rates[:, None] * np.ones(2)
+    np.testing.assert_allclose(jax.vmap(lambda sol: sol.derivative(0.0))(sols), expected, rtol=1e-12)
+    np.testing.assert_allclose(jax.vmap(lambda sol: jax.jacfwd(sol.evaluate)(0.0))(sols), expected, rtol=1e-12)
+    np.testing.assert_array_equal(jax.vmap(lambda sol: sol.evaluate(0.0))(sols), 1.0)
+
+
+def test_a_jump_at_the_start_leaves_the_value_there_and_gives_the_slope_behind_it(x64):
+    jump = nj.Jump([0.0], lambda t, y, args: 2 * y)
+    sol = nj.odeint(lambda t, y, args: -y, jnp.ones(1), [0.0, 1.0], events=jump, dense=True, controller=TIGHT)
+    np.testing.assert_allclose(sol.evaluate(jnp.array([0.0, 1.0]))[:, 0], [1.0, 2 * np.exp(-1.0)], rtol=1e-7)
+    np.testing.assert_allclose(sol.derivative(0.0), [-2.0], rtol=1e-12)
 
 
 def test_dense_output_under_jit_and_vmap(x64):
@@ -200,6 +224,14 @@ def test_the_gradient_through_save_is_finite_where_rows_were_not_reached(x64, ad
     assert np.isfinite(rate_bar)
 
 
+def test_the_gradient_through_save_is_finite_where_a_time_is_nan():
+    def loss(rate, ts):
+        sol = nj.odeint(lambda t, y, a: -a * y, jnp.ones(2), ts, rate, save=lambda t, y, a: a * t * y * jnp.cos(t))
+        return jnp.nansum(sol.ys)
+
+    assert jax.jit(jax.value_and_grad(loss))(1.0, jnp.array([0.0, jnp.nan, 1.0])) == (0.0, 0.0)
+
+
 def test_saved_integers_are_refused():
     with pytest.raises(TypeError, match=r"dtype int32 at save\(\.\.\.\)\['count'\]"):
         nj.odeint(lambda t, y, args: -y, jnp.ones(1), [0.0, 1.0], save=lambda t, y, args: {"count": jnp.int32(1)})
@@ -209,10 +241,11 @@ def test_saved_integers_are_refused():
     ("save", "message"),
     [
         ("y", "expected save to be callable"),
+        (lambda t, y: y, r"expected save to be callable as save\(t, y, args\), got one with arguments \(t, y\)"),
         (lambda t, y, args: None, "at least one array, got None"),
         (lambda t, y, args: (y, "y"), r"got str at save\(\.\.\.\)\[1\]"),
     ],
-    ids=["no function", "nothing", "no array"],
+    ids=["no function", "two arguments", "nothing", "no array"],
 )
 def test_a_save_that_gives_no_arrays_is_refused(save, message):
     with pytest.raises(TypeError, match=message):

@@ -77,6 +77,22 @@ def test_a_loop_over_stages_holds_the_field_once(solver, dense, copies):
     assert str(jax.make_jaxpr(step)(jnp.ones(2))).count("tanh") == copies
 
 
+@pytest.mark.parametrize("solver", [nj.Dopri8(), nj.CashKarp5(scan_stages=True), nj.CashKarp5()], ids=str)
+def test_evaluations_are_counted_of_a_loop_that_leaves_none_out(solver):
+    counts = []
+
+    def count(y):
+        counts.append(1)
+        return np.zeros_like(y)
+
+    def field(t, y, args):
+        return -y + jax.pure_callback(count, jax.ShapeDtypeStruct(y.shape, y.dtype), y)
+
+    controller = nj.PIController(jump_ts=[0.7])
+    sol = jax.block_until_ready(nj.odeint(field, jnp.ones(2), [0.0, 3.0], solver=solver, controller=controller))
+    assert int(sol.stats.num_evals) == len(counts)
+
+
 def test_the_loop_keeps_the_fields_own_precision(x64):
     """A field that answers in fewer bits than the state has: the next step gets its f0 in the same dtype."""
 
