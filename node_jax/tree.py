@@ -258,8 +258,10 @@ def scaled_norm(
     """
 
     def scale(x_leaf: Array, a: Array, b: Array, rtol: Any, atol: Any) -> Array:
-        # A tolerance that is zero in the precision of the state would leave 0 / 0 of a part that is zero.
-        atol = jnp.maximum(jnp.asarray(atol, a.dtype), jnp.finfo(a.dtype).tiny)
+        atol = jnp.asarray(atol, a.dtype)
+        if a.dtype == jnp.float16:
+            # A usual tolerance is zero there, and would leave 0 / 0 of a part that is zero.
+            atol = jnp.maximum(atol, jnp.finfo(a.dtype).tiny)
         return x_leaf / (atol + jnp.asarray(rtol, a.dtype) * jnp.maximum(abs(a), abs(b)))
 
     return norm(jax.tree.map(scale, x, y0, y1, tree_spread(rtol, y0), tree_spread(atol, y0)))

@@ -82,8 +82,8 @@ class DensePath(eqx.Module):
     """
 
     times: Float[Array, " node"]
-    """Ends of the steps in the order of the solve; unused ones at the end are infinite in its direction, or NaN in a
-    path that a loop still writes."""
+    """Ends of the steps in the order of the solve; unused ones at the end are infinite in its direction, or the end of
+    the solve in a path that a loop still writes."""
     nodes: State
     """Leaves of shape (node, 1 + coefficient, ...): y, and the coefficients of the step before it."""
     num_coefficients: int = eqx.field(static=True)

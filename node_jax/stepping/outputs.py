@@ -87,8 +87,9 @@ def empty_path(problem: Problem, num_steps: int) -> DensePath:
 
 def restart_path(problem: Problem, path: DensePath, t: Time, y: State) -> DensePath:
     """`path` with (t, y) as its first node, and no step."""
-    # NaN is no node's place either, and a constant; infinity with a sign is a kernel of its own.
-    unused = jnp.inf * problem.direction if problem.wants_path else jnp.nan
+    # The end of the solve lies beyond all that is read before another step is written. Infinity with a sign would be a
+    # kernel of its own, and NaN what JAX's own search for NaN reports, where a tape takes it from here.
+    unused = jnp.inf * problem.direction if problem.wants_path else problem.ts[-1]
     times = jnp.full_like(path.times, unused)
 
     def put(nodes: Array, y: Array) -> Array:

@@ -17,7 +17,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from node_jax.tree import tree_buffer, tree_bytes, tree_read, tree_where_rows, tree_write, tree_write_slice
+from node_jax.tree import tree_buffer, tree_bytes, tree_read, tree_write, tree_write_slice
 from node_jax.types import State, Time
 
 _SMALL_BYTES = 4 * 2**20
@@ -32,7 +32,7 @@ class Tape(eqx.Module):
     """Node r is the start of step r and the end of step r - 1; nodes beyond the last step are unused."""
 
     times: Float[Array, " node"]
-    """Where unused infinite: in the direction of the solve, or positive after nodes that were written at once."""
+    """Where unused infinite in the direction of the solve, or its end, after nodes that were written at once."""
     states: State | None
     """Internal states of the solver in slots, and one slot more for states that are not kept; of a tape that keeps all,
     as many more as are written at once."""
@@ -117,11 +117,9 @@ class Tape(eqx.Module):
 
         Arguments:
             node: the first.
-            times: of the nodes; NaN where there is none.
+            times: of the nodes; the end of the solve where there is none.
             states: of the nodes.
         """
-        # Not NaN, which JAX's own search for NaN would report of a solve that has none.
-        times = tree_where_rows(jnp.isnan(times), jnp.full_like(times, jnp.inf), times)
         times, states = tree_write_slice((self.times, self.states), node, (times, states))
         return replace(self, times=times, states=states)
 
