@@ -47,8 +47,8 @@ class BacksolveAdjoint(AbstractAdjoint):
         controller: step sizes of the backward solve; `None` takes those of the forward solve.
         use_seminorm: whether the error norm, the larger of the controller's norms of y and a, leaves the gradient of
             the parameters out, which nothing feeds back from. Else its root mean square counts as well.
-        max_steps: bound on attempted steps backward. `None` allows as many as forward and two for each output, and a
-            `controller` given here as many more as it is known to take, else 4096.
+        max_steps: bound on attempted steps backward. `None` allows as many as forward and two for each output; beside
+            them as many as the controller is known to take, or 4096 for one given here of which that is not known.
         solver: method of the backward solve. `None` takes that of the forward solve, but `nj.CashKarp5()` for another
             method of order 5 whose steps adapt: no step backward hands a slope to the next, since a jumps at outputs,
             and then it is the cheapest of them. With outputs closer than the steps of the forward solve `nj.Bosh3()`
@@ -121,7 +121,6 @@ class BacksolveAdjoint(AbstractAdjoint):
             field=_augmented(solved),
             y0=add_output(ts[-1], zeros),
             ts=ts[::-1],
-            asked_ts=None if problem.asked_ts is None else problem.asked_ts[::-1],
             direction=-problem.direction,
             solver=solver,
             controller=self._for_augmented(controller),
@@ -153,10 +152,11 @@ class BacksolveAdjoint(AbstractAdjoint):
 
     def _most_steps(self, problem: Problem) -> int:
         """The bound on attempted steps that follows from those of the forward solve; it costs no memory."""
-        num_steps = problem.max_steps + 2 * problem.ts.shape[0]
-        if self.controller is None:
-            return num_steps
-        return num_steps + (self.controller.num_steps(problem.controller_ts.shape[0]) or _MOST_STEPS)
+        num_times = problem.ts.shape[0]
+        # Events add to the times, between all of which a fixed number of steps is taken.
+        known = self._parts(problem)[1].num_steps(num_times)
+        unknown = 0 if self.controller is None else _MOST_STEPS
+        return problem.max_steps + 2 * num_times + (unknown if known is None else known)
 
     def _for_augmented(self, controller: AbstractController) -> AbstractController:
         """The controller for the state (y, a, gradient of the parameters)."""
