@@ -62,7 +62,7 @@ def _contenders(quick: bool) -> dict[str, Solve]:
     found["jax.experimental.ode"] = rivals.jax_solve
     skipped = {"diffrax, vmap"}
     if quick:
-        skipped |= {"diffrax, Direct", "diffrax, Recursive (default)"}
+        skipped |= {"diffrax, Direct", "diffrax, Recursive (default)", "diffrax, Backsolve"}
     return {name: solve for name, solve in found.items() if name not in skipped}
 
 

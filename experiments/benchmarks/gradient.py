@@ -175,7 +175,13 @@ def _contenders(is_gradient: bool, quick: bool) -> dict[str, Solve]:
     if not is_gradient:
         skipped |= {"diffrax, Recursive, all steps", "diffrax, Direct", "diffrax, Backsolve"}
     if quick:
-        skipped |= {"diffrax, Direct", "diffrax, Backsolve", "node_jax, vmap", "node_jax, odeint_batch"}
+        skipped |= {
+            "diffrax, Direct",
+            "diffrax, Backsolve",
+            "diffrax, vmap",
+            "node_jax, vmap",
+            "node_jax, odeint_batch",
+        }
     found |= others | {"jax.experimental.ode": rivals.jax_solve}
     return {name: solve for name, solve in found.items() if name not in skipped}
 
