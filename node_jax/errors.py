@@ -2,6 +2,7 @@
 
 import contextlib
 import inspect
+from numbers import Integral
 
 
 class UsageError(ValueError):
@@ -30,6 +31,12 @@ def require_callable(what: str, name: str, function: object) -> None:
             raise TypeError(
                 f"{expected} one with arguments {signature}. Let it take all three, whether it needs them or not."
             ) from error
+
+
+def require_count(owner: str, name: str, value: object, least: int = 1, cure: str = "") -> None:
+    """Raise `ValueError` unless `value` is an integer of at least `least`, NumPy's too; `cure` ends the sentence."""
+    if isinstance(value, bool) or not isinstance(value, Integral) or int(value) < least:
+        raise ValueError(f"{owner}: expected {name} to be an integer of at least {least}, got {value!r}{cure}.")
 
 
 class SolveError(RuntimeError):

@@ -20,7 +20,8 @@ from jaxtyping import Array, Float
 from node_jax.adjoints.base import AbstractAdjoint
 from node_jax.adjoints.continuous import Outputs, refuse_path_and_costs, times_cotangent
 from node_jax.adjoints.rule import Gradient, Solved, solve_with_rule
-from node_jax.controllers import AbstractController, PIController, require_count
+from node_jax.controllers import AbstractController, PIController
+from node_jax.errors import require_count
 from node_jax.solvers import AbstractSolver, ExplicitRungeKutta
 from node_jax.solvers.tableaus import CASH_KARP5
 from node_jax.status import Status

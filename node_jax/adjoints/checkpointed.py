@@ -14,7 +14,7 @@ from node_jax.adjoints.rewind import Rewinder
 from node_jax.adjoints.rule import Gradient, Solved, solve_with_rule
 from node_jax.adjoints.transpose import Transposer
 from node_jax.backend import on_gpu
-from node_jax.controllers import require_count
+from node_jax.errors import require_count
 from node_jax.stepping import Batch, LoopResult, Problem, Tape, integrate_single
 from node_jax.stepping.controls import ControlledField
 from node_jax.stepping.tape import choose_num_slots

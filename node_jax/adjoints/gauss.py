@@ -21,7 +21,7 @@ from node_jax.adjoints.checkpointed import validate_checkpoints
 from node_jax.adjoints.continuous import Outputs, adjoint_slope, refuse_path_and_costs, times_cotangent
 from node_jax.adjoints.rewind import Rewinder, Span, Visit
 from node_jax.adjoints.rule import Gradient, Solved, solve_with_rule
-from node_jax.controllers import require_count
+from node_jax.errors import require_count
 from node_jax.interpolate.dense import DensePath
 from node_jax.stepping import LoopResult, Problem, Tape, integrate_single, take_step
 from node_jax.stepping.attempt import inside

@@ -6,7 +6,8 @@ import equinox as eqx
 
 from node_jax.adjoints.base import AbstractAdjoint
 from node_jax.adjoints.checkpointed import solve_discretely
-from node_jax.controllers import require_count, require_scalar
+from node_jax.controllers import require_scalar
+from node_jax.errors import require_count
 from node_jax.solvers import AbstractReversibleSolver, ExplicitRungeKutta, Reversible
 from node_jax.stepping import LoopResult, Problem
 

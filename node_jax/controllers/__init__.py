@@ -6,7 +6,6 @@ from node_jax.controllers.base import (
     accept_what_is_finite,
     direction_of,
     judge_times,
-    require_count,
     require_scalar,
 )
 from node_jax.controllers.constant import ConstantStep
@@ -22,6 +21,5 @@ __all__ = [
     "accept_what_is_finite",
     "direction_of",
     "judge_times",
-    "require_count",
     "require_scalar",
 ]

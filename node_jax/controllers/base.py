@@ -149,12 +149,6 @@ def require_positive(owner: str, name: str, value: Any, cure: str) -> None:
         raise ValueError(f"{owner}: expected {name} to be finite and greater than 0, got {value!r}; {cure}.")
 
 
-def require_count(owner: str, name: str, value: Any, least: int = 1, cure: str = "") -> None:
-    """Raise `ValueError` unless `value` is an integer of at least `least`; `cure` ends the sentence."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
-        raise ValueError(f"{owner}: expected {name} to be an integer of at least {least}, got {value!r}{cure}.")
-
-
 def require_scalar(owner: str, name: str, value: Any) -> None:
     """Raise `ValueError` unless `value` is one finite number; of a tracer only the shape is known."""
     if not isinstance(value, (int, float, np.number, np.ndarray, jax.Array)):

@@ -11,8 +11,8 @@ from node_jax.controllers.base import (
     Decision,
     accept_what_is_finite,
     direction_of,
-    require_count,
 )
+from node_jax.errors import require_count
 from node_jax.types import State, Time
 
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from node_jax.errors import require_callable
+from node_jax.errors import require_callable, require_count
 from node_jax.types import Args, State
 
 
@@ -52,11 +52,7 @@ class Event(eqx.Module):
             require_callable("an Event's jump", "jump", self.jump)
         if not isinstance(self.terminate, (bool, np.bool_)):
             raise TypeError(f"odeint: expected an Event's terminate to be True or False, got {self.terminate!r}.")
-        is_integer = isinstance(self.max_events, (int, np.integer)) and not isinstance(self.max_events, bool)
-        if not is_integer or self.max_events < 1:
-            raise ValueError(
-                f"odeint: expected an Event's max_events to be an integer of at least 1, got {self.max_events!r}."
-            )
+        require_count("odeint", "an Event's max_events", self.max_events)
 
 
 class Jump(eqx.Module):

@@ -8,6 +8,8 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float
 
+from node_jax.errors import require_count
+
 
 def check_sizes(owner: str, **sizes: tuple[int, int]) -> None:
     """Refuse sizes that are no integers, or below their least.
@@ -20,8 +22,7 @@ def check_sizes(owner: str, **sizes: tuple[int, int]) -> None:
         ValueError: for such a size.
     """
     for name, (value, least) in sizes.items():
-        if not isinstance(value, int) or isinstance(value, bool) or value < least:
-            raise ValueError(f"{owner}: expected {name} to be an integer of at least {least}, got {value!r}.")
+        require_count(owner, name, value, least)
 
 
 def check_span(owner: str, span: tuple[float, float]) -> None:

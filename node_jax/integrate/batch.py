@@ -6,10 +6,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from node_jax.adjoints import AbstractAdjoint
 from node_jax.controllers import AbstractController, direction_of
+from node_jax.errors import require_count
 from node_jax.events import Jump
 from node_jax.integrate.arrays import close, with_arrays
 from node_jax.integrate.defaults import DEFAULT_ADJOINT, DEFAULT_CONTROLLER, DEFAULT_MAX_STEPS, DEFAULT_SOLVER
@@ -124,9 +124,8 @@ def odeint_batch(
                 "over nj.odeint for a solver of diffrax."
             )
         for name, value in (("lanes", lanes), ("max_rows", max_rows)):
-            is_integer = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-            if value is not None and not (is_integer and value >= 1):
-                raise ValueError(f"odeint_batch: expected {name} to be an integer of at least 1, got {value!r}.")
+            if value is not None:
+                require_count("odeint_batch", name, value)
         mapped = as_mapped(y0s, ts, args, in_axes)
         wanted = Wanted.of(record)
         check_wanted(solver, wanted, save)

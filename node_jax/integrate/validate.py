@@ -11,7 +11,7 @@ from jax.core import Tracer
 
 from node_jax.adjoints import AbstractAdjoint
 from node_jax.controllers import AbstractController
-from node_jax.errors import require_callable
+from node_jax.errors import require_callable, require_count
 from node_jax.events import Event, Jump
 from node_jax.solvers import AbstractSolver
 from node_jax.stepping.costs import COSTS
@@ -283,8 +283,7 @@ def check_parts(solver: Any, controller: Any, adjoint: Any, max_steps: Any) -> N
         )
     if not isinstance(adjoint, AbstractAdjoint):
         raise TypeError(f"odeint: expected adjoint to be nj.CheckpointedAdjoint() or another, got {adjoint!r}.")
-    if isinstance(max_steps, bool) or not isinstance(max_steps, (int, np.integer)) or max_steps < 1:
-        raise ValueError(f"odeint: expected max_steps to be an integer of at least 1, got {max_steps!r}.")
+    require_count("odeint", "max_steps", max_steps)
     controller.validate()
     adjoint.validate()
     if isinstance(solver, AbstractSolver) and controller.is_adaptive and not solver.has_error_estimate:

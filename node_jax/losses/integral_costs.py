@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
+from node_jax.errors import require_count
 from node_jax.fields import HybridField
 from node_jax.tree import tree_size, tree_vdot
 from node_jax.types import Args, Key, State, Time, VectorField
@@ -87,8 +88,7 @@ class JacobianNorm(AbstractIntegralCost):
     key: Key | None = None
 
     def __check_init__(self) -> None:
-        if isinstance(self.probes, bool) or not isinstance(self.probes, int) or self.probes < 1:
-            raise ValueError(f"JacobianNorm: expected probes to be an integer of at least 1, got {self.probes!r}.")
+        require_count("JacobianNorm", "probes", self.probes)
         if self.distribution not in ("rademacher", "normal"):
             raise ValueError(
                 f"JacobianNorm: expected distribution to be 'rademacher' or 'normal', got {self.distribution!r}."
@@ -148,8 +148,7 @@ class TotalDerivative(AbstractIntegralCost):
     order: int = eqx.field(static=True, default=2)
 
     def __check_init__(self) -> None:
-        if isinstance(self.order, bool) or not isinstance(self.order, int) or self.order < 1:
-            raise ValueError(f"TotalDerivative: expected order to be an integer of at least 1, got {self.order!r}.")
+        require_count("TotalDerivative", "order", self.order)
 
     def rate(self, field: VectorField, t: Time, y: State, args: Args, drawn: Any = None) -> Float[Array, ""]:
         """The mean of the square over all elements."""

@@ -61,7 +61,7 @@ def test_a_controller_of_its_own_may_take_more_steps_than_the_forward_solve(x64,
     np.testing.assert_allclose(found, exact, rtol=5e-3)
 
 
-def test_a_solve_in_fixed_steps_that_events_cut_goes_back_in_as_many():
+def test_a_solve_in_fixed_steps_that_events_cut_has_steps_enough_on_its_way_back():
     def loss(rate, adjoint):
         field, y0 = lambda t, y, rate: jnp.stack([y[1], -rate * y[0]]), jnp.array([1.0, 0.2])
         event = nj.Event(lambda t, y, args: y[0], terminate=False, max_events=3)
