@@ -22,8 +22,8 @@ def apply_save(save: Callable[[Any, Any, Any], Any] | None, ts: jax.Array, ys: S
     filled = [leaf for leaf in jax.tree.leaves(ys) if leaf.size] or [ts]
     is_saved = jnp.stack([jnp.all(jnp.isfinite(leaf.reshape(leaf.shape[0], -1)), axis=1) for leaf in filled])
     is_saved = jnp.all(is_saved, axis=0)
-    # `save` sees y0 in place of a state that is NaN, and 0 in place of such a time: the gradient of a masked row must not
-    # be NaN.
+    # `save` sees y0 in place of a state that is NaN, and 0 in place of such a time: the gradient of a masked row must
+    # not be NaN.
     safe = tree_where_rows(is_saved, ys, y0)
     safe_ts = jnp.where(jnp.isfinite(ts), ts, 0)
     saved = jax.vmap(lambda t, y: _as_saved(save(t, y, args)))(safe_ts, safe)
